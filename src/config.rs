@@ -1,0 +1,89 @@
+//! Settings from `tango.env` and the process environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::domain::job::Topic;
+
+/// A value that is never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+/// Every setting with its effective value. `config/tango.env` documents each one.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub listen: SocketAddr,
+    pub s3_listen: Option<SocketAddr>,
+    pub tls_cert_file: Option<PathBuf>,
+    pub tls_key_file: Option<PathBuf>,
+    pub allow_http: bool,
+    pub host_domain: Option<String>,
+    pub super_user: String,
+    pub super_user_password: Option<Secret>,
+    pub log_level: String,
+    pub login_messages: String,
+    pub add_cardinalities_every_n_records: u64,
+    pub autogenerate_indexes: bool,
+    pub omp_num_threads: Option<usize>,
+    pub gunicorn_timeout_seconds: u64,
+    /// Its presence means cluster mode.
+    pub mongodb_url: Option<Secret>,
+    pub mongodb_ca_file: Option<PathBuf>,
+    pub s3_endpoint: Option<String>,
+    pub s3_internal_endpoint: Option<String>,
+    pub s3_access_key: Option<String>,
+    pub s3_secret_key: Option<Secret>,
+    pub s3_bucket: String,
+    pub s3_region: String,
+    pub s3_ca_file: Option<PathBuf>,
+    pub object_grace_days: u32,
+    pub worker_topics: Vec<Topic>,
+    pub score_queue_ms: u64,
+    pub training_memory_mb: u64,
+    pub drain_seconds: u64,
+    pub token_ttl_seconds: u64,
+    pub limits: Limits,
+}
+
+/// Configurable limits; exceeding one is an error that names it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    pub max_upload_bytes: u64,
+    /// Bytes after decompression; a zip bomb ends here.
+    pub max_uncompressed_bytes: u64,
+    pub max_columns: usize,
+    pub max_row_bytes: usize,
+    pub max_value_bytes: usize,
+    pub max_id_bytes: usize,
+    pub max_dict_keys: usize,
+    /// Share of rows that may be rejected before an upload fails, 0 to 1.
+    pub max_rejected_share: f64,
+    pub max_body_bytes: usize,
+    pub max_records_per_call: usize,
+    pub max_context_fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_upload_bytes: 64 << 30,
+            max_uncompressed_bytes: 256 << 30,
+            max_columns: 2_000,
+            max_row_bytes: 4 << 20,
+            max_value_bytes: 64 << 10,
+            max_id_bytes: 512,
+            max_dict_keys: 200,
+            max_rejected_share: 0.1,
+            max_body_bytes: 16 << 20,
+            max_records_per_call: 5_000,
+            max_context_fields: 1_000,
+        }
+    }
+}

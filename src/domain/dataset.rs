@@ -1,0 +1,57 @@
+//! Datasets: an ordered list of immutable segments plus a schema version.
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+use super::id::{AccountId, DatasetId, JobId, SegmentId, UploadId};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetState {
+    Discovering,
+    AwaitingSchema,
+    Ready,
+    Failed,
+}
+
+/// A dataset's metadata. Rows live in segments, fields in its [`super::schema::Schema`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Dataset {
+    pub id: DatasetId,
+    pub account_id: AccountId,
+    pub name: String,
+    pub state: DatasetState,
+    /// What went wrong, and what to do, when `state` is `failed`.
+    pub error: Option<String>,
+    pub rows: u64,
+    pub segments: u64,
+    pub size_bytes: u64,
+    /// Earliest and latest value of the timestamp field.
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+    pub schema_version: u32,
+    /// The current data version: see [`DatasetVersion`].
+    pub version: u64,
+    /// The upload that waits for its schema to be accepted.
+    pub pending_upload: Option<UploadId>,
+    /// The job that works on the dataset, or did last.
+    pub last_job: Option<JobId>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// One version of a dataset's data: what a reader pins.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatasetVersion {
+    pub dataset_id: DatasetId,
+    pub version: u64,
+    pub schema_version: u32,
+    /// `upload`, `append`, `compaction`, `revert`, `delete_range`, `schema`.
+    pub reason: String,
+    pub segments: Vec<SegmentId>,
+    pub rows: u64,
+    pub size_bytes: u64,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+    pub created_at: Timestamp,
+}

@@ -1,0 +1,124 @@
+//! Typed ids: a prefix that names the kind, then 26 characters that sort by creation time.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+
+/// Crockford's base 32, lower case: sorts like the number it encodes.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// 48 bits of milliseconds and 80 random bits, as in a ULID, in 26 characters.
+fn time_ordered(now: Timestamp) -> String {
+    let mut random = [0u8; 16];
+    // The operating system's random source failing at start-up leaves nothing sensible to do.
+    getrandom::fill(&mut random).expect("the operating system's random source answers");
+    let millis = u128::from(now.timestamp_millis().max(0).unsigned_abs()) & ((1 << 48) - 1);
+    let mut bits = (millis << 80) | (u128::from_be_bytes(random) & ((1 << 80) - 1));
+    let mut text = [b'0'; 26];
+    for slot in text.iter_mut().rev() {
+        *slot = ALPHABET[(bits & 31) as usize];
+        bits >>= 5;
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The text is not an id of this kind.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not an id of this kind: ids start with \"{prefix}_\" and hold lower-case letters and digits")]
+pub struct BadId {
+    pub prefix: &'static str,
+    pub text: String,
+}
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            pub const PREFIX: &'static str = $prefix;
+
+            /// A new id: ids made later sort later.
+            pub fn generate(now: Timestamp) -> Self {
+                Self(format!("{}_{}", $prefix, time_ordered(now)))
+            }
+
+            /// Checks prefix, characters and length (at most 64).
+            pub fn parse(text: &str) -> Result<Self, BadId> {
+                let rest = text.strip_prefix(concat!($prefix, "_"));
+                match rest {
+                    Some(rest) if !rest.is_empty()
+                        && text.len() <= 64
+                        && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) =>
+                    {
+                        Ok(Self(text.to_owned()))
+                    }
+                    _ => Err(BadId { prefix: $prefix, text: text.chars().take(80).collect() }),
+                }
+            }
+
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = BadId;
+            fn try_from(text: String) -> Result<Self, BadId> {
+                Self::parse(&text)
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+typed_id!(/// A tenant.
+    AccountId, "acc");
+typed_id!(/// A person or program that signs in.
+    UserId, "usr");
+typed_id!(UploadId, "upl");
+typed_id!(DatasetId, "ds");
+typed_id!(SegmentId, "seg");
+typed_id!(PredictorId, "prd");
+typed_id!(ModelId, "mdl");
+typed_id!(ReportId, "rep");
+typed_id!(JobId, "job");
+typed_id!(/// One HTTP request, as named in errors and logs.
+    RequestId, "req");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_sort_by_creation_time_and_parse_back() {
+        let at = |ms| Timestamp::from_timestamp_millis(ms).unwrap();
+        let early = DatasetId::generate(at(1_000));
+        let late = DatasetId::generate(at(2_000));
+        assert!(early < late);
+        assert_eq!(DatasetId::parse(early.as_str()).unwrap(), early);
+        assert!(UploadId::parse(early.as_str()).is_err());
+        assert!(DatasetId::parse("ds_../etc").is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! Jobs: long work that survives the process that started it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+use super::id::{AccountId, JobId};
+
+/// What a worker can be told to take; each topic scales on its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Topic {
+    DatasetUpload,
+    Analysis,
+    ModelTraining,
+    Purging,
+}
+
+impl Topic {
+    pub const ALL: [Topic; 4] = [Topic::DatasetUpload, Topic::Analysis, Topic::ModelTraining, Topic::Purging];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Topic::DatasetUpload => "dataset_upload",
+            Topic::Analysis => "analysis",
+            Topic::ModelTraining => "model_training",
+            Topic::Purging => "purging",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    Queued,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+    /// Every attempt failed; listed, and can be retried by hand.
+    Dead,
+}
+
+/// How far a job is. `unit` is a plural word such as `rows` or `bytes`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Progress {
+    pub done: u64,
+    pub total: Option<u64>,
+    pub unit: String,
+    pub phase: String,
+}
+
+/// One job. Every effect of a run is guarded by `fence`: a worker that lost its lease changes nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub account_id: AccountId,
+    pub topic: Topic,
+    /// Names the code that runs it; a worker claims only kinds that it knows.
+    pub kind: String,
+    pub payload: serde_json::Value,
+    pub state: JobState,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    /// Grows with each claim.
+    pub fence: u64,
+    /// Grows while the job's worker is alive; a claimer that sees it stand still for one lease takes the job over.
+    pub heartbeat: u64,
+    pub lease_ms: u64,
+    pub worker: Option<String>,
+    pub cancel_requested: bool,
+    /// Not claimed before this time (backoff).
+    pub not_before: Option<Timestamp>,
+    pub progress: Progress,
+    pub error: Option<String>,
+    pub result: Option<serde_json::Value>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl JobState {
+    pub fn is_final(self) -> bool {
+        !matches!(self, JobState::Queued | JobState::Running)
+    }
+}
+
+/// How long work tells how far it is and learns that it should stop. Cheap to call often.
+pub trait Reporter: Send + Sync {
+    fn report(&self, progress: Progress);
+    fn is_cancelled(&self) -> bool;
+}
+
+/// For work that nobody watches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn report(&self, _progress: Progress) {}
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}

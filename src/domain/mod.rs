@@ -1,0 +1,17 @@
+//! The words of the product: pure types and rules.
+//!
+//! Invariant: knows no axum, no database, no S3, no async.
+
+pub mod cardinality;
+pub mod column;
+pub mod dataset;
+pub mod id;
+pub mod job;
+pub mod model;
+pub mod predictor;
+pub mod profile;
+pub mod schema;
+pub mod upload;
+
+/// A point in time, UTC, microsecond precision, written as RFC 3339.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,58 @@
+//! Agent and customer profiles: records upserted by id.
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+use super::schema::{Field, FieldType};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileKind {
+    Agents,
+    Customers,
+}
+
+/// One agent or customer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileRecord {
+    pub id: String,
+    /// A number that grows: an older version never overwrites a newer one.
+    pub version: Option<i64>,
+    /// Values by field name. Timestamps are RFC 3339 UTC text with six decimals, so that text order is time order.
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    pub updated_at: Timestamp,
+}
+
+/// Names of an agent's mandatory fields beside its id.
+pub const LOGIN_STATUS: &str = "loginStatus";
+pub const SKILLS: &str = "skills";
+pub const GROUPS: &str = "groups";
+
+impl ProfileKind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProfileKind::Agents => "agents",
+            ProfileKind::Customers => "customers",
+        }
+    }
+
+    /// The column that holds the id in a file, unless the upload names another.
+    pub fn default_id_field(self) -> &'static str {
+        match self {
+            ProfileKind::Agents => "agent_id",
+            ProfileKind::Customers => "customer_id",
+        }
+    }
+
+    /// The fields that exist from the start, so that a connector's first post is accepted.
+    pub fn mandatory_fields(self) -> Vec<Field> {
+        match self {
+            ProfileKind::Agents => vec![
+                Field::new(LOGIN_STATUS, FieldType::Integer),
+                Field::new(SKILLS, FieldType::Dict),
+                Field::new(GROUPS, FieldType::List),
+            ],
+            ProfileKind::Customers => Vec::new(),
+        }
+    }
+}

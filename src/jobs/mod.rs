@@ -1,0 +1,58 @@
+//! Long work: claimed under a lease, fenced, resumed after a crash. One file a job.
+
+mod run;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use run::{JobRun, enqueue};
+
+use crate::domain::job::Topic;
+use crate::store::Batch;
+
+/// The code behind one kind of job. The struct itself is the payload.
+#[async_trait]
+pub trait RunJob: Serialize + DeserializeOwned + Send + Sync + 'static {
+    /// Stable name, stored with the job.
+    const KIND: &'static str;
+    const TOPIC: Topic;
+    /// Attempts before the job is dead.
+    const MAX_ATTEMPTS: u32 = 5;
+
+    /// Does the work. It may run again after a crash, from the start; what it writes on the way goes
+    /// through [`JobRun::commit`], and its final effects are handed back to be committed together
+    /// with the job's success, once.
+    async fn run(&self, run: &JobRun) -> Result<Done, JobError>;
+
+    /// What else to write when the job ends as failed, cancelled or dead (a dataset's state, for instance).
+    async fn on_failure(&self, _run: &JobRun, _error: &JobError) -> Batch {
+        Batch::new()
+    }
+}
+
+/// What a finished run leaves behind.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// Committed with the job's success, in one transaction guarded by the fence.
+    pub effects: Batch,
+    /// Shown as the job's `result`.
+    pub result: Value,
+}
+
+/// Why a run ended without a result.
+#[derive(Debug, thiserror::Error)]
+pub enum JobError {
+    /// The input is at fault: trying again cannot help. The text tells a person what to do.
+    #[error("{0}")]
+    Failed(String),
+    /// Something around the job is at fault: try again after a pause.
+    #[error("{0:#}")]
+    Retry(anyhow::Error),
+    #[error("cancelled")]
+    Cancelled,
+    /// The lease was lost: another worker has the job.
+    #[error("another worker took the job over")]
+    LostLease,
+}

@@ -1,0 +1,94 @@
+//! One run of a job, as its code sees it.
+
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{JobError, RunJob};
+use crate::context::Context;
+use crate::domain::id::{AccountId, JobId};
+use crate::domain::job::{Job, JobState, Progress, Reporter};
+use crate::store::{Batch, Collection, Op, Record, StoreError};
+
+/// A claimed job: its context, its lease, its progress.
+#[derive(Clone)]
+pub struct JobRun {
+    pub ctx: Context,
+    pub job: Job,
+    /// Fires when the job is cancelled, its lease is lost or the process shuts down.
+    pub cancel: CancellationToken,
+    pub(super) progress: Arc<Mutex<Progress>>,
+}
+
+impl JobRun {
+    pub(super) fn new(ctx: Context, job: Job, cancel: CancellationToken) -> Self {
+        let progress = Arc::new(Mutex::new(job.progress.clone()));
+        Self { ctx, job, cancel, progress }
+    }
+
+    /// The precondition that this run still owns the job.
+    pub fn guard(&self) -> Op {
+        Op::Guard {
+            collection: Collection::Jobs,
+            key: self.job.key(),
+            field: "fence".to_owned(),
+            equals: self.job.fence.into(),
+        }
+    }
+
+    /// Commits under the fence. A batch whose own preconditions fail is `Retry`.
+    pub async fn commit(&self, batch: Batch) -> Result<(), JobError> {
+        let mut guarded = Batch::new();
+        guarded.push(self.guard());
+        guarded.ops.extend(batch.ops);
+        match self.ctx.store.commit(guarded).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::Conflict(conflict)) if conflict.op == 0 => Err(JobError::LostLease),
+            Err(error) => Err(JobError::Retry(error.into())),
+        }
+    }
+}
+
+impl Reporter for JobRun {
+    fn report(&self, progress: Progress) {
+        *self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = progress;
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancel.is_cancelled()
+    }
+}
+
+impl From<StoreError> for JobError {
+    fn from(error: StoreError) -> Self {
+        JobError::Retry(error.into())
+    }
+}
+
+/// Adds a new job to a batch, so that a domain write and its job happen together.
+pub fn enqueue<J: RunJob>(batch: &mut Batch, ctx: &Context, account: &AccountId, job: &J) -> Result<JobId, serde_json::Error> {
+    let now = ctx.clock.now();
+    let id = JobId::generate(now);
+    batch.insert(&Job {
+        id: id.clone(),
+        account_id: account.clone(),
+        topic: J::TOPIC,
+        kind: J::KIND.to_owned(),
+        payload: serde_json::to_value(job)?,
+        state: JobState::Queued,
+        attempt: 0,
+        max_attempts: J::MAX_ATTEMPTS,
+        fence: 0,
+        heartbeat: 0,
+        lease_ms: 10_000,
+        worker: None,
+        cancel_requested: false,
+        not_before: None,
+        progress: Progress::default(),
+        error: None,
+        result: None,
+        created_at: now,
+        updated_at: now,
+    });
+    Ok(id)
+}

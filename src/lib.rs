@@ -1,0 +1,19 @@
+//! tango: an open predictive-routing server.
+//!
+//! The layout is the architecture: see `docs/ARCHITECTURE.md`. Arrows point one way,
+//! `cli → app → {http, jobs} → {learn, score, ingest} → {store, objects, sketch, filter, expression} → domain`,
+//! and `tests/it/architecture.rs` fails on a wrong one.
+
+pub mod clock;
+pub mod config;
+pub mod context;
+pub mod domain;
+pub mod expression;
+pub mod filter;
+pub mod ingest;
+pub mod jobs;
+pub mod learn;
+pub mod objects;
+pub mod score;
+pub mod sketch;
+pub mod store;

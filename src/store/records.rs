@@ -1,0 +1,43 @@
+//! Which collection and key each domain type is stored under.
+
+use super::{Collection, Key, Record};
+use crate::domain::dataset::{Dataset, DatasetVersion};
+use crate::domain::job::Job;
+use crate::domain::model::Model;
+use crate::domain::predictor::Predictor;
+
+impl Record for Dataset {
+    const COLLECTION: Collection = Collection::Datasets;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}
+
+impl Record for DatasetVersion {
+    const COLLECTION: Collection = Collection::DatasetVersions;
+    /// Zero-padded, so that the order of ids is the order of versions.
+    fn key(&self) -> Key {
+        Key::new(self.dataset_id.as_str(), format!("{:012}", self.version))
+    }
+}
+
+impl Record for Job {
+    const COLLECTION: Collection = Collection::Jobs;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}
+
+impl Record for Predictor {
+    const COLLECTION: Collection = Collection::Predictors;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}
+
+impl Record for Model {
+    const COLLECTION: Collection = Collection::Models;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}

@@ -32,6 +32,7 @@ pub struct FieldCardinality {
 /// The counts of a dataset or a profile.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Cardinalities {
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub as_of: Option<Timestamp>,
     pub records_counted: u64,
     /// Accepted records that the next computation will count.

@@ -15,5 +15,6 @@ pub mod jobs;
 pub mod learn;
 pub mod objects;
 pub mod score;
+pub mod simulation;
 pub mod sketch;
 pub mod store;

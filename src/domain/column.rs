@@ -13,7 +13,10 @@ pub enum Column {
     /// `NaN` is a missing value.
     Float(Vec<f64>),
     /// Indexes into the dictionary; [`MISSING_CODE`] is a missing value.
-    Text { codes: Vec<u32>, dictionary: Vec<Arc<str>> },
+    Text {
+        codes: Vec<u32>,
+        dictionary: Vec<Arc<str>>,
+    },
     /// Microseconds since 1970-01-01T00:00:00Z.
     Timestamp(Vec<Option<i64>>),
     List(Vec<Option<Vec<Arc<str>>>>),

@@ -63,7 +63,15 @@ pub struct Schema {
 
 impl Field {
     pub fn new(name: impl Into<String>, field_type: FieldType) -> Self {
-        Self { name: name.into(), field_type, role: None, visible: true, anonymize: false, confidence: None, samples: Vec::new() }
+        Self {
+            name: name.into(),
+            field_type,
+            role: None,
+            visible: true,
+            anonymize: false,
+            confidence: None,
+            samples: Vec::new(),
+        }
     }
 
     pub fn with_role(mut self, role: Role) -> Self {

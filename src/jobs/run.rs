@@ -66,7 +66,12 @@ impl From<StoreError> for JobError {
 }
 
 /// Adds a new job to a batch, so that a domain write and its job happen together.
-pub fn enqueue<J: RunJob>(batch: &mut Batch, ctx: &Context, account: &AccountId, job: &J) -> Result<JobId, serde_json::Error> {
+pub fn enqueue<J: RunJob>(
+    batch: &mut Batch,
+    ctx: &Context,
+    account: &AccountId,
+    job: &J,
+) -> Result<JobId, serde_json::Error> {
     let now = ctx.clock.now();
     let id = JobId::generate(now);
     batch.insert(&Job {

@@ -8,17 +8,44 @@ use super::{Collection, Key};
 #[derive(Debug, Clone)]
 pub enum Op {
     /// Conflict when the document exists.
-    Insert { collection: Collection, key: Key, body: String },
+    Insert {
+        collection: Collection,
+        key: Key,
+        body: String,
+    },
     /// Creates or overwrites, whatever is there.
-    Put { collection: Collection, key: Key, body: String },
+    Put {
+        collection: Collection,
+        key: Key,
+        body: String,
+    },
     /// Conflict unless the document exists in this revision.
-    Replace { collection: Collection, key: Key, body: String, revision: u64 },
+    Replace {
+        collection: Collection,
+        key: Key,
+        body: String,
+        revision: u64,
+    },
     /// Conflict when a revision is given and the document is not in it; otherwise absent is fine.
-    Delete { collection: Collection, key: Key, revision: Option<u64> },
+    Delete {
+        collection: Collection,
+        key: Key,
+        revision: Option<u64>,
+    },
     /// Conflict unless the document exists and the top-level field has this value. Writes nothing: this is the fence of a job.
-    Guard { collection: Collection, key: Key, field: String, equals: serde_json::Value },
-    PutBlob { key: Key, bytes: Bytes },
-    DeleteBlob { key: Key },
+    Guard {
+        collection: Collection,
+        key: Key,
+        field: String,
+        equals: serde_json::Value,
+    },
+    PutBlob {
+        key: Key,
+        bytes: Bytes,
+    },
+    DeleteBlob {
+        key: Key,
+    },
 }
 
 /// Operations that happen together or not at all.

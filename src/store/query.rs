@@ -37,13 +37,25 @@ pub enum Condition {
     All(Vec<Condition>),
     Any(Vec<Condition>),
     Not(Box<Condition>),
-    Compare { path: Path, comparison: Comparison, value: serde_json::Value },
+    Compare {
+        path: Path,
+        comparison: Comparison,
+        value: serde_json::Value,
+    },
     /// The value is an array that has the element.
-    Contains { path: Path, element: serde_json::Value },
+    Contains {
+        path: Path,
+        element: serde_json::Value,
+    },
     /// The value is there and not null.
-    Exists { path: Path },
+    Exists {
+        path: Path,
+    },
     /// Text that holds the part, without regard to ASCII case.
-    HasText { path: Path, part: String },
+    HasText {
+        path: Path,
+        part: String,
+    },
 }
 
 impl Condition {

@@ -22,12 +22,7 @@ pub struct Stored<T> {
 impl<T: Record> Stored<T> {
     fn decode(document: &Document) -> Result<Self> {
         let value = serde_json::from_str(&document.body).map_err(|error| {
-            StoreError::Corrupt(format!(
-                "{} {}/{}: {error}",
-                T::COLLECTION.name(),
-                document.key.scope,
-                document.key.id
-            ))
+            StoreError::Corrupt(format!("{} {}/{}: {error}", T::COLLECTION.name(), document.key.scope, document.key.id))
         })?;
         Ok(Self { value, revision: document.revision })
     }

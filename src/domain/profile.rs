@@ -56,3 +56,25 @@ impl ProfileKind {
         }
     }
 }
+
+/// How a profile stores a time: RFC 3339 UTC with six decimals, so that text order is time order.
+pub fn timestamp_text(time: Timestamp) -> String {
+    time.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}
+
+/// A time as people and programs write it: RFC 3339, or a date with or without a time of day, which is then UTC.
+/// `None` when it is none of these, or when its year has not four digits (text order would not be time order).
+pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    let time = if let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) {
+        time.with_timezone(&chrono::Utc)
+    } else if let Some(time) = ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|format| chrono::NaiveDateTime::parse_from_str(text, format).ok())
+    {
+        time.and_utc()
+    } else {
+        chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0)?.and_utc()
+    };
+    (0..=9999).contains(&chrono::Datelike::year(&time)).then_some(time)
+}

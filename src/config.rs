@@ -87,3 +87,42 @@ impl Default for Limits {
         }
     }
 }
+
+impl Default for Config {
+    /// The settings of an installation without any configuration; `config/tango.env` says the same.
+    fn default() -> Self {
+        Self {
+            data_dir: PathBuf::from("./tango-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 3031)),
+            s3_listen: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            allow_http: false,
+            host_domain: None,
+            super_user: "super_user@genesys.com".to_owned(),
+            super_user_password: None,
+            log_level: "INFO".to_owned(),
+            login_messages: String::new(),
+            add_cardinalities_every_n_records: 1_000,
+            autogenerate_indexes: true,
+            omp_num_threads: None,
+            gunicorn_timeout_seconds: 600,
+            mongodb_url: None,
+            mongodb_ca_file: None,
+            s3_endpoint: None,
+            s3_internal_endpoint: None,
+            s3_access_key: None,
+            s3_secret_key: None,
+            s3_bucket: "tango".to_owned(),
+            s3_region: "us-east-1".to_owned(),
+            s3_ca_file: None,
+            object_grace_days: 7,
+            worker_topics: Topic::ALL.to_vec(),
+            score_queue_ms: 50,
+            training_memory_mb: 4_096,
+            drain_seconds: 10,
+            token_ttl_seconds: 43_200,
+            limits: Limits::default(),
+        }
+    }
+}

@@ -4,17 +4,23 @@
 //! `cli → app → {http, jobs} → {learn, score, ingest} → {store, objects, sketch, filter, expression} → domain`,
 //! and `tests/it/architecture.rs` fails on a wrong one.
 
+pub mod app;
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod context;
 pub mod domain;
 pub mod expression;
 pub mod filter;
+pub mod http;
 pub mod ingest;
 pub mod jobs;
 pub mod learn;
+pub mod lifecycle;
+pub mod live;
 pub mod objects;
 pub mod score;
 pub mod simulation;
 pub mod sketch;
 pub mod store;
+pub mod telemetry;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: knows no axum, no database, no S3, no async.
 
+pub mod account;
 pub mod cardinality;
 pub mod column;
 pub mod dataset;

@@ -1,6 +1,7 @@
 //! Which collection and key each domain type is stored under.
 
 use super::{Collection, Key, Record};
+use crate::domain::account::{Account, SigningKey, User, username_key};
 use crate::domain::dataset::{Dataset, DatasetVersion};
 use crate::domain::job::Job;
 use crate::domain::model::Model;
@@ -39,5 +40,27 @@ impl Record for Model {
     const COLLECTION: Collection = Collection::Models;
     fn key(&self) -> Key {
         Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}
+
+impl Record for Account {
+    const COLLECTION: Collection = Collection::Accounts;
+    fn key(&self) -> Key {
+        Key::new("", self.id.as_str())
+    }
+}
+
+impl Record for User {
+    const COLLECTION: Collection = Collection::Users;
+    /// By name, so that a name is taken once.
+    fn key(&self) -> Key {
+        Key::new("", username_key(&self.username))
+    }
+}
+
+impl Record for SigningKey {
+    const COLLECTION: Collection = Collection::SigningKeys;
+    fn key(&self) -> Key {
+        Key::new("", self.id.clone())
     }
 }

@@ -1,0 +1,97 @@
+//! Signing in: right password → token; wrong ones in a row → a pause.
+
+use std::time::{Duration, Instant};
+
+use moka::sync::Cache;
+
+use super::{Auth, AuthError};
+use crate::domain::account::{Account, User, username_key};
+use crate::domain::id::{AccountId, UserId};
+use crate::store::{Collection, Key, Query, StoreExt};
+
+/// Wrong passwords in a row before a name is locked.
+const MAX_FAILURES: u32 = 10;
+const LOCKED_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// What a successful sign-in answers.
+#[derive(Debug, Clone)]
+pub struct IssuedToken {
+    pub token: String,
+    pub expires_in_seconds: i64,
+    pub user_id: UserId,
+    pub account_id: AccountId,
+}
+
+/// Failures in a row by name, known or not, so that an answer does not tell which names exist.
+/// In memory: a restart forgives, and at most so many names are remembered.
+pub(super) struct Failures(Cache<String, (u32, Instant)>);
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(100_000).time_to_live(LOCKED_FOR).build())
+    }
+}
+
+impl Failures {
+    fn check(&self, name: &str) -> Result<(), AuthError> {
+        match self.0.get(name) {
+            Some((count, last)) if count >= MAX_FAILURES => {
+                let left = LOCKED_FOR.saturating_sub(last.elapsed());
+                Err(AuthError::Locked { retry_after_seconds: left.as_secs().max(1) })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn add(&self, name: &str) {
+        let one = (1, Instant::now());
+        self.0
+            .entry(name.to_owned())
+            .and_upsert_with(|old| old.map_or(one, |entry| (entry.into_value().0.saturating_add(1), Instant::now())));
+    }
+
+    fn forget(&self, name: &str) {
+        self.0.invalidate(name);
+    }
+}
+
+impl Auth {
+    /// `api_key` names the account to work in; without one it is the user's own.
+    pub async fn login(&self, username: &str, password: &str, api_key: Option<&str>) -> Result<IssuedToken, AuthError> {
+        let name = username_key(username);
+        self.failures.check(&name)?;
+        let user = self.store.load::<User>(&Key::new("", name.clone())).await?.map(|stored| stored.value);
+        let right = self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
+        let account = match (&user, right) {
+            (Some(user), true) => self.account_for(user, api_key).await?,
+            _ => None,
+        };
+        let (Some(user), Some(account_id)) = (user, account) else {
+            self.failures.add(&name);
+            tracing::info!(username = name, "a sign-in failed");
+            return Err(AuthError::InvalidCredentials);
+        };
+        self.failures.forget(&name);
+        self.remember(&user);
+        let token = self.sign(&account_id, &user.id, user.epoch)?;
+        Ok(IssuedToken { token, expires_in_seconds: self.token_ttl.num_seconds(), user_id: user.id, account_id })
+    }
+
+    /// The account that the key belongs to, if the user may work in it.
+    async fn account_for(&self, user: &User, api_key: Option<&str>) -> Result<Option<AccountId>, AuthError> {
+        let Some(api_key) = api_key.filter(|key| !key.is_empty()) else { return Ok(Some(user.account_id.clone())) };
+        for stored in self.store.list_all::<Account>(Query::new(Collection::Accounts, "")).await? {
+            let account = stored.value;
+            if self.api_key(&account)? == api_key && (account.id == user.account_id || user.super_user) {
+                return Ok(Some(account.id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// An account's API key in clear, for those who may see it.
+    pub fn api_key(&self, account: &Account) -> Result<String, AuthError> {
+        let bytes = self.seal.open(&super::users::api_key_purpose(&account.id), &account.sealed_api_key);
+        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(AuthError::Internal)
+    }
+}

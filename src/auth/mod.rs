@@ -1,0 +1,134 @@
+//! Who may come in: passwords, tokens, the users in memory.
+//!
+//! Invariant: checking a token touches no store and waits for nothing, because every score does it.
+
+mod error;
+mod login;
+mod password;
+mod seal;
+mod tokens;
+mod users;
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use anyhow::Context as _;
+
+pub use error::AuthError;
+pub use login::IssuedToken;
+pub use password::{MIN_PASSWORD_CHARACTERS, generate as generate_password};
+pub use seal::Seal;
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::domain::account::User;
+use crate::domain::id::{AccountId, UserId};
+use crate::store::{Collection, FeedEvent, Query, SharedStore, StoreExt};
+
+/// What a valid token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub account_id: AccountId,
+    pub user_id: UserId,
+    pub username: String,
+    pub super_user: bool,
+}
+
+/// Signs users in and checks their tokens.
+pub struct Auth {
+    store: SharedStore,
+    clock: SharedClock,
+    seal: Seal,
+    token_ttl: chrono::Duration,
+    keys: RwLock<tokens::KeyRing>,
+    users: RwLock<HashMap<UserId, KnownUser>>,
+    passwords: password::Hasher,
+    failures: login::Failures,
+}
+
+/// What checking a token needs to know of a user.
+#[derive(Debug, Clone)]
+struct KnownUser {
+    username: String,
+    epoch: u64,
+    super_user: bool,
+}
+
+/// What was made when an installation started for the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstStart {
+    pub username: String,
+    /// The password when it was generated here; `None` when the configuration gave it.
+    pub generated_password: Option<String>,
+}
+
+impl Auth {
+    /// Loads keys and users; makes the first account, its super user and a signing key where there are none.
+    pub async fn open(
+        store: SharedStore,
+        config: &Config,
+        clock: SharedClock,
+        seal: Seal,
+    ) -> anyhow::Result<(Arc<Self>, Option<FirstStart>)> {
+        let token_ttl = chrono::Duration::seconds(i64::try_from(config.token_ttl_seconds).unwrap_or(i64::MAX / 1_000));
+        let auth = Self {
+            store,
+            clock,
+            seal,
+            token_ttl,
+            keys: RwLock::default(),
+            users: RwLock::default(),
+            passwords: password::Hasher::new()?,
+            failures: login::Failures::default(),
+        };
+        let first = auth.create_first_user(config).await.context("the first user could not be created")?;
+        auth.load_keys().await.context("the token signing keys could not be read")?;
+        auth.load_users().await.context("the users could not be read")?;
+        Ok((Arc::new(auth), first))
+    }
+
+    /// Follows changes of users and keys that others make, until the store closes.
+    pub async fn follow(self: Arc<Self>) -> anyhow::Result<()> {
+        let mut feed = self.store.changes(&[Collection::Users, Collection::SigningKeys]).await?;
+        // What changed between loading and now.
+        self.load_keys().await?;
+        self.load_users().await?;
+        while let Some(event) = feed.next().await {
+            let reload_keys = match &event {
+                FeedEvent::Gap => true,
+                FeedEvent::Changed(change) => change.collection == Collection::SigningKeys,
+            };
+            let outcome = if reload_keys { self.load_keys().await } else { Ok(()) };
+            if let Err(error) = outcome.and(self.load_users().await) {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "users and keys could not be reloaded; the last known ones stay in use"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn load_users(&self) -> anyhow::Result<()> {
+        let users = self.store.list_all::<User>(Query::new(Collection::Users, "").limit(500)).await?;
+        let known = users.into_iter().map(|stored| (stored.value.id.clone(), KnownUser::of(&stored.value))).collect();
+        *self.users.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = known;
+        Ok(())
+    }
+
+    /// What this process knows of a user, at once after it changed the user itself.
+    fn remember(&self, user: &User) {
+        let mut users = self.users.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        users.insert(user.id.clone(), KnownUser::of(user));
+    }
+
+    fn known(&self, id: &UserId) -> Option<KnownUser> {
+        self.users.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(id).cloned()
+    }
+}
+
+impl KnownUser {
+    fn of(user: &User) -> Self {
+        Self { username: user.username.clone(), epoch: user.epoch, super_user: user.super_user }
+    }
+}

@@ -1,0 +1,89 @@
+//! Who is asking: a bearer token, or the browser's cookie.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+
+use super::{ApiError, AppState};
+use crate::domain::id::{AccountId, UserId};
+
+/// Name of the browser's cookie.
+pub const COOKIE: &str = "tango_session";
+
+/// A signed-in user. As an extractor: 401 when nobody is signed in, 403 for a cookie-authenticated
+/// write that did not come from our own pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    pub account_id: AccountId,
+    pub user_id: UserId,
+    pub username: String,
+    /// Signed in by cookie, not by bearer token.
+    pub browser: bool,
+}
+
+impl FromRequestParts<AppState> for Session {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
+        let (token, browser) = match bearer_token(&parts.headers)? {
+            Some(token) => (token, false),
+            None => match cookie_token(&parts.headers) {
+                Some(token) => (token, true),
+                None => {
+                    return Err(ApiError::unauthenticated(
+                        "Sign in first: POST /api/v1/auth/login, then send `Authorization: Bearer <token>`.",
+                    ));
+                }
+            },
+        };
+        if browser {
+            check_origin(&parts.method, &parts.headers)?;
+        }
+        let identity = app.auth.verify(token)?;
+        Ok(Session { account_id: identity.account_id, user_id: identity.user_id, username: identity.username, browser })
+    }
+}
+
+fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let bad = || ApiError::unauthenticated("The Authorization header is not of the form `Bearer <token>`.");
+    let (scheme, token) = value.to_str().map_err(|_| bad())?.trim().split_once(' ').ok_or_else(bad)?;
+    if scheme.eq_ignore_ascii_case("bearer") { Ok(Some(token.trim())) } else { Err(bad()) }
+}
+
+/// The session cookie's value.
+pub fn cookie_token(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|text| text.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, value)| *name == COOKIE && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// A browser says where a request comes from; a write by cookie must come from our own origin.
+/// Browsers send `Sec-Fetch-Site` (only to trustworthy addresses) or `Origin` with every write.
+pub fn check_origin(method: &Method, headers: &HeaderMap) -> Result<(), ApiError> {
+    if method.is_safe() {
+        return Ok(());
+    }
+    let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let same = match text(header::HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => site == "same-origin",
+        None => match (text(header::ORIGIN), text(header::HOST)) {
+            (Some(origin), Some(host)) => {
+                origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
+            }
+            _ => false,
+        },
+    };
+    if same {
+        return Ok(());
+    }
+    Err(ApiError::forbidden(
+        "This request comes from another site, or does not say where it comes from. \
+         Use tango's own pages, or a bearer token instead of the cookie.",
+    ))
+}

@@ -1,0 +1,19 @@
+//! What every handler can reach.
+
+use std::sync::Arc;
+
+use super::idempotency::InFlight;
+use crate::auth::Auth;
+use crate::context::Context;
+use crate::lifecycle::Lifecycle;
+use crate::live::Live;
+
+/// Cheap to clone; handlers take it as `State(app): State<AppState>`.
+#[derive(Clone)]
+pub struct AppState {
+    pub ctx: Context,
+    pub auth: Arc<Auth>,
+    pub live: Arc<Live>,
+    pub lifecycle: Lifecycle,
+    pub in_flight: InFlight,
+}

@@ -1,0 +1,4 @@
+//! The tests of the program as a whole: each boots the real server on a free port and speaks HTTP to it.
+
+mod app;
+mod architecture;

@@ -1,1 +1,19 @@
-//! learn
+//! Learning: a table of past interactions in, an artifact with its measured quality out.
+//!
+//! Invariant: sync and deterministic. The same table, specification and seed give the same artifact bytes, whatever the
+//! number of threads; nothing here reads a clock, a file or the network.
+//!
+//! A model's margin is the sum of a sparse regression (numbers, levels, agents, agent × level) and boosted trees that
+//! are grown on the regression's out-of-fold margins. `GLOBAL` has no agent terms, `DISJOINT` no trees, `HYBRID` both.
+
+mod coverage;
+mod error;
+mod quality;
+mod spec;
+mod train;
+
+pub use coverage::{AgentCoverage, Coverage, NotLocal};
+pub use error::TrainError;
+pub use quality::{CalibrationBin, ClassificationQuality, Estimate, GainPoint, Quality, RegressionQuality};
+pub use spec::{FeatureColumn, TrainingSpec, TrainingTable, check_settings};
+pub use train::{Trained, train};

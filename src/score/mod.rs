@@ -1,1 +1,26 @@
-//! score
+//! The scoring engine: artifacts, compiled models, agent sets, ranking.
+//!
+//! Invariant: no I/O, no clock, no lock, no async. Everything is immutable once built; a change of an agent builds one
+//! new block of agents and shares the rest.
+//!
+//! A request's way: [`CompiledModel::score`] encodes the context side once, adds to it each eligible agent's own part,
+//! which was computed when the agent changed, and sorts.
+
+mod agents;
+pub mod artifact;
+pub mod assignment;
+mod compiled;
+mod container;
+pub mod encoding;
+mod forest;
+mod linear;
+mod ranking;
+mod request;
+
+pub use agents::{AgentInput, AgentSet};
+pub use artifact::{Artifact, ArtifactError};
+pub use compiled::CompiledModel;
+pub use forest::Forest;
+pub use linear::LinearPart;
+pub use ranking::{Summary, rank, summarize};
+pub use request::{AgentScore, DefaultPolicy, Eligible, ScoreInput, ScoreOutput, ScoreSource};

@@ -65,6 +65,7 @@ pub struct Quality {
     pub holdout_rows: u64,
     pub holdout: Holdout,
     /// Holdout by time: its first time.
+    #[schema(value_type = Option<String>, format = DateTime)]
     pub holdout_from: Option<Timestamp>,
     /// Trees that the model uses.
     pub trees: u32,

@@ -1,11 +1,31 @@
 //! The object store: large, immutable things, always through `aws-sdk-s3`.
 //!
-//! The embedded server (single node) is just another endpoint.
+//! The embedded server (single node) is just another endpoint. What is acknowledged is durable: the embedded server
+//! syncs file and folder first, others answer for themselves.
+//!
+//! Invariant: nothing outside this folder sees an S3 type.
+
+mod client;
+pub mod embedded;
+mod multipart;
+mod open;
+mod presign;
+mod reader;
 
 use bytes::Bytes;
 
-/// One S3 bucket, seen by this program, with presigned URLs for clients.
-pub struct ObjectStore {}
+pub use client::{ObjectStore, ObjectStoreSettings};
+pub use multipart::{ArrivedPart, PartNumberAndEtag};
+pub use open::open;
+pub use presign::{PublicUrls, SignedPart};
+pub use reader::{ObjectReader, fetch_blocking};
+
+/// Longest object key, in bytes (a limit of file systems under some servers).
+pub const MAX_KEY_BYTES: usize = 120;
+/// Smallest part of a multipart upload except the last.
+pub const MIN_PART_BYTES: u64 = 5 << 20;
+/// Most parts of a multipart upload.
+pub const MAX_PARTS: u64 = 10_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
@@ -21,20 +41,12 @@ pub enum ObjectError {
 
 pub type Result<T, E = ObjectError> = std::result::Result<T, E>;
 
-impl ObjectStore {
-    /// Stores a whole object; durable when this returns.
-    pub async fn put(&self, _key: &str, _bytes: Bytes) -> Result<()> {
-        todo!()
-    }
-    /// The object's size in bytes.
-    pub async fn size(&self, _key: &str) -> Result<u64> {
-        todo!()
-    }
-    pub async fn get_range(&self, _key: &str, _range: std::ops::Range<u64>) -> Result<Bytes> {
-        todo!()
-    }
-    /// Absent is fine.
-    pub async fn delete(&self, _key: &str) -> Result<()> {
-        todo!()
-    }
+/// An object's key and size.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    pub key: String,
+    pub size_bytes: u64,
 }
+
+/// A body on its way to a client or into the store.
+pub type ByteStream = futures::stream::BoxStream<'static, std::io::Result<Bytes>>;

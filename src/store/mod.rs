@@ -8,7 +8,10 @@
 //! Invariant: nothing outside a backend's folder sees SQL or BSON.
 
 mod batch;
+#[cfg(test)]
+mod conformance;
 mod error;
+mod matches;
 mod query;
 mod records;
 pub mod sqlite;

@@ -28,9 +28,12 @@ pub enum Comparison {
     GreaterOrEqual,
 }
 
-/// A condition on one document. A missing value (absent or null) is false except for `NotEqual`.
-/// Ordered comparisons are false between values of different kinds (number, text, Boolean);
-/// an integer and a float compare as numbers.
+/// A condition on one document. A missing value (absent or null) is false except for `NotEqual`,
+/// which is true for whatever `Equal` is false for.
+/// Comparisons are false between values of different kinds (number, text, Boolean; false is less than
+/// true); an integer and a float compare as numbers, integers outside `i64` as the nearest float.
+/// Arrays, objects and null equal nothing. Texts compare by their UTF-8 bytes.
+/// The meaning in code: [`Condition::matches`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     True,
@@ -76,7 +79,9 @@ impl Condition {
     }
 }
 
-/// By what a page is ordered; ties break by id. Documents without the value come first ascending, last descending.
+/// By what a page is ordered; ties break by id in the same direction.
+/// Documents without the value come first ascending, last descending; numbers (Booleans count as 0 and 1)
+/// come before texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sort {
     /// `None`: by id.

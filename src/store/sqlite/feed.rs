@@ -1,0 +1,73 @@
+//! Changes to whoever follows them: one bounded channel a follower.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use crate::store::{Change, ChangeFeed, Collection, FeedEvent};
+
+/// Events that a slow follower may be behind before it is told to reload.
+pub(super) const FEED_CAPACITY: usize = 16_384;
+
+struct Follower {
+    collections: Vec<Collection>,
+    sender: mpsc::Sender<FeedEvent>,
+    /// A `Gap` is in the channel: what follows is not sent until the follower has taken it.
+    behind: bool,
+}
+
+/// Who follows. Shared by the store and its writer.
+#[derive(Clone)]
+pub(super) struct Followers {
+    followers: Arc<Mutex<Vec<Follower>>>,
+    capacity: usize,
+}
+
+impl Followers {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { followers: Arc::default(), capacity: capacity.max(2) }
+    }
+
+    pub(super) fn follow(&self, collections: &[Collection]) -> ChangeFeed {
+        let (sender, receiver) = mpsc::channel(self.capacity);
+        let follower = Follower { collections: collections.to_vec(), sender, behind: false };
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
+        ChangeFeed(receiver)
+    }
+
+    /// Called by the writer only, after each commit, so that the order is the commits' order.
+    pub(super) fn publish(&self, changes: &[Change]) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.retain_mut(|follower| changes.iter().all(|change| follower.offer(change)));
+    }
+
+    /// Ends every feed.
+    pub(super) fn close(&self) {
+        self.followers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Follower {
+    /// False when nobody listens any more. The last place in the channel is kept for the `Gap`.
+    /// While a `Gap` waits to be taken, changes may be left out: they are committed already, and the
+    /// follower reloads after it has taken the `Gap`.
+    fn offer(&mut self, change: &Change) -> bool {
+        if self.sender.is_closed() {
+            return false;
+        }
+        if !self.collections.contains(&change.collection) {
+            return true;
+        }
+        if self.behind {
+            if self.sender.capacity() < self.sender.max_capacity() {
+                return true;
+            }
+            self.behind = false;
+        }
+        if self.sender.capacity() <= 1 {
+            self.behind = true;
+            return self.sender.try_send(FeedEvent::Gap).is_ok();
+        }
+        self.sender.try_send(FeedEvent::Changed(change.clone())).is_ok()
+    }
+}

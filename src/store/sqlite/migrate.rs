@@ -1,0 +1,203 @@
+//! Schema steps: numbered, forward only, applied when the store is opened.
+//!
+//! The document `schema` in `meta` says where a data folder stands: `schema_version`, and
+//! `min_program`, the oldest tango that may use it. A step that only adds (expand) leaves
+//! `min_program` alone, so that the previous program still runs; one that takes away (contract) raises it.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::{Deserialize, Serialize};
+
+use super::error::OpenError;
+use super::indexes::describe;
+use crate::store::{Result, StoreError};
+
+struct Migration {
+    /// The folder in `migrations/`.
+    name: &'static str,
+    min_program: &'static str,
+    sql: &'static str,
+}
+
+/// In order; the schema version is how many of them a folder has.
+const MIGRATIONS: &[Migration] = &[Migration {
+    name: "0001_documents",
+    min_program: "0.1.0",
+    sql: include_str!("../../../migrations/0001_documents/sqlite.sql"),
+}];
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SchemaDocument {
+    schema_version: u32,
+    min_program: String,
+}
+
+/// Where a data folder's schema stands: what `tango migrate --status` prints.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// Steps that the folder has; 0 for a new one.
+    pub schema_version: u32,
+    /// Steps that this program knows.
+    pub known_version: u32,
+    pub min_program: Option<String>,
+    /// Names of the steps that opening the store would apply.
+    pub pending: Vec<&'static str>,
+}
+
+/// The status of a data folder, without changing it. Works beside a running process.
+pub fn migration_status(data_dir: &Path) -> Result<MigrationStatus> {
+    let file = data_dir.join(super::FILE_NAME);
+    let document = if file.exists() {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        read(&Connection::open_with_flags(file, flags)?)?
+    } else {
+        None
+    };
+    let version = document.as_ref().map_or(0, |document| document.schema_version);
+    Ok(MigrationStatus {
+        schema_version: version,
+        known_version: known_version(),
+        min_program: document.map(|document| document.min_program),
+        pending: MIGRATIONS.iter().skip(version as usize).map(|migration| migration.name).collect(),
+    })
+}
+
+fn known_version() -> u32 {
+    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+}
+
+fn read(connection: &Connection) -> Result<Option<SchemaDocument>> {
+    let tables: i64 = connection.query_row(
+        "SELECT COUNT(*) FROM sqlite_schema WHERE type = 'table' AND name = 'meta'",
+        [],
+        |row| row.get(0),
+    )?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    let body: Option<String> = connection
+        .query_row("SELECT body FROM meta WHERE scope = '' AND id = 'schema'", [], |row| row.get(0))
+        .optional()?;
+    match body {
+        Some(body) => {
+            let document = serde_json::from_str(&body);
+            document.map(Some).map_err(|error| StoreError::Corrupt(format!("meta /schema: {error}")))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Applies what is missing, each step in a transaction of its own; refuses a newer folder.
+pub(super) fn migrate(connection: &mut Connection, folder: &Path) -> Result<(), OpenError> {
+    let in_folder = |source: StoreError| OpenError::Store { folder: folder.to_owned(), source };
+    let document = read(connection).map_err(in_folder)?;
+    let version = document.as_ref().map_or(0, |document| document.schema_version);
+    if let Some(document) = document
+        && version > known_version()
+        && parse_version(&document.min_program).is_none_or(|needed| Some(needed) > parse_version(PROGRAM))
+    {
+        return Err(OpenError::Newer {
+            folder: folder.to_owned(),
+            found: version,
+            known: known_version(),
+            min_program: document.min_program,
+        });
+    }
+    for (number, migration) in (1..).zip(MIGRATIONS).skip(version as usize) {
+        apply(connection, number, migration).map_err(in_folder)?;
+    }
+    Ok(())
+}
+
+const PROGRAM: &str = env!("CARGO_PKG_VERSION");
+
+fn parse_version(text: &str) -> Option<[u32; 3]> {
+    let parts: Vec<u32> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    parts.try_into().ok()
+}
+
+fn apply(connection: &mut Connection, number: u32, migration: &Migration) -> Result<()> {
+    tracing::debug!(step = migration.name, "applying a schema step");
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(migration.sql)?;
+    // Creates the table of statistics.
+    transaction.execute_batch("ANALYZE")?;
+    describe_built_in(&transaction)?;
+    let body = serde_json::to_string(&SchemaDocument {
+        schema_version: number,
+        min_program: migration.min_program.to_owned(),
+    })
+    .map_err(|error| StoreError::Failed(error.into()))?;
+    transaction.execute(
+        "INSERT INTO meta (scope, id, revision, body) VALUES ('', 'schema', 0, ?) \
+         ON CONFLICT (scope, id) DO UPDATE SET body = excluded.body",
+        params![body],
+    )?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Fixed statistics for every index of the schema; see [`describe`].
+fn describe_built_in(connection: &Connection) -> Result<()> {
+    let mut statement = connection.prepare(
+        "SELECT tbl_name, name, sql FROM sqlite_schema WHERE type = 'index' AND name NOT LIKE 'x\\_%' ESCAPE '\\'",
+    )?;
+    let indexes = statement
+        .query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    for (table, index, sql) in indexes {
+        let statistics = match sql {
+            // The key: (scope, id).
+            None => "1000000 1000000 1",
+            Some(sql) if sql.contains("(scope, json_extract") => "1000000 1000000 1000 1",
+            Some(sql) if sql.contains("json_extract") => "1000000 1000 1",
+            Some(_) => "1000000 10",
+        };
+        describe(connection, &table, &index, statistics)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_newer_folder_is_refused_in_one_line() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(crate::store::sqlite::SqliteStore::open(folder.path()).unwrap());
+        let connection = Connection::open(folder.path().join(crate::store::sqlite::FILE_NAME)).unwrap();
+        connection
+            .execute(r#"UPDATE meta SET body = '{"schema_version":99,"min_program":"9.0.0"}' WHERE id = 'schema'"#, [])
+            .unwrap();
+        drop(connection);
+        let error = crate::store::sqlite::SqliteStore::open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains("schema 99") && error.contains("9.0.0") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
+    fn a_newer_folder_that_only_added_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(crate::store::sqlite::SqliteStore::open(folder.path()).unwrap());
+        let connection = Connection::open(folder.path().join(crate::store::sqlite::FILE_NAME)).unwrap();
+        connection
+            .execute(r#"UPDATE meta SET body = '{"schema_version":99,"min_program":"0.1.0"}' WHERE id = 'schema'"#, [])
+            .unwrap();
+        drop(connection);
+        crate::store::sqlite::SqliteStore::open(folder.path()).unwrap();
+        assert_eq!(migration_status(folder.path()).unwrap().pending, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn status_tells_what_is_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let new = migration_status(folder.path()).unwrap();
+        assert_eq!((new.schema_version, new.pending.len()), (0, MIGRATIONS.len()));
+        drop(crate::store::sqlite::SqliteStore::open(folder.path()).unwrap());
+        let opened = migration_status(folder.path()).unwrap();
+        assert_eq!((opened.schema_version, opened.pending.len()), (known_version(), 0));
+    }
+}

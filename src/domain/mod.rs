@@ -12,6 +12,7 @@ pub mod model;
 pub mod predictor;
 pub mod profile;
 pub mod schema;
+pub mod segment;
 pub mod upload;
 
 /// A point in time, UTC, microsecond precision, written as RFC 3339.

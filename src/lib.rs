@@ -19,6 +19,7 @@ pub mod learn;
 pub mod lifecycle;
 pub mod live;
 pub mod objects;
+pub mod profiles;
 pub mod score;
 pub mod simulation;
 pub mod sketch;

@@ -104,6 +104,8 @@ typed_id!(PredictorId, "prd");
 typed_id!(ModelId, "mdl");
 typed_id!(ReportId, "rep");
 typed_id!(JobId, "job");
+typed_id!(/// One write of profile records that waits to be counted.
+    JournalId, "jrn");
 typed_id!(/// One HTTP request, as named in errors and logs.
     RequestId, "req");
 

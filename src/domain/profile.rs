@@ -1,11 +1,14 @@
 //! Agent and customer profiles: records upserted by id.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
-use super::schema::{Field, FieldType};
+use super::id::AccountId;
+use super::schema::{Field, FieldType, Schema};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileKind {
     Agents,
@@ -21,6 +24,28 @@ pub struct ProfileRecord {
     /// Values by field name. Timestamps are RFC 3339 UTC text with six decimals, so that text order is time order.
     pub fields: serde_json::Map<String, serde_json::Value>,
     pub updated_at: Timestamp,
+}
+
+/// An account's agent or customer schema. Without a stored one, [`ProfileSchema::initial`] holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ProfileSchema {
+    pub account_id: AccountId,
+    pub kind: ProfileKind,
+    pub schema: Schema,
+    /// Keys seen in each Dict field, at most [`MAX_KNOWN_DICT_KEYS`] a field: what indexes are made for.
+    #[serde(default)]
+    pub dict_keys: BTreeMap<String, BTreeSet<String>>,
+}
+
+/// Keys of one Dict field that a schema remembers.
+pub const MAX_KNOWN_DICT_KEYS: usize = 1_000;
+
+impl ProfileSchema {
+    /// Mandatory fields only, not accepted.
+    pub fn initial(account_id: AccountId, kind: ProfileKind) -> Self {
+        let schema = Schema { version: 1, accepted: false, fields: kind.mandatory_fields() };
+        Self { account_id, kind, schema, dict_keys: BTreeMap::new() }
+    }
 }
 
 /// Names of an agent's mandatory fields beside its id.

@@ -6,6 +6,7 @@ use crate::domain::dataset::{Dataset, DatasetVersion};
 use crate::domain::job::Job;
 use crate::domain::model::Model;
 use crate::domain::predictor::Predictor;
+use crate::domain::profile::{ProfileKind, ProfileSchema};
 
 impl Record for Dataset {
     const COLLECTION: Collection = Collection::Datasets;
@@ -62,5 +63,23 @@ impl Record for SigningKey {
     const COLLECTION: Collection = Collection::SigningKeys;
     fn key(&self) -> Key {
         Key::new("", self.id.clone())
+    }
+}
+
+impl Record for ProfileSchema {
+    const COLLECTION: Collection = Collection::Schemas;
+    /// One current schema a kind: `agents`, `customers`.
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.kind.as_str())
+    }
+}
+
+impl Collection {
+    /// Where the records of a profile are; scope: the account, id: the record's id.
+    pub fn of_profile(kind: ProfileKind) -> Self {
+        match kind {
+            ProfileKind::Agents => Collection::Agents,
+            ProfileKind::Customers => Collection::Customers,
+        }
     }
 }

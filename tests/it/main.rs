@@ -2,4 +2,3 @@
 
 mod app;
 mod architecture;
-mod session;

@@ -1,0 +1,299 @@
+//! Writing records: read what is stored, decide, commit under preconditions, and decide again when
+//! somebody else was first.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::Profile;
+use super::journal::{self, Mutation, Writer};
+use super::record::StoredProfile;
+use super::schema;
+use super::values::{Checked, Checker, Fault, Rejection};
+use crate::context::Context;
+use crate::domain::Timestamp;
+use crate::store::{Batch, Collection, Conflict, Key, Op, StoreError};
+
+/// How often a write is decided again after losing a race, before the client is asked to.
+const MAX_ROUNDS: usize = 50;
+
+/// What became of the records of one call: accepted + unchanged + stale + rejected = records sent.
+#[derive(Debug, Clone, Default, Serialize, utoipa::ToSchema)]
+pub struct Appended {
+    /// New or changed, and stored.
+    pub accepted: u64,
+    /// The same content is stored already.
+    pub unchanged: u64,
+    /// Older than what is stored, by `version`.
+    pub stale: u64,
+    pub rejected: Vec<Rejection>,
+    pub cardinalities: PendingCounts,
+}
+
+/// How far the incremental counts are behind.
+#[derive(Debug, Clone, Copy, Default, Serialize, utoipa::ToSchema)]
+pub struct PendingCounts {
+    /// Accepted records that are not counted yet, these included.
+    pub pending: u64,
+    /// They are counted each time this many are pending (`ADD_CARDINALITIES_EVERY_N_RECORDS`).
+    pub every: u64,
+}
+
+/// What the caller adds to the batch.
+pub struct Planned<'a> {
+    pub appended: &'a Appended,
+    /// The schema is accepted and new Dict keys want an index.
+    pub wants_indexes: bool,
+}
+
+/// Upserts records by id, in order. `extra` adds the caller's own operations (an answer to be saved, a
+/// job) to the batch of each attempt; a failed precondition of those is answered as
+/// [`StoreError::Conflict`] with the operation's position.
+pub async fn append(
+    ctx: &Context,
+    profile: &Profile,
+    records: Vec<Value>,
+    extra: &mut (dyn FnMut(&Planned<'_>, &mut Batch) + Send),
+) -> Result<Appended, StoreError> {
+    // The records are checked anew only when the schema they were checked against has changed.
+    let mut checked: Option<(u64, CheckedBatch)> = None;
+    for _ in 0..MAX_ROUNDS {
+        let stored_schema = schema::load(&ctx.store, profile).await?;
+        let batch = match &checked {
+            Some((revision, batch)) if *revision == stored_schema.revision => batch,
+            _ => {
+                let batch = CheckedBatch::new(ctx, stored_schema.value.clone(), records.clone());
+                &checked.insert((stored_schema.revision, batch)).1
+            }
+        };
+        let pending_before = journal::pending(&ctx.store, profile).await?;
+        let mut plan = Plan::read(ctx, profile, &batch.passed).await?;
+        for record in &batch.passed {
+            plan.upsert(record);
+        }
+        let (mut ops, mut appended) = plan.into_batch();
+        if batch.schema_changed {
+            schema::write(&mut ops, &stored_schema, batch.schema.clone());
+        }
+        appended.rejected.clone_from(&batch.rejected);
+        appended.cardinalities = PendingCounts {
+            pending: pending_before + appended.accepted,
+            every: ctx.config.add_cardinalities_every_n_records,
+        };
+        let own = ops.len();
+        let wants_indexes = batch.found_dict_keys && batch.schema.schema.accepted;
+        extra(&Planned { appended: &appended, wants_indexes }, &mut ops);
+        if ops.is_empty() {
+            return Ok(appended);
+        }
+        match ctx.store.commit(ops).await {
+            Ok(()) => return Ok(appended),
+            Err(StoreError::Conflict(Conflict { op })) if op < own => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(too_busy(profile))
+}
+
+/// Why one record could not be changed.
+#[derive(Debug)]
+pub enum PatchError {
+    NotFound,
+    /// The stored version is newer than the one given.
+    Stale {
+        stored: i64,
+    },
+    Invalid(Fault),
+    Store(StoreError),
+}
+
+impl From<StoreError> for PatchError {
+    fn from(error: StoreError) -> Self {
+        PatchError::Store(error)
+    }
+}
+
+/// Changes some fields of one record: null removes a value, what is not named stays.
+/// Answers the record as it is now, and how many changes are pending.
+pub async fn patch(
+    ctx: &Context,
+    profile: &Profile,
+    id: &str,
+    version: Option<i64>,
+    changes: &Map<String, Value>,
+) -> Result<(StoredProfile, u64), PatchError> {
+    for _ in 0..MAX_ROUNDS {
+        let stored_schema = schema::load(&ctx.store, profile).await?;
+        let mut plan = Plan::read_ids(ctx, profile, [id]).await?;
+        let Some(current) = plan.current(id) else { return Err(PatchError::NotFound) };
+        if let (Some(stored), Some(version)) = (current.version, version)
+            && version < stored
+        {
+            return Err(PatchError::Stale { stored });
+        }
+        let mut checker = Checker::new(&ctx.config.limits, stored_schema.value.clone());
+        let new_values = checker.check_fields(changes.clone()).map_err(PatchError::Invalid)?;
+        let mut fields = current.fields.clone();
+        for name in changes.keys() {
+            fields.remove(name);
+        }
+        fields.extend(new_values);
+        plan.upsert(&Checked { id: id.to_owned(), version, fields });
+        let record = plan.current(id).cloned().ok_or(PatchError::NotFound)?;
+        let pending = journal::pending(&ctx.store, profile).await?;
+        let (mut ops, appended) = plan.into_batch();
+        let (new_schema, changed) = checker.into_schema();
+        if changed {
+            schema::write(&mut ops, &stored_schema, new_schema);
+        }
+        if ops.is_empty() {
+            return Ok((record, pending));
+        }
+        match ctx.store.commit(ops).await {
+            Ok(()) => return Ok((record, pending + appended.accepted)),
+            Err(StoreError::Conflict(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(too_busy(profile).into())
+}
+
+fn too_busy(profile: &Profile) -> StoreError {
+    StoreError::Unavailable(anyhow::anyhow!(
+        "{MAX_ROUNDS} attempts to write {} lost against other writers of the same records",
+        profile.kind.as_str()
+    ))
+}
+
+/// A call's records after checking.
+struct CheckedBatch {
+    passed: Vec<Checked>,
+    rejected: Vec<Rejection>,
+    schema: crate::domain::profile::ProfileSchema,
+    schema_changed: bool,
+    found_dict_keys: bool,
+}
+
+impl CheckedBatch {
+    fn new(ctx: &Context, schema: crate::domain::profile::ProfileSchema, records: Vec<Value>) -> Self {
+        let mut checker = Checker::new(&ctx.config.limits, schema);
+        let mut passed = Vec::with_capacity(records.len());
+        let mut rejected = Vec::new();
+        for (index, record) in records.into_iter().enumerate() {
+            match checker.check(index, record) {
+                Ok(record) => passed.push(record),
+                Err(rejection) => rejected.push(rejection),
+            }
+        }
+        let found_dict_keys = checker.found_dict_keys();
+        let (schema, schema_changed) = checker.into_schema();
+        Self { passed, rejected, schema, schema_changed, found_dict_keys }
+    }
+}
+
+/// The state of the records at hand, as stored and as it will be.
+struct Plan {
+    profile: Profile,
+    collection: Collection,
+    now: Timestamp,
+    slots: HashMap<String, Slot>,
+    /// Ids in the order of their first change: writing in a stable order.
+    order: Vec<String>,
+    journal: Writer,
+    appended: Appended,
+}
+
+struct Slot {
+    record: Option<StoredProfile>,
+    /// `None`: not stored yet.
+    revision: Option<u64>,
+    dirty: bool,
+}
+
+impl Plan {
+    async fn read(ctx: &Context, profile: &Profile, records: &[Checked]) -> Result<Self, StoreError> {
+        Self::read_ids(ctx, profile, records.iter().map(|record| record.id.as_str())).await
+    }
+
+    async fn read_ids<'i>(
+        ctx: &Context,
+        profile: &Profile,
+        ids: impl IntoIterator<Item = &'i str>,
+    ) -> Result<Self, StoreError> {
+        let collection = Collection::of_profile(profile.kind);
+        let mut slots: HashMap<String, Slot> = HashMap::new();
+        let mut keys: Vec<Key> = Vec::new();
+        for id in ids {
+            if let MapEntry::Vacant(vacant) = slots.entry(id.to_owned()) {
+                vacant.insert(Slot { record: None, revision: None, dirty: false });
+                keys.push(profile.record_key(id));
+            }
+        }
+        let found = if keys.is_empty() { Vec::new() } else { ctx.store.get_many(collection, &keys).await? };
+        for document in found.into_iter().flatten() {
+            let record = StoredProfile::decode(&document)?;
+            let slot = Slot { record: Some(record), revision: Some(document.revision), dirty: false };
+            slots.insert(document.key.id, slot);
+        }
+        let now = ctx.clock.now();
+        let journal = Writer::new(profile, now);
+        let profile = profile.clone();
+        Ok(Self { profile, collection, now, slots, order: Vec::new(), journal, appended: Appended::default() })
+    }
+
+    fn current(&self, id: &str) -> Option<&StoredProfile> {
+        self.slots.get(id)?.record.as_ref()
+    }
+
+    /// Decides on one record against the state that the records before it leave.
+    fn upsert(&mut self, checked: &Checked) {
+        // Every id was put in by `read`.
+        let Some(slot) = self.slots.get_mut(&checked.id) else { return };
+        let stored_version = slot.record.as_ref().and_then(|record| record.version);
+        if let (Some(stored), Some(version)) = (stored_version, checked.version)
+            && version < stored
+        {
+            self.appended.stale += 1;
+            return;
+        }
+        let version = checked.version.or(stored_version);
+        let mark_dirty = |slot: &mut Slot, order: &mut Vec<String>| {
+            if !std::mem::replace(&mut slot.dirty, true) {
+                order.push(checked.id.clone());
+            }
+        };
+        if let Some(record) = &mut slot.record
+            && record.fields == checked.fields
+        {
+            self.appended.unchanged += 1;
+            if record.version != version {
+                // Nothing to count, but an older version must not win later.
+                record.version = version;
+                mark_dirty(slot, &mut self.order);
+            }
+            return;
+        }
+        self.appended.accepted += 1;
+        let mutation = Mutation { id: checked.id.clone(), new: slot.record.is_none(), fields: checked.fields.clone() };
+        let entry = self.journal.add(&mutation);
+        let Mutation { id, fields, .. } = mutation;
+        slot.record = Some(StoredProfile { id, version, fields, updated_at: self.now, entry });
+        mark_dirty(slot, &mut self.order);
+    }
+
+    fn into_batch(self) -> (Batch, Appended) {
+        let mut batch = Batch::new();
+        for id in &self.order {
+            let Some(Slot { record: Some(record), revision, .. }) = self.slots.get(id) else { continue };
+            let (collection, key, body) = (self.collection, self.profile.record_key(id), record.encode());
+            batch.push(match revision {
+                Some(revision) => Op::Replace { collection, key, body, revision: *revision },
+                None => Op::Insert { collection, key, body },
+            });
+        }
+        self.journal.write(&mut batch);
+        (batch, self.appended)
+    }
+}

@@ -1,0 +1,173 @@
+//! Accepted changes that are not counted yet.
+//!
+//! One entry a batch: a small header in the journal (how many records) and the values beside it in a
+//! blob, so that "how many are pending" reads headers only. Entries are consumed by identity: the ids
+//! that were read are the ids that the counting commit deletes. An entry that becomes visible late is simply
+//! counted later.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::Profile;
+use crate::domain::Timestamp;
+use crate::domain::id::JournalId;
+use crate::store::{Batch, Collection, Key, Op, Query, Record, SharedStore, StoreError, StoreExt, Stored};
+
+/// Values of one entry are split over several beyond this size: a blob is read whole.
+const ENTRY_BYTES: usize = 4 << 20;
+const PAGE: usize = 1_000;
+
+/// The journal's document of one entry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Entry {
+    pub scope: String,
+    pub id: String,
+    /// Accepted records whose values are in this entry.
+    pub records: u64,
+}
+
+impl Record for Entry {
+    const COLLECTION: Collection = Collection::Journal;
+    fn key(&self) -> Key {
+        Key::new(self.scope.clone(), self.id.clone())
+    }
+}
+
+/// One accepted change of one record.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mutation {
+    pub id: String,
+    /// The id was not there before.
+    pub new: bool,
+    pub fields: Map<String, Value>,
+}
+
+fn blob_key(scope: &str, id: &str) -> Key {
+    Key::new(format!("journal/{scope}"), id)
+}
+
+/// Collects a batch's mutations into entries.
+pub struct Writer {
+    scope: String,
+    now: Timestamp,
+    id: String,
+    buffer: Vec<u8>,
+    records: u64,
+    finished: Vec<(Entry, Bytes)>,
+}
+
+impl Writer {
+    pub fn new(profile: &Profile, now: Timestamp) -> Self {
+        Self {
+            scope: profile.scope(),
+            now,
+            id: JournalId::generate(now).into(),
+            buffer: Vec::new(),
+            records: 0,
+            finished: Vec::new(),
+        }
+    }
+
+    /// Adds a mutation; answers the id of the entry that it is in.
+    pub fn add(&mut self, mutation: &Mutation) -> String {
+        if self.buffer.len() > ENTRY_BYTES {
+            self.finish_entry();
+        }
+        // Maps with string keys and finite numbers always have a JSON form.
+        serde_json::to_writer(&mut self.buffer, mutation).expect("a mutation has a JSON form");
+        self.buffer.push(b'\n');
+        self.records += 1;
+        self.id.clone()
+    }
+
+    fn finish_entry(&mut self) {
+        if self.records == 0 {
+            return;
+        }
+        let id = std::mem::replace(&mut self.id, JournalId::generate(self.now).into());
+        let entry = Entry { scope: self.scope.clone(), id, records: std::mem::take(&mut self.records) };
+        self.finished.push((entry, Bytes::from(std::mem::take(&mut self.buffer))));
+    }
+
+    /// Adds the entries to the batch that has the records.
+    pub fn write(mut self, batch: &mut Batch) {
+        self.finish_entry();
+        for (entry, bytes) in self.finished {
+            batch.push(Op::PutBlob { key: blob_key(&entry.scope, &entry.id), bytes });
+            batch.insert(&entry);
+        }
+    }
+}
+
+/// The entries that wait, oldest ids first, at most `limit`.
+pub async fn waiting(store: &SharedStore, profile: &Profile, limit: usize) -> Result<Vec<Stored<Entry>>, StoreError> {
+    let mut entries = Vec::new();
+    let mut query = Query::new(Collection::Journal, profile.scope()).limit(PAGE.min(limit));
+    loop {
+        let (page, next) = store.list::<Entry>(&query).await?;
+        entries.extend(page);
+        match next {
+            Some(cursor) if entries.len() < limit => query.after = Some(cursor),
+            _ => break,
+        }
+    }
+    entries.truncate(limit);
+    Ok(entries)
+}
+
+/// Accepted records that are not counted yet.
+pub async fn pending(store: &SharedStore, profile: &Profile) -> Result<u64, StoreError> {
+    let entries = waiting(store, profile, usize::MAX).await?;
+    Ok(entries.iter().map(|entry| entry.value.records).sum())
+}
+
+/// Pending records of every profile of every account.
+pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64)>, StoreError> {
+    let mut sums: std::collections::BTreeMap<Profile, u64> = std::collections::BTreeMap::new();
+    let mut query = Query::everywhere(Collection::Journal).limit(PAGE);
+    loop {
+        let (page, next) = store.list::<Entry>(&query).await?;
+        for entry in page {
+            if let Some(profile) = Profile::from_scope(&entry.value.scope) {
+                *sums.entry(profile).or_default() += entry.value.records;
+            }
+        }
+        match next {
+            Some(cursor) => query.after = Some(cursor),
+            None => return Ok(sums.into_iter().collect()),
+        }
+    }
+}
+
+/// The values of one entry.
+pub async fn mutations(store: &SharedStore, entry: &Entry) -> Result<Vec<Mutation>, StoreError> {
+    let missing = || StoreError::Corrupt(format!("journal entry {}/{} has no values", entry.scope, entry.id));
+    let bytes = store.get_blob(&blob_key(&entry.scope, &entry.id)).await?.ok_or_else(missing)?;
+    let mutations: Vec<Mutation> = serde_json::Deserializer::from_slice(&bytes)
+        .into_iter::<Mutation>()
+        .collect::<Result<_, _>>()
+        .map_err(|error| StoreError::Corrupt(format!("journal entry {}/{}: {error}", entry.scope, entry.id)))?;
+    if mutations.len() as u64 != entry.records {
+        let text =
+            format!("journal entry {}/{}: {} of {} records", entry.scope, entry.id, mutations.len(), entry.records);
+        return Err(StoreError::Corrupt(text));
+    }
+    Ok(mutations)
+}
+
+/// Takes entries away, in the commit that counts them. A conflict when another counter was first.
+pub fn consume(batch: &mut Batch, entries: &[Stored<Entry>]) {
+    for entry in entries {
+        batch.delete(entry);
+        batch.push(Op::DeleteBlob { key: blob_key(&entry.value.scope, &entry.value.id) });
+    }
+}
+
+/// Of these entry ids, those that still wait.
+pub async fn still_waiting(store: &SharedStore, profile: &Profile, ids: &[String]) -> Result<Vec<String>, StoreError> {
+    let scope = profile.scope();
+    let keys: Vec<Key> = ids.iter().map(|id| Key::new(scope.clone(), id.clone())).collect();
+    let found = store.get_many(Collection::Journal, &keys).await?;
+    Ok(found.into_iter().flatten().map(|document| document.key.id).collect())
+}

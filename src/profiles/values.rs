@@ -1,0 +1,461 @@
+//! Checking what a client sends as a record: types, limits, names; discovery of fields.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::config::Limits;
+use crate::domain::profile::{MAX_KNOWN_DICT_KEYS, ProfileSchema, parse_timestamp, timestamp_text};
+use crate::domain::schema::{Field, FieldType};
+
+/// The record's key, never a field.
+pub const ID: &str = "id";
+/// The record's optional version, never a field.
+pub const VERSION: &str = "version";
+/// Longest name of a field or key, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+/// How much of a refused id or value is repeated in an answer, in characters.
+const SHOWN_CHARACTERS: usize = 64;
+
+/// A record that passed: values normalised, missing ones left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Checked {
+    pub id: String,
+    pub version: Option<i64>,
+    pub fields: Map<String, Value>,
+}
+
+/// A record that did not.
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct Rejection {
+    /// Position in the request or row in the file, from 0.
+    pub index: usize,
+    /// The record's id as far as it can be shown.
+    pub id: Option<String>,
+    /// The field at fault.
+    pub field: Option<String>,
+    pub reason: String,
+}
+
+/// What is wrong with one field.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fault {
+    pub field: String,
+    pub reason: String,
+}
+
+/// Checks records one after the other against a schema, which grows while it is not accepted.
+pub struct Checker<'a> {
+    limits: &'a Limits,
+    schema: ProfileSchema,
+    changed: bool,
+    new_dict_keys: bool,
+}
+
+impl<'a> Checker<'a> {
+    pub fn new(limits: &'a Limits, schema: ProfileSchema) -> Self {
+        Self { limits, schema, changed: false, new_dict_keys: false }
+    }
+
+    /// The schema with what was discovered, and whether it differs from the one given.
+    pub fn into_schema(mut self) -> (ProfileSchema, bool) {
+        if self.changed {
+            self.schema.schema.version += 1;
+        }
+        let changed = self.changed || self.new_dict_keys;
+        (self.schema, changed)
+    }
+
+    /// A key of a Dict field was seen for the first time.
+    pub fn found_dict_keys(&self) -> bool {
+        self.new_dict_keys
+    }
+
+    /// Checks a record as sent: `id`, `version` and fields side by side.
+    pub fn check(&mut self, index: usize, record: Value) -> Result<Checked, Rejection> {
+        let Value::Object(mut record) = record else {
+            let reason = "a record is a JSON object such as {\"id\": \"a-17\", …}".to_owned();
+            return Err(Rejection { index, id: None, field: None, reason });
+        };
+        let id = record.remove(ID);
+        let shown_id = match &id {
+            Some(Value::String(id)) => Some(shown(id)),
+            Some(other) => Some(shown(&other.to_string())),
+            None => None,
+        };
+        let rejection =
+            |fault: Fault| Rejection { index, id: shown_id.clone(), field: Some(fault.field), reason: fault.reason };
+        let id = self.check_id(id).map_err(rejection)?;
+        let version = check_version(record.remove(VERSION)).map_err(rejection)?;
+        let fields = self.check_fields(record).map_err(rejection)?;
+        Ok(Checked { id, version, fields })
+    }
+
+    fn check_id(&self, id: Option<Value>) -> Result<String, Fault> {
+        let fault = |reason: String| Err(Fault { field: ID.to_owned(), reason });
+        let limit = self.limits.max_id_bytes;
+        match id {
+            None | Some(Value::Null) => fault("the record has no id".to_owned()),
+            Some(Value::String(id)) if id.is_empty() => fault("the id is empty".to_owned()),
+            Some(Value::String(id)) if id.len() > limit => {
+                fault(format!("the id has {} bytes; at most {limit} are allowed (MAX_ID_BYTES)", id.len()))
+            }
+            Some(Value::String(id)) if id.chars().any(char::is_control) => {
+                fault("the id holds a control character".to_owned())
+            }
+            Some(Value::String(id)) => Ok(id),
+            Some(Value::Number(id)) => fault(format!("an id is text: put it in quotes, \"{id}\"")),
+            Some(_) => fault("an id is text".to_owned()),
+        }
+    }
+
+    /// Checks fields only; discovered ones join the schema when all of the record's fields pass.
+    pub fn check_fields(&mut self, record: Map<String, Value>) -> Result<Map<String, Value>, Fault> {
+        let mut fields = Map::with_capacity(record.len());
+        let mut proposals: Vec<Proposal> = Vec::new();
+        let mut bytes = 0;
+        for (name, value) in record {
+            if value.is_null() {
+                if self.schema.schema.accepted && self.schema.schema.field(&name).is_none() {
+                    return Err(self.unknown(&name));
+                }
+                continue;
+            }
+            let field_type = match self.schema.schema.field(&name) {
+                Some(field) if self.schema.schema.accepted => field.field_type,
+                Some(field) => {
+                    let widened = widened(field.field_type, &value);
+                    if widened != field.field_type {
+                        proposals.push(Proposal::Widen(name.clone(), widened));
+                    }
+                    widened
+                }
+                None if self.schema.schema.accepted => return Err(self.unknown(&name)),
+                None => {
+                    let field = self.discover(&name, &value, proposals.len())?;
+                    let field_type = field.field_type;
+                    proposals.push(Proposal::Add(field));
+                    field_type
+                }
+            };
+            let value = match normalise(self.limits, field_type, value) {
+                Ok(value) => value,
+                Err(reason) => return Err(Fault { field: shown(&name), reason }),
+            };
+            bytes += name.len() + size(&value);
+            fields.insert(name, value);
+        }
+        if bytes > self.limits.max_row_bytes {
+            let limit = self.limits.max_row_bytes;
+            let reason = format!("the record's values have {bytes} bytes; at most {limit} are allowed (MAX_ROW_BYTES)");
+            return Err(Fault { field: ID.to_owned(), reason });
+        }
+        self.adopt(proposals);
+        self.remember_keys(&fields);
+        Ok(fields)
+    }
+
+    fn unknown(&self, name: &str) -> Fault {
+        let close = self.schema.schema.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+        let reason = match close {
+            Some(field) => format!("there is no such field; did you mean {}?", field.name),
+            None => format!(
+                "there is no such field in the schema: add it with PUT /api/v1/{}/schema",
+                self.schema.kind.as_str()
+            ),
+        };
+        Fault { field: shown(name), reason }
+    }
+
+    fn discover(&self, name: &str, value: &Value, proposed: usize) -> Result<Field, Fault> {
+        let limit = self.limits.max_columns;
+        if self.schema.schema.fields.len() + proposed >= limit {
+            let reason = format!("the schema already has {limit} fields, the most allowed (MAX_COLUMNS)");
+            return Err(Fault { field: shown(name), reason });
+        }
+        check_name(name).map_err(|reason| Fault { field: shown(name), reason })?;
+        let Some(field_type) = type_of(value) else {
+            let reason =
+                "no type fits: a value is true or false, a number, a text, a list of texts, or an object of numbers"
+                    .to_owned();
+            return Err(Fault { field: shown(name), reason });
+        };
+        let mut field = Field::new(name, field_type);
+        field.confidence = Some(1.0);
+        field.samples = vec![match value {
+            Value::String(text) => shown(text),
+            other => shown(&other.to_string()),
+        }];
+        Ok(field)
+    }
+
+    fn adopt(&mut self, proposals: Vec<Proposal>) {
+        for proposal in proposals {
+            self.changed = true;
+            match proposal {
+                Proposal::Add(field) => self.schema.schema.fields.push(field),
+                Proposal::Widen(name, field_type) => {
+                    if let Some(field) = self.schema.schema.fields.iter_mut().find(|field| field.name == name) {
+                        field.field_type = field_type;
+                    }
+                }
+            }
+        }
+    }
+
+    fn remember_keys(&mut self, fields: &Map<String, Value>) {
+        for (name, value) in fields {
+            let Value::Object(dict) = value else { continue };
+            let known = match self.schema.dict_keys.get_mut(name) {
+                Some(known) => known,
+                None => self.schema.dict_keys.entry(name.clone()).or_default(),
+            };
+            for key in dict.keys() {
+                if !known.contains(key) && known.len() < MAX_KNOWN_DICT_KEYS {
+                    known.insert(key.clone());
+                    self.new_dict_keys = true;
+                }
+            }
+        }
+    }
+}
+
+enum Proposal {
+    Add(Field),
+    Widen(String, FieldType),
+}
+
+/// The name of a field or of a Dict's key.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("a field's name cannot be empty".to_owned());
+    }
+    if name.len() > MAX_NAME_BYTES {
+        return Err(format!("the name has {} bytes; at most {MAX_NAME_BYTES} are allowed", name.len()));
+    }
+    if name.chars().any(char::is_control) {
+        return Err("the name holds a control character".to_owned());
+    }
+    Ok(())
+}
+
+fn check_version(version: Option<Value>) -> Result<Option<i64>, Fault> {
+    match version {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => match value.as_i64() {
+            Some(version) => Ok(Some(version)),
+            None => {
+                let reason = "a version is a whole number that grows with each change of the record".to_owned();
+                Err(Fault { field: VERSION.to_owned(), reason })
+            }
+        },
+    }
+}
+
+fn type_of(value: &Value) -> Option<FieldType> {
+    match value {
+        Value::Null => None,
+        Value::Bool(_) => Some(FieldType::Boolean),
+        Value::Number(number) if number.is_f64() => Some(FieldType::Float),
+        Value::Number(_) => Some(FieldType::Integer),
+        Value::String(text) if parse_timestamp(text).is_some() => Some(FieldType::Timestamp),
+        Value::String(_) => Some(FieldType::String),
+        Value::Array(_) => Some(FieldType::List),
+        Value::Object(_) => Some(FieldType::Dict),
+    }
+}
+
+/// While a schema is not accepted, a type gives way to a wider one that every value so far fits, too.
+fn widened(field_type: FieldType, value: &Value) -> FieldType {
+    match (field_type, type_of(value)) {
+        (FieldType::Integer, Some(FieldType::Float)) => FieldType::Float,
+        (FieldType::Timestamp, Some(FieldType::String)) => FieldType::String,
+        _ => field_type,
+    }
+}
+
+/// The value as it is stored, or why it does not fit.
+pub fn normalise(limits: &Limits, field_type: FieldType, value: Value) -> Result<Value, String> {
+    let wrong = |value: &Value, wanted: &str| Err(format!("{} is not {wanted}", shown(&value.to_string())));
+    match (field_type, value) {
+        (FieldType::Boolean, value @ Value::Bool(_)) => Ok(value),
+        (FieldType::Boolean, value) => wrong(&value, "true or false (the field is a Boolean)"),
+        (FieldType::Integer, Value::Number(number)) => match whole(&number) {
+            Some(whole) => Ok(whole.into()),
+            None => wrong(&Value::Number(number), "a whole number of at most 64 bits (the field is an Integer)"),
+        },
+        (FieldType::Integer, value) => wrong(&value, "a whole number (the field is an Integer)"),
+        (FieldType::Float, Value::Number(number)) => match number.as_f64().filter(|float| float.is_finite()) {
+            Some(float) => Ok(float.into()),
+            None => wrong(&Value::Number(number), "a finite number"),
+        },
+        (FieldType::Float, value) => wrong(&value, "a number (the field is a Float)"),
+        (FieldType::String, Value::String(text)) => text_value(limits, text),
+        (FieldType::String, value) => wrong(&value, "a text: put it in quotes (the field is a String)"),
+        (FieldType::Timestamp, Value::String(text)) => match parse_timestamp(&text) {
+            Some(time) => Ok(timestamp_text(time).into()),
+            None => wrong(&Value::String(text), "a time such as 2024-05-01T08:30:00Z (the field is a Timestamp)"),
+        },
+        (FieldType::Timestamp, value) => wrong(&value, "a text with a time such as \"2024-05-01T08:30:00Z\""),
+        (FieldType::List, Value::Array(elements)) => list(limits, elements),
+        (FieldType::List, value) => wrong(&value, "a list of texts (the field is a List)"),
+        (FieldType::Dict, Value::Object(dict)) => dictionary(limits, dict),
+        (FieldType::Dict, value) => wrong(&value, "an object of numbers, true and false (the field is a Dict)"),
+    }
+}
+
+/// 2^63: the first float beyond the integers.
+const BEYOND_I64: f64 = 9_223_372_036_854_775_808.0;
+
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    number.as_i64().or_else(|| {
+        let float = number.as_f64().filter(|_| number.is_f64())?;
+        // In range and without a fraction: the conversion is exact.
+        (float.fract() == 0.0 && float >= -BEYOND_I64 && float < BEYOND_I64).then_some(float as i64)
+    })
+}
+
+fn text_value(limits: &Limits, text: String) -> Result<Value, String> {
+    let limit = limits.max_value_bytes;
+    if text.len() > limit {
+        return Err(format!("the text has {} bytes; at most {limit} are allowed (MAX_VALUE_BYTES)", text.len()));
+    }
+    if text.contains('\0') {
+        return Err("the text holds a NUL character".to_owned());
+    }
+    Ok(Value::String(text))
+}
+
+fn list(limits: &Limits, elements: Vec<Value>) -> Result<Value, String> {
+    let elements = elements.into_iter().map(|element| match element {
+        Value::String(text) => text_value(limits, text),
+        other => Err(format!("the list's element {} is not a text", shown(&other.to_string()))),
+    });
+    Ok(Value::Array(elements.collect::<Result<_, _>>()?))
+}
+
+fn dictionary(limits: &Limits, dict: Map<String, Value>) -> Result<Value, String> {
+    let limit = limits.max_dict_keys;
+    if dict.len() > limit {
+        return Err(format!("the object has {} keys; at most {limit} are allowed (MAX_DICT_KEYS)", dict.len()));
+    }
+    let mut kept = Map::with_capacity(dict.len());
+    for (key, value) in dict {
+        check_name(&key).map_err(|reason| format!("a key of the object: {reason}"))?;
+        match value {
+            Value::Null => {}
+            Value::Bool(_) | Value::Number(_) => {
+                kept.insert(key, value);
+            }
+            other => {
+                return Err(format!(
+                    "{} under {} is neither a number nor true or false",
+                    shown(&other.to_string()),
+                    shown(&key)
+                ));
+            }
+        }
+    }
+    Ok(Value::Object(kept))
+}
+
+/// About the bytes of a value as JSON.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + 2,
+        Value::Array(elements) => elements.iter().map(|element| size(element) + 1).sum(),
+        Value::Object(dict) => dict.iter().map(|(key, value)| key.len() + size(value) + 4).sum(),
+        _ => 8,
+    }
+}
+
+/// As much of a text as an answer repeats.
+pub fn shown(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::id::AccountId;
+    use crate::domain::profile::ProfileKind;
+
+    fn schema(accepted: bool) -> ProfileSchema {
+        let mut schema = ProfileSchema::initial(AccountId::parse("acc_1").unwrap(), ProfileKind::Agents);
+        schema.schema.accepted = accepted;
+        schema.schema.fields.push(Field::new("tenure", FieldType::Float));
+        schema.schema.fields.push(Field::new("hired", FieldType::Timestamp));
+        schema
+    }
+
+    fn rejection(record: Value) -> Rejection {
+        let limits = Limits::default();
+        Checker::new(&limits, schema(true)).check(3, record).unwrap_err()
+    }
+
+    #[test]
+    fn values_are_normalised_so_that_equal_content_is_equal() {
+        let limits = Limits::default();
+        let mut checker = Checker::new(&limits, schema(true));
+        let record = json!({"id": "a", "version": 7, "loginStatus": 4.0, "tenure": 3, "hired": "2024-05-01T10:00:00+02:00",
+            "skills": {"English": 3, "vip": true, "old": null}, "groups": null});
+        let checked = checker.check(0, record).unwrap();
+        assert_eq!(checked.version, Some(7));
+        assert_eq!(
+            Value::Object(checked.fields),
+            json!({"loginStatus": 4, "tenure": 3.0, "hired": "2024-05-01T08:00:00.000000Z", "skills": {"English": 3, "vip": true}})
+        );
+    }
+
+    #[test]
+    fn each_fault_names_the_field_and_what_to_do() {
+        for (record, field, hint) in [
+            (json!([1]), None, "JSON object"),
+            (json!({"loginStatus": 1}), Some("id"), "no id"),
+            (json!({"id": 7}), Some("id"), "\"7\""),
+            (json!({"id": ""}), Some("id"), "empty"),
+            (json!({"id": "x".repeat(10_240)}), Some("id"), "10240 bytes; at most 512 are allowed (MAX_ID_BYTES)"),
+            (json!({"id": "a\u{0}"}), Some("id"), "control"),
+            (json!({"id": "a", "version": "1"}), Some("version"), "whole number"),
+            (json!({"id": "a", "LoginStatus": 1}), Some("LoginStatus"), "did you mean loginStatus?"),
+            (json!({"id": "a", "colour": null}), Some("colour"), "PUT /api/v1/agents/schema"),
+            (json!({"id": "a", "loginStatus": "4"}), Some("loginStatus"), "\"4\" is not a whole number"),
+            (json!({"id": "a", "loginStatus": 18446744073709551615u64}), Some("loginStatus"), "64 bits"),
+            (json!({"id": "a", "tenure": true}), Some("tenure"), "not a number"),
+            (json!({"id": "a", "hired": "soon"}), Some("hired"), "2024-05-01"),
+            (json!({"id": "a", "groups": ["x", 1]}), Some("groups"), "not a text"),
+            (json!({"id": "a", "skills": {"English": "good"}}), Some("skills"), "neither a number"),
+            (json!({"id": "a", "skills": {"": 1}}), Some("skills"), "cannot be empty"),
+        ] {
+            let found = rejection(record.clone());
+            assert_eq!(found.field.as_deref(), field, "{found:?}");
+            assert!(found.reason.contains(hint), "{found:?}");
+            assert_eq!(found.index, 3);
+            assert!(found.id.is_none_or(|id| id.chars().count() <= SHOWN_CHARACTERS + 1));
+        }
+        let keys: Map<String, Value> = (0..201).map(|key| (key.to_string(), json!(1))).collect();
+        assert!(rejection(json!({"id": "a", "skills": keys})).reason.contains("MAX_DICT_KEYS"));
+    }
+
+    #[test]
+    fn an_open_schema_takes_new_fields_and_widens_but_never_from_a_bad_record() {
+        let limits = Limits::default();
+        let mut checker = Checker::new(&limits, schema(false));
+        checker.check(0, json!({"id": "a", "site": "Oslo", "calls": 3, "since": "2024-01-01"})).unwrap();
+        checker.check(1, json!({"id": "b", "calls": 3.5, "since": "long ago"})).unwrap();
+        let fault = checker.check(2, json!({"id": "c", "extra": 1, "site": 7})).unwrap_err();
+        assert_eq!(fault.field.as_deref(), Some("site"));
+        let (schema, changed) = checker.into_schema();
+        assert!(changed);
+        let types: Vec<_> = ["site", "calls", "since", "extra"]
+            .iter()
+            .map(|name| schema.schema.field(name).map(|field| field.field_type))
+            .collect();
+        assert_eq!(types, [Some(FieldType::String), Some(FieldType::Float), Some(FieldType::String), None]);
+        assert_eq!(schema.schema.version, 2);
+    }
+}

@@ -1,11 +1,17 @@
 //! Puts the program together: the only place that names concrete backends.
 //! Production and tests build it in the same way.
 
+mod gate;
+mod tls;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use axum_server::Handle;
+
+pub use tls::CertificateFiles;
 
 use crate::auth::{Auth, FirstStart, Seal};
 use crate::clock::SharedClock;
@@ -14,53 +20,186 @@ use crate::context::Context;
 use crate::http::{AppState, router};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
-use crate::objects::ObjectStore;
-use crate::store::SharedStore;
+use crate::objects;
+use crate::objects::embedded::EmbeddedServer;
+use crate::store::sqlite::SqliteStore;
+use crate::store::{SharedStore, Store};
+use crate::telemetry;
 
-/// The program, put together and listening.
+/// A client that has not sent a whole request head by then is cut off.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Background work has this long to end after the last request.
+const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The program, put together and serving.
 pub struct App {
     pub state: AppState,
     /// The address that it really listens on.
     pub address: SocketAddr,
-    /// `http://…` or `https://…`, without a slash at the end.
+    /// `http://…` or `https://…`, without a slash at the end; loopback when it listens on every address.
     pub url: String,
+    /// Where the embedded object store listens.
+    pub objects_address: Option<SocketAddr>,
+    /// The certificate when HTTPS is served.
+    pub certificate: Option<CertificateFiles>,
     /// Set when this was the installation's first start.
     pub first_start: Option<FirstStart>,
     handle: Handle<SocketAddr>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
+    embedded: Option<EmbeddedServer>,
 }
 
 impl App {
-    /// Starts server and workers on one folder. Ready to serve when this returns.
+    /// Starts server and workers on one data folder. Warm and ready to serve when this returns;
+    /// the port answers 503 from a little earlier.
     pub async fn start(config: Config, clock: SharedClock) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(&config.data_dir)
-            .with_context(|| format!("the data folder {} could not be created", config.data_dir.display()))?;
-        let listener = TcpListener::bind(config.listen).with_context(|| format!("LISTEN={}", config.listen))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let (store, objects) = open_backends(&config).await?;
+        // The only cryptography in the program; when a test installed it before, nothing changes.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        telemetry::start_metrics();
+        let store = open_store(&config)?;
+        let listener = listen(config.listen)?;
+        let address = listener.local_addr().context("the listening address is not known")?;
+        let certificate = tls::certificate_files(&config, address, clock.now())?;
+        let tls_config = match &certificate {
+            Some(files) => Some(tls::load(files).await?),
+            None => None,
+        };
         let lifecycle = Lifecycle::new();
-        let seal = Seal::from_file(&config.data_dir.join("secret.key"))?;
+        let gate = gate::Gate::default();
+        let handle = Handle::new();
+        let service = gate.service().into_make_service();
+        let server = match &tls_config {
+            None => {
+                let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+                server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+                tokio::spawn(server.serve(service))
+            }
+            Some(tls_config) => {
+                let mut server = axum_server::from_tcp_rustls(listener, tls_config.clone())?.handle(handle.clone());
+                server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
+                tokio::spawn(server.serve(service))
+            }
+        };
+        if let (Some(files), Some(tls_config)) = (&certificate, &tls_config)
+            && !files.generated
+        {
+            tokio::spawn(tls::follow(files.clone(), tls_config.clone(), lifecycle.stopped()));
+        }
+
+        let (objects, embedded) = objects::open(&config, address, tls_config.clone()).await?;
+        let seal = open_seal(&config)?;
         let (auth, first_start) = Auth::open(store.clone(), &config, clock.clone(), seal).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock };
         let live = Live::start(&ctx, lifecycle.stopped()).await?;
-        let state = AppState { ctx, auth, live, lifecycle, in_flight: Default::default() };
-        let handle = Handle::new();
-        let service = router::router(state.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum_server::from_tcp(listener)?.handle(handle.clone());
-        let server = tokio::spawn(server.serve(service));
+        let started_at = ctx.clock.now();
+        let secure = certificate.is_some();
+        let state = AppState { ctx, auth, live, lifecycle, in_flight: Default::default(), secure, started_at };
+        start_background(&state);
+        gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
-        Ok(Self { state, address, url: format!("http://{address}"), first_start, handle, server })
+        let url = url(address, secure);
+        let objects_address = embedded.as_ref().map(|server| server.public_address);
+        Ok(Self { state, address, url, objects_address, certificate, first_start, handle, server, embedded })
+    }
+
+    /// Tells load balancers to look elsewhere and goes on serving for `drain`; then stops accepting,
+    /// finishes what is under way (at most [`HARD_DEADLINE`]) and ends.
+    pub async fn stop_after(self, drain: Duration) -> anyhow::Result<()> {
+        self.state.lifecycle.start_draining();
+        if !drain.is_zero() {
+            tokio::time::sleep(drain).await;
+        }
+        self.stop().await
     }
 
     /// Stops accepting, finishes what is under way, then ends.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.state.lifecycle.stop();
         self.handle.graceful_shutdown(Some(HARD_DEADLINE));
-        Ok(self.server.await??)
+        self.server.await.context("the server's task failed")?.context("the server failed")?;
+        if let Some(embedded) = self.embedded {
+            embedded.shutdown(Duration::from_secs(1));
+        }
+        let store = Arc::downgrade(&self.state.ctx.store);
+        drop(self.state);
+        let_go(store).await;
+        Ok(())
     }
 }
 
-async fn open_backends(_config: &Config) -> anyhow::Result<(SharedStore, Arc<ObjectStore>)> {
-    anyhow::bail!("the embedded stores are not connected yet")
+/// The stores alone, for commands that work while nothing runs.
+pub fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
+    if config.mongodb_url.is_some() {
+        bail!(
+            "MONGODB_URL is set, but this version of tango is built without cluster mode: \
+             remove it to run a single node with everything inside"
+        );
+    }
+    create_data_folder(config)?;
+    Ok(Arc::new(SqliteStore::open(&config.data_dir)?))
+}
+
+/// The installation's secret: from the environment, else from the data folder, where it is made once.
+pub fn open_seal(config: &Config) -> anyhow::Result<Seal> {
+    match &config.token_secret {
+        Some(secret) => Ok(Seal::from_secret(&secret.0)),
+        None => Seal::from_file(&config.data_dir.join("secret.key")),
+    }
+}
+
+fn create_data_folder(config: &Config) -> anyhow::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    let folder = &config.data_dir;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)
+        .with_context(|| format!("the data folder {} (DATA_DIR) cannot be created", folder.display()))
+}
+
+fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).with_context(|| {
+        format!("tango cannot listen on {address}: is the port taken? Choose another with --listen or LISTEN (port 0 takes a free one)")
+    })?;
+    listener.set_nonblocking(true).context("the listening socket cannot be set up")?;
+    Ok(listener)
+}
+
+fn url(address: SocketAddr, secure: bool) -> String {
+    let scheme = if secure { "https" } else { "http" };
+    let mut shown = address;
+    if address.ip().is_unspecified() {
+        shown.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    format!("{scheme}://{shown}")
+}
+
+/// Waits until background work that was told to stop has dropped the store: then the folder is free.
+async fn let_go(store: std::sync::Weak<dyn Store>) {
+    let started = Instant::now();
+    while store.strong_count() > 0 {
+        if started.elapsed() > LET_GO_TIMEOUT {
+            tracing::warn!("something still uses the store at the end; what was acknowledged is on the disk");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// What goes on beside requests, until the program stops.
+fn start_background(state: &AppState) {
+    let stop = state.lifecycle.stopped();
+    let auth = state.auth.clone();
+    tokio::spawn(async move {
+        if let Err(error) = auth.follow(stop).await {
+            tracing::error!(%error, "changes of users are not followed");
+        }
+    });
+    let stop = state.lifecycle.stopped();
+    tokio::spawn(async move {
+        while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
+            telemetry::metrics_upkeep();
+        }
+    });
 }

@@ -49,6 +49,8 @@ pub struct Config {
     pub training_memory_mb: u64,
     pub drain_seconds: u64,
     pub token_ttl_seconds: u64,
+    /// Seals signing keys and API keys; generated once in the data folder when absent.
+    pub token_secret: Option<Secret>,
     pub limits: Limits,
 }
 
@@ -122,6 +124,7 @@ impl Default for Config {
             training_memory_mb: 4_096,
             drain_seconds: 10,
             token_ttl_seconds: 43_200,
+            token_secret: None,
             limits: Limits::default(),
         }
     }

@@ -1,6 +1,111 @@
 //! Logs and metrics.
 
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Registry, fmt, reload};
+
 /// Requests by route and status.
 pub const HTTP_REQUESTS: &str = "tango_http_requests_total";
-/// Time to answer, by route.
+/// Time to answer in seconds, by route.
 pub const HTTP_SECONDS: &str = "tango_http_request_seconds";
+
+/// What `LOG_LEVEL` may be, least first.
+pub const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+
+static CURRENT: AtomicUsize = AtomicUsize::new(2);
+static RELOAD: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
+static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Writes logs to standard error from now on. A second call only changes the level.
+pub fn start_logging(level: &str) -> Result<(), String> {
+    let position = position(level)?;
+    if RELOAD.get().is_some() {
+        return set_level(level);
+    }
+    let (filter, handle) = reload::Layer::new(filter(position));
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // Another subscriber (a test's) may be there first; then it stays.
+    if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        let _ = RELOAD.set(handle);
+    }
+    CURRENT.store(position, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Changes the level while the program runs; the error says what is allowed.
+pub fn set_level(level: &str) -> Result<(), String> {
+    let position = position(level)?;
+    if let Some(handle) = RELOAD.get() {
+        handle.reload(filter(position)).map_err(|error| format!("the log cannot be changed: {error}"))?;
+    }
+    CURRENT.store(position, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The level in use.
+pub fn level() -> &'static str {
+    LEVELS[CURRENT.load(Ordering::Relaxed).min(LEVELS.len() - 1)]
+}
+
+fn position(level: &str) -> Result<usize, String> {
+    LEVELS
+        .iter()
+        .position(|known| known.eq_ignore_ascii_case(level))
+        .ok_or_else(|| format!("{level:?} is not a log level: use one of {}", LEVELS.join(", ")))
+}
+
+/// Our own lines at the level; those of libraries only from WARN, or all of them at TRACE.
+fn filter(position: usize) -> EnvFilter {
+    let own = LEVELS[position].to_ascii_lowercase();
+    let others = match position {
+        0 => "error",
+        4 => "debug",
+        _ => "warn",
+    };
+    EnvFilter::new(format!("{others},tango={own}"))
+}
+
+/// Collects metrics from now on.
+pub fn start_metrics() {
+    if METRICS.get().is_some() {
+        return;
+    }
+    const SECONDS: [f64; 14] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS);
+    match builder.map(PrometheusBuilder::install_recorder) {
+        Ok(Ok(handle)) => {
+            let _ = METRICS.set(handle);
+            metrics::gauge!("tango_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "metrics are collected elsewhere"),
+        Err(error) => tracing::warn!(%error, "metrics are not collected"),
+    }
+}
+
+/// The text format of Prometheus.
+pub fn metrics_text() -> String {
+    METRICS.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Lets go of what histograms keep between two readings; call it every few seconds.
+pub fn metrics_upkeep() {
+    if let Some(handle) = METRICS.get() {
+        handle.run_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_level_names_the_allowed_ones() {
+        assert!(position("debug").is_ok());
+        assert!(position("LOUD").unwrap_err().contains("ERROR, WARN, INFO, DEBUG, TRACE"));
+    }
+}

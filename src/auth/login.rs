@@ -6,7 +6,7 @@ use moka::sync::Cache;
 
 use super::{Auth, AuthError};
 use crate::domain::account::{Account, User, username_key};
-use crate::domain::id::{AccountId, UserId};
+use crate::domain::id::AccountId;
 use crate::store::{Collection, Key, Query, StoreExt};
 
 /// Wrong passwords in a row before a name is locked.
@@ -18,8 +18,6 @@ const LOCKED_FOR: Duration = Duration::from_secs(15 * 60);
 pub struct IssuedToken {
     pub token: String,
     pub expires_in_seconds: i64,
-    pub user_id: UserId,
-    pub account_id: AccountId,
 }
 
 /// Failures in a row by name, known or not, so that an answer does not tell which names exist.
@@ -73,8 +71,7 @@ impl Auth {
         };
         self.failures.forget(&name);
         self.remember(&user);
-        let token = self.sign(&account_id, &user.id, user.epoch)?;
-        Ok(IssuedToken { token, expires_in_seconds: self.token_ttl.num_seconds(), user_id: user.id, account_id })
+        self.issue(&account_id, &user.id, user.epoch)
     }
 
     /// The account that the key belongs to, if the user may work in it.

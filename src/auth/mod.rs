@@ -9,10 +9,11 @@ mod seal;
 mod tokens;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
 
 pub use error::AuthError;
 pub use login::IssuedToken;
@@ -23,7 +24,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::account::User;
 use crate::domain::id::{AccountId, UserId};
-use crate::store::{Collection, FeedEvent, Query, SharedStore, StoreExt};
+use crate::store::{Collection, FeedEvent, Query, SharedStore, StoreError, StoreExt};
 
 /// What a valid token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Auth {
     token_ttl: chrono::Duration,
     keys: RwLock<tokens::KeyRing>,
     users: RwLock<HashMap<UserId, KnownUser>>,
+    /// Names of tokens that ended before their time.
+    revoked: RwLock<HashSet<String>>,
     passwords: password::Hasher,
     failures: login::Failures,
 }
@@ -78,35 +81,48 @@ impl Auth {
             token_ttl,
             keys: RwLock::default(),
             users: RwLock::default(),
+            revoked: RwLock::default(),
             passwords: password::Hasher::new()?,
             failures: login::Failures::default(),
         };
         let first = auth.create_first_user(config).await.context("the first user could not be created")?;
         auth.load_keys().await.context("the token signing keys could not be read")?;
         auth.load_users().await.context("the users could not be read")?;
+        auth.load_revoked().await.context("the ended tokens could not be read")?;
         Ok((Arc::new(auth), first))
     }
 
-    /// Follows changes of users and keys that others make, until the store closes.
-    pub async fn follow(self: Arc<Self>) -> anyhow::Result<()> {
-        let mut feed = self.store.changes(&[Collection::Users, Collection::SigningKeys]).await?;
+    /// Follows changes of users and keys that others make, until the store closes or `stop` fires.
+    pub async fn follow(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
+        let mut feed = self.store.changes(&[Collection::Users, Collection::SigningKeys, Collection::Meta]).await?;
         // What changed between loading and now.
-        self.load_keys().await?;
-        self.load_users().await?;
-        while let Some(event) = feed.next().await {
-            let reload_keys = match &event {
-                FeedEvent::Gap => true,
-                FeedEvent::Changed(change) => change.collection == Collection::SigningKeys,
-            };
-            let outcome = if reload_keys { self.load_keys().await } else { Ok(()) };
-            if let Err(error) = outcome.and(self.load_users().await) {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "users and keys could not be reloaded; the last known ones stay in use"
-                );
-            }
+        self.reload(&FeedEvent::Gap).await;
+        while let Some(Some(event)) = stop.run_until_cancelled(feed.next()).await {
+            self.reload(&event).await;
         }
         Ok(())
+    }
+
+    /// Reads again what an event concerns. Failing that, the last known state stays in use.
+    async fn reload(&self, event: &FeedEvent) {
+        let outcome = match event {
+            FeedEvent::Gap => match self.load_keys().await.and(self.load_users().await) {
+                Ok(()) => self.load_revoked().await,
+                failed => failed,
+            },
+            FeedEvent::Changed(change) => match change.collection {
+                Collection::SigningKeys => self.load_keys().await,
+                Collection::Meta if change.key.scope == tokens::REVOKED_SCOPE => self.load_revoked().await,
+                Collection::Meta => Ok(()),
+                _ => self.load_users().await,
+            },
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "users and keys could not be read again; the last known ones stay in use"
+            );
+        }
     }
 
     async fn load_users(&self) -> anyhow::Result<()> {

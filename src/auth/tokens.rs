@@ -1,15 +1,15 @@
 //! Tokens: JWTs signed with HMAC-SHA-256 under a key from the store.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::seal::random;
-use super::{Auth, AuthError, Identity};
+use super::{Auth, AuthError, Identity, IssuedToken};
 use crate::domain::account::SigningKey;
 use crate::domain::id::{AccountId, UserId};
-use crate::store::{Batch, Collection, Query, StoreExt};
+use crate::store::{Batch, Collection, Key, Query, Record, StoreExt};
 
 /// What a token carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +20,8 @@ struct Claims {
     acc: AccountId,
     /// The user's epoch when the token was made.
     epoch: u64,
+    /// Names this token, so that it can be ended alone.
+    jti: String,
     /// Seconds since 1970.
     iat: i64,
     exp: i64,
@@ -69,10 +71,12 @@ impl Auth {
 
     pub(super) fn sign(&self, account_id: &AccountId, user_id: &UserId, epoch: u64) -> Result<String, AuthError> {
         let now = self.clock.now().timestamp();
+        let jti = hex::encode(random::<12>());
         let claims = Claims {
             sub: user_id.clone(),
             acc: account_id.clone(),
             epoch,
+            jti,
             iat: now,
             exp: now.saturating_add(self.token_ttl.num_seconds()),
         };
@@ -83,28 +87,95 @@ impl Auth {
         jsonwebtoken::encode(&header, &claims, key).map_err(|error| AuthError::Internal(error.into()))
     }
 
+    /// A new token for a user who is signed in already.
+    pub fn reissue(&self, account_id: &AccountId, user_id: &UserId) -> Result<IssuedToken, AuthError> {
+        let user = self.known(user_id).ok_or(AuthError::InvalidToken)?;
+        self.issue(account_id, user_id, user.epoch)
+    }
+
+    pub(super) fn issue(&self, account_id: &AccountId, user_id: &UserId, epoch: u64) -> Result<IssuedToken, AuthError> {
+        Ok(IssuedToken {
+            token: self.sign(account_id, user_id, epoch)?,
+            expires_in_seconds: self.token_ttl.num_seconds(),
+        })
+    }
+
     /// Who a token belongs to, from memory. Expiry is judged by the injected clock.
     pub fn verify(&self, token: &str) -> Result<Identity, AuthError> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::InvalidToken)?;
-        let kid = header.kid.ok_or(AuthError::InvalidToken)?;
-        let claims = {
-            let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let key = keys.verify.get(&kid).ok_or(AuthError::InvalidToken)?;
-            let mut validation = Validation::new(Algorithm::HS256);
-            validation.validate_exp = false;
-            validation.required_spec_claims.clear();
-            jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| AuthError::InvalidToken)?.claims
-        };
+        let claims = self.claims(token)?;
         if claims.exp <= self.clock.now().timestamp() {
             return Err(AuthError::TokenExpired);
         }
         let user = self.known(&claims.sub).filter(|user| user.epoch == claims.epoch).ok_or(AuthError::InvalidToken)?;
+        if self.revoked.read().unwrap_or_else(|poisoned| poisoned.into_inner()).contains(&claims.jti) {
+            return Err(AuthError::InvalidToken);
+        }
         Ok(Identity {
             account_id: claims.acc,
             user_id: claims.sub,
             username: user.username,
             super_user: user.super_user,
         })
+    }
+
+    /// What a token says, whoever made it with one of our keys and whenever.
+    fn claims(&self, token: &str) -> Result<Claims, AuthError> {
+        let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::InvalidToken)?;
+        let kid = header.kid.ok_or(AuthError::InvalidToken)?;
+        let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let key = keys.verify.get(&kid).ok_or(AuthError::InvalidToken)?;
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_exp = false;
+        validation.required_spec_claims.clear();
+        Ok(jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| AuthError::InvalidToken)?.claims)
+    }
+
+    /// Ends one token before its time.
+    pub async fn revoke(&self, token: &str) -> Result<(), AuthError> {
+        let claims = self.claims(token)?;
+        let revoked = RevokedToken { id: claims.jti, expires_at_seconds: claims.exp };
+        let mut batch = Batch::new();
+        batch.put(&revoked);
+        self.store.commit(batch).await?;
+        self.revoked.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(revoked.id);
+        Ok(())
+    }
+
+    /// Reads the ended tokens that would not have expired yet; forgets the others.
+    pub(super) async fn load_revoked(&self) -> anyhow::Result<()> {
+        let query = Query::new(Collection::Meta, REVOKED_SCOPE).limit(500);
+        let now = self.clock.now().timestamp();
+        let (mut current, mut old) = (HashSet::new(), Batch::new());
+        for stored in self.store.list_all::<RevokedToken>(query).await? {
+            if stored.value.expires_at_seconds > now {
+                current.insert(stored.value.id);
+            } else if old.len() < 500 {
+                old.delete(&stored);
+            }
+        }
+        *self.revoked.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = current;
+        if !old.is_empty()
+            && let Err(error) = self.store.commit(old).await
+        {
+            tracing::debug!(%error, "ended tokens are forgotten another time");
+        }
+        Ok(())
+    }
+}
+
+/// A token that was signed out.
+#[derive(Debug, Serialize, Deserialize)]
+struct RevokedToken {
+    id: String,
+    expires_at_seconds: i64,
+}
+
+pub(super) const REVOKED_SCOPE: &str = "revoked_tokens";
+
+impl Record for RevokedToken {
+    const COLLECTION: Collection = Collection::Meta;
+    fn key(&self) -> Key {
+        Key::new(REVOKED_SCOPE, self.id.clone())
     }
 }
 

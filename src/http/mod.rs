@@ -2,13 +2,20 @@
 //!
 //! Invariant: sees no SQL, no BSON and no S3 type; every failure leaves as [`error::ApiError`].
 
+mod auth;
+mod cluster;
 pub mod error;
+mod events;
+mod health;
 pub mod idempotency;
+mod jobs;
 pub mod json;
 pub mod lists;
+pub mod pages;
 pub mod request_id;
 pub mod router;
 pub mod session;
+mod settings;
 mod state;
 
 pub use error::{ApiError, ApiResult};

@@ -1,31 +1,106 @@
-//! The whole route table.
+//! The whole route table, and what is around every route.
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware;
-use utoipa::OpenApi;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
+use utoipa::openapi::OpenApi as Document;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
 
-use super::AppState;
-use super::request_id;
-
-#[derive(OpenApi)]
-#[openapi(info(
-    title = "tango",
-    description = "Predictive routing: which agent is most likely to reach the outcome the business wants."
-))]
-struct Document;
+use super::{ApiError, AppState};
+use super::{auth, cluster, events, health, jobs, pages, request_id, settings};
 
 /// Every resource under `/api/v1`. One line a resource.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
+        .merge(auth::routes())
+        .merge(jobs::routes())
+        .merge(events::routes())
+        .merge(cluster::routes())
+        .merge(settings::routes())
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "tango",
+        description = "Predictive routing: which agent is most likely to reach the outcome that the business wants. \
+                       Sign in at `/auth/login` first; failures are `application/problem+json` with a stable `code`.",
+    ),
+    modifiers(&BearerToken),
+    security(("token" = [])),
+)]
+struct Outline;
+
+struct BearerToken;
+
+impl Modify for BearerToken {
+    fn modify(&self, document: &mut Document) {
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+fn parts() -> (Router<AppState>, Document) {
+    OpenApiRouter::with_openapi(Outline::openapi()).nest("/api/v1", api()).split_for_parts()
+}
+
+/// The OpenAPI document of this program.
+pub fn openapi() -> Document {
+    parts().1
 }
 
 /// The server's routes with everything around them.
 pub fn router(app: AppState) -> Router {
-    let (router, _document) = OpenApiRouter::with_openapi(Document::openapi()).nest("/api/v1", api()).split_for_parts();
+    let (router, document) = parts();
+    let header = |name: &'static str, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
+    };
     router
+        .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", document))
+        .merge(health::routes())
+        .merge(pages::routes())
+        .route("/favicon.ico", get(pages::assets::favicon))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(header("x-content-type-options", "nosniff"))
+        .layer(header("referrer-policy", "same-origin"))
+        .layer(header("x-frame-options", "DENY"))
         .layer(middleware::from_fn_with_state(app.clone(), request_id::name_and_log))
         .with_state(app)
+}
+
+async fn not_found(uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::NOT_FOUND,
+        "not_found",
+        format!("There is nothing at {}. The API is under /api/v1; see /docs.", uri.path()),
+    )
+}
+
+async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
+    ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        format!("{method} is not possible at {}; see /docs for what is.", uri.path()),
+    )
+}
+
+/// The panic's text stays in the log.
+fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a text");
+    ApiError::internal(format!("a handler panicked: {text}")).into_response()
 }

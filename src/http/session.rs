@@ -5,6 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 
 use super::{ApiError, AppState};
+use crate::auth::IssuedToken;
 use crate::domain::id::{AccountId, UserId};
 
 /// Name of the browser's cookie.
@@ -17,6 +18,8 @@ pub struct Session {
     pub account_id: AccountId,
     pub user_id: UserId,
     pub username: String,
+    /// May do everything in every account.
+    pub super_user: bool,
     /// Signed in by cookie, not by bearer token.
     pub browser: bool,
 }
@@ -25,23 +28,54 @@ impl FromRequestParts<AppState> for Session {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        let (token, browser) = match bearer_token(&parts.headers)? {
-            Some(token) => (token, false),
-            None => match cookie_token(&parts.headers) {
-                Some(token) => (token, true),
-                None => {
-                    return Err(ApiError::unauthenticated(
-                        "Sign in first: POST /api/v1/auth/login, then send `Authorization: Bearer <token>`.",
-                    ));
-                }
-            },
-        };
+        let bearer = bearer_token(&parts.headers)?;
+        let token = bearer.or_else(|| cookie_token(&parts.headers)).ok_or_else(|| {
+            ApiError::unauthenticated(
+                "Sign in first: POST /api/v1/auth/login, then send `Authorization: Bearer <token>`.",
+            )
+        })?;
+        let browser = bearer.is_none();
         if browser {
             check_origin(&parts.method, &parts.headers)?;
         }
         let identity = app.auth.verify(token)?;
-        Ok(Session { account_id: identity.account_id, user_id: identity.user_id, username: identity.username, browser })
+        Ok(Session {
+            account_id: identity.account_id,
+            user_id: identity.user_id,
+            username: identity.username,
+            super_user: identity.super_user,
+            browser,
+        })
     }
+}
+
+impl Session {
+    /// 403 unless the user is a super user.
+    pub fn require_super_user(&self) -> Result<(), ApiError> {
+        if self.super_user {
+            return Ok(());
+        }
+        Err(ApiError::forbidden("Only a super user may do this."))
+    }
+}
+
+/// The token of a request, from its header or else its cookie.
+pub fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    Ok(bearer_token(headers)?.or_else(|| cookie_token(headers)))
+}
+
+/// The header value that signs a browser in.
+pub fn cookie(issued: &IssuedToken, app: &AppState) -> String {
+    let secure = if app.secure { "; Secure" } else { "" };
+    format!(
+        "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
+        issued.token, issued.expires_in_seconds
+    )
+}
+
+/// The header value that signs a browser out.
+pub fn no_cookie() -> String {
+    format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {

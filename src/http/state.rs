@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::idempotency::InFlight;
 use crate::auth::Auth;
 use crate::context::Context;
+use crate::domain::Timestamp;
 use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 
@@ -16,4 +17,7 @@ pub struct AppState {
     pub live: Arc<Live>,
     pub lifecycle: Lifecycle,
     pub in_flight: InFlight,
+    /// Served over TLS: cookies are marked so.
+    pub secure: bool,
+    pub started_at: Timestamp,
 }

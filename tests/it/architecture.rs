@@ -19,6 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("objects", &["domain", "config"]),
     ("context", &["clock", "config", "objects", "store"]),
     ("auth", &["domain", "clock", "config", "store"]),
+    ("auth", &["clock", "config", "domain", "store"]),
     ("ingest", &["domain", "sketch", "filter", "config"]),
     ("score", &["domain", "expression", "filter"]),
     ("learn", &["domain", "expression", "score", "sketch"]),

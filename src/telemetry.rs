@@ -13,6 +13,10 @@ use tracing_subscriber::{Registry, fmt, reload};
 pub const HTTP_REQUESTS: &str = "tango_http_requests_total";
 /// Time to answer in seconds, by route.
 pub const HTTP_SECONDS: &str = "tango_http_request_seconds";
+/// Time that the engine takes for one score request.
+pub const SCORE_SECONDS: &str = "tango_score_engine_seconds";
+/// How often the in-memory follower had to load everything again.
+pub const LIVE_RELOADS: &str = "tango_live_reloads_total";
 
 /// What `LOG_LEVEL` may be, least first.
 pub const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];

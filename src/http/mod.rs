@@ -14,6 +14,7 @@ pub mod lists;
 pub mod pages;
 pub mod request_id;
 pub mod router;
+pub mod score;
 pub mod session;
 mod settings;
 mod state;

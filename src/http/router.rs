@@ -15,13 +15,14 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
-use super::{auth, cluster, events, health, jobs, pages, request_id, settings};
+use super::{auth, cluster, events, health, jobs, pages, request_id, score, settings};
 
 /// Every resource under `/api/v1`. One line a resource.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(auth::routes())
         .merge(jobs::routes())
+        .merge(score::routes())
         .merge(events::routes())
         .merge(cluster::routes())
         .merge(settings::routes())

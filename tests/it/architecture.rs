@@ -23,7 +23,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ingest", &["domain", "sketch", "filter", "config"]),
     ("score", &["domain", "expression", "filter"]),
     ("learn", &["domain", "expression", "score", "sketch"]),
-    ("live", &["domain", "clock", "context", "expression", "filter", "score", "store"]),
+    ("live", &["domain", "clock", "context", "expression", "filter", "score", "store", "telemetry"]),
     ("profiles", &["domain", "clock", "config", "context", "filter", "objects", "sketch", "store"]),
     (
         "jobs",
@@ -36,6 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "filter",
             "ingest",
             "learn",
+            "live",
             "objects",
             "profiles",
             "score",

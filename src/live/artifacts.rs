@@ -1,0 +1,64 @@
+//! From a stored artifact to a model that scores.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::domain::id::ModelId;
+use crate::domain::model::{ArtifactInfo, Model};
+use crate::score::{Artifact, CompiledModel};
+use crate::store::{Key, SharedStore};
+
+/// Largest chunk of a stored artifact.
+pub const CHUNK_BYTES: usize = 1 << 20;
+
+/// Where a chunk of a model's artifact is stored. Each training has its own chunks, so that a node reads
+/// the old artifact whole until it learns of the new one.
+pub fn chunk_key(model: &ModelId, version: u32, chunk: u32) -> Key {
+    Key::new(chunk_scope(model), format!("{version:06}-{chunk:06}"))
+}
+
+/// Where the list of a version's agents (with or without a local model) is stored.
+pub fn coverage_key(model: &ModelId, version: u32) -> Key {
+    Key::new(chunk_scope(model), format!("{version:06}-coverage"))
+}
+
+/// The version to which a stored part belongs, by its id in [`chunk_scope`].
+pub fn version_of(id: &str) -> Option<u32> {
+    id.split_once('-')?.0.parse().ok()
+}
+
+/// The scope of all chunks of a model.
+pub fn chunk_scope(model: &ModelId) -> String {
+    format!("artifact:{model}")
+}
+
+/// The artifact's bytes, checked against what the model document says of them.
+pub async fn read(store: &SharedStore, model: &Model) -> anyhow::Result<Vec<u8>> {
+    let Some(ArtifactInfo { chunks, size_bytes, sha256 }) = &model.artifact else {
+        anyhow::bail!("the model has no artifact: train it first");
+    };
+    let mut bytes = Vec::with_capacity(usize::try_from(*size_bytes)?);
+    for chunk in 0..*chunks {
+        let key = chunk_key(&model.id, model.version, chunk);
+        match store.get_blob(&key).await? {
+            Some(part) => bytes.extend_from_slice(&part),
+            None => anyhow::bail!("chunk {chunk} of {chunks} of the artifact is missing: train the model again"),
+        }
+    }
+    anyhow::ensure!(
+        bytes.len() as u64 == *size_bytes && hex::encode(Sha256::digest(&bytes)) == *sha256,
+        "the artifact does not match its checksum: train the model again"
+    );
+    Ok(bytes)
+}
+
+/// Reads, decodes and compiles, away from the threads that answer requests.
+pub async fn compile(store: &SharedStore, model: &Model) -> anyhow::Result<Arc<CompiledModel>> {
+    let bytes = read(store, model).await?;
+    let compiled = tokio::task::spawn_blocking(move || -> anyhow::Result<CompiledModel> {
+        Ok(CompiledModel::new(Arc::new(Artifact::decode(&bytes)?)))
+    })
+    .await??;
+    Ok(Arc::new(compiled))
+}

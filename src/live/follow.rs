@@ -1,0 +1,358 @@
+//! The one task that turns changes in the store into the next view.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::view::{AccountView, ActiveModel, AgentFields, LivePredictor};
+use super::{Live, artifacts};
+use crate::domain::id::{AccountId, ModelId, PredictorId};
+use crate::domain::model::Model;
+use crate::domain::predictor::Predictor;
+use crate::domain::profile::{ProfileKind, ProfileRecord, ProfileSchema};
+use crate::domain::schema::Schema;
+use crate::score::CompiledModel;
+use crate::store::{
+    ChangeFeed, Collection, Condition, Document, FeedEvent, Key, Path, Query, SharedStore, StoreError, StoreExt, Stored,
+};
+
+const FOLLOWED: [Collection; 5] =
+    [Collection::Agents, Collection::Customers, Collection::Schemas, Collection::Predictors, Collection::Models];
+/// Changes that are applied together at most: enough to keep up with a flood, few enough to be seen soon.
+const BATCH: usize = 2_000;
+/// Agents read at once.
+const PAGE: usize = 1_000;
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
+
+/// The agent schema before anything was posted: the mandatory fields.
+pub(super) fn first_agent_schema() -> Schema {
+    Schema { version: 1, accepted: false, fields: ProfileKind::Agents.mandatory_fields() }
+}
+
+/// The account whose agent schema is stored under the key.
+fn agent_schema_owner(key: &Key) -> Option<AccountId> {
+    if key.id == ProfileKind::Agents.as_str() { AccountId::parse(&key.scope).ok() } else { None }
+}
+
+/// Follows the feed until `stop` fires; returns when everything is loaded.
+pub(super) async fn start(live: Arc<Live>, store: SharedStore, stop: CancellationToken) -> anyhow::Result<()> {
+    // Opened before the load, so that no change falls between the two.
+    let feed = store.changes(&FOLLOWED).await?;
+    let (built, builds) = mpsc::unbounded_channel();
+    let mut follower = Follower { live, store, compiled: HashMap::new(), building: BTreeSet::new(), built };
+    follower.reload(true).await?;
+    tokio::spawn(async move {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = follower.follow(feed, builds) => {}
+        }
+    });
+    Ok(())
+}
+
+/// A compiled model, or why there is none.
+struct Build {
+    account: AccountId,
+    predictor: PredictorId,
+    model: ModelId,
+    version: u32,
+    result: anyhow::Result<Arc<CompiledModel>>,
+}
+
+struct Follower {
+    live: Arc<Live>,
+    store: SharedStore,
+    /// Models that are active, by id and version.
+    compiled: HashMap<(ModelId, u32), Arc<CompiledModel>>,
+    building: BTreeSet<(ModelId, u32)>,
+    built: mpsc::UnboundedSender<Build>,
+}
+
+/// What changed, without repetition.
+#[derive(Default)]
+struct Changes {
+    gap: bool,
+    agents: BTreeSet<Key>,
+    schemas: BTreeSet<Key>,
+    predictors: BTreeSet<Key>,
+    models: BTreeSet<Key>,
+}
+
+impl Follower {
+    async fn follow(mut self, mut feed: ChangeFeed, mut builds: mpsc::UnboundedReceiver<Build>) {
+        loop {
+            let result = tokio::select! {
+                event = feed.next() => {
+                    let Some(event) = event else { return };
+                    let changes = self.collect(event, &mut feed);
+                    self.apply(changes).await
+                }
+                Some(build) = builds.recv() => self.finish(build).await,
+            };
+            if let Err(error) = result {
+                tracing::warn!(error = format!("{error:#}"), "following the store failed; everything is loaded again");
+                self.reload_until_it_works().await;
+            }
+        }
+    }
+
+    async fn reload_until_it_works(&mut self) {
+        while let Err(error) = self.reload(false).await {
+            tracing::warn!(error = format!("{error:#}"), "loading failed; the node goes on with what it has");
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        }
+    }
+
+    /// This event and those that wait behind it. Customers are evicted at once.
+    fn collect(&self, first: FeedEvent, feed: &mut ChangeFeed) -> Changes {
+        let mut changes = Changes::default();
+        let mut next = Some(first);
+        let mut taken = 1;
+        while let Some(event) = next {
+            match event {
+                FeedEvent::Gap => changes.gap = true,
+                FeedEvent::Changed(change) => match change.collection {
+                    Collection::Customers => self.live.customers.evict(&change.key),
+                    Collection::Agents => drop(changes.agents.insert(change.key)),
+                    Collection::Schemas => drop(changes.schemas.insert(change.key)),
+                    Collection::Predictors => drop(changes.predictors.insert(change.key)),
+                    Collection::Models => drop(changes.models.insert(change.key)),
+                    _ => {}
+                },
+            }
+            taken += 1;
+            next = if taken <= BATCH { feed.0.try_recv().ok() } else { None };
+        }
+        changes
+    }
+
+    async fn apply(&mut self, changes: Changes) -> anyhow::Result<()> {
+        if changes.gap {
+            metrics::counter!(crate::telemetry::LIVE_RELOADS).increment(1);
+            tracing::info!("changes may have been missed: everything is loaded again");
+            self.live.customers.evict_all();
+            return self.reload(false).await;
+        }
+        for account in changes.schemas.iter().filter_map(agent_schema_owner) {
+            let schema = self.agent_schema(&account).await?;
+            self.live.swap_account(&account, self.view(&account).with_schema(schema));
+        }
+        self.apply_agents(changes.agents).await?;
+        let mut touched: BTreeSet<(AccountId, PredictorId)> = BTreeSet::new();
+        for key in &changes.predictors {
+            touched.extend(AccountId::parse(&key.scope).ok().zip(PredictorId::parse(&key.id).ok()));
+        }
+        for key in &changes.models {
+            let Ok(account) = AccountId::parse(&key.scope) else { continue };
+            // The predictor that has it in memory, and the one that the document names (of a new model).
+            let owner = self.view(&account).owner_of(&key.id).cloned();
+            let stored = self.store.load::<Model>(key).await?.map(|model| model.value.predictor_id);
+            touched.extend(owner.into_iter().chain(stored).map(|predictor| (account.clone(), predictor)));
+        }
+        for (account, predictor) in touched {
+            self.reload_predictor(&account, &predictor).await?;
+        }
+        Ok(())
+    }
+
+    async fn apply_agents(&self, keys: BTreeSet<Key>) -> anyhow::Result<()> {
+        let mut by_account: HashMap<String, Vec<Key>> = HashMap::new();
+        for key in keys {
+            by_account.entry(key.scope.clone()).or_default().push(key);
+        }
+        for (account, keys) in by_account {
+            let Ok(account) = AccountId::parse(&account) else { continue };
+            let documents = self.store.get_many(Collection::Agents, &keys).await?;
+            let mut changes = Vec::with_capacity(keys.len());
+            for (key, document) in keys.into_iter().zip(documents) {
+                changes.push((key.id, document.as_ref().map(agent_fields).transpose()?));
+            }
+            self.live.swap_account(&account, self.view(&account).with_agents(&changes));
+        }
+        Ok(())
+    }
+
+    /// Reads the predictor and its active models again. Models that are not in memory yet are compiled
+    /// aside, and this runs once more when they are there; until then the others answer.
+    async fn reload_predictor(&mut self, account: &AccountId, id: &PredictorId) -> anyhow::Result<()> {
+        let view = self.view(account);
+        let key = Key::new(account.as_str(), id.as_str());
+        let Some(predictor) = self.store.load::<Predictor>(&key).await? else {
+            self.live.swap_account(account, view.without_predictor(id));
+            self.forget_unused();
+            return Ok(());
+        };
+        let mut models = Vec::new();
+        let mut waiting = false;
+        for stored in self.active_models(account, id).await? {
+            let model = stored.value;
+            match self.compiled.get(&(model.id.clone(), model.version)) {
+                Some(compiled) => models.push(activate(&view, id, &model, compiled)),
+                None => waiting |= self.build(account, model),
+            }
+        }
+        if waiting && models.is_empty() {
+            // What answered until now goes on until its successor is ready.
+            models = view.predictor_by_id(id).map(|live| live.models.clone()).unwrap_or_default();
+        }
+        models.sort_by(|a, b| a.id.cmp(&b.id));
+        self.live.swap_account(account, view.with_predictor(LivePredictor::new(predictor.value, models)));
+        self.forget_unused();
+        Ok(())
+    }
+
+    async fn active_models(&self, account: &AccountId, id: &PredictorId) -> Result<Vec<Stored<Model>>, StoreError> {
+        let query = Query::new(Collection::Models, account.as_str())
+            .filter(Condition::equal(Path::key("predictor_id"), id.as_str()))
+            .filter(Condition::equal(Path::key("active"), true));
+        self.store.list_all::<Model>(query).await
+    }
+
+    /// Starts to compile; true when a result is to come.
+    fn build(&mut self, account: &AccountId, model: Model) -> bool {
+        if !self.building.insert((model.id.clone(), model.version)) {
+            return true;
+        }
+        let (store, built, account) = (self.store.clone(), self.built.clone(), account.clone());
+        tokio::spawn(async move {
+            let result = artifacts::compile(&store, &model).await;
+            let (predictor, version) = (model.predictor_id, model.version);
+            // The follower is gone when the process stops: nobody needs the result then.
+            let _ = built.send(Build { account, predictor, model: model.id, version, result });
+        });
+        true
+    }
+
+    async fn finish(&mut self, build: Build) -> anyhow::Result<()> {
+        let key = (build.model, build.version);
+        self.building.remove(&key);
+        match build.result {
+            Ok(compiled) => {
+                self.compiled.insert(key, compiled);
+                self.reload_predictor(&build.account, &build.predictor).await
+            }
+            Err(error) => {
+                tracing::error!(model = %key.0, error = format!("{error:#}"), "an active model cannot be used; the node goes on with what it has");
+                Ok(())
+            }
+        }
+    }
+
+    /// Drops compiled models that answer nowhere any more.
+    fn forget_unused(&mut self) {
+        let views = self.live.views.load();
+        let used: BTreeSet<(ModelId, u32)> = views
+            .values()
+            .flat_map(|view| view.predictors().flat_map(|p| p.models.iter().map(|m| (m.id.clone(), m.version))))
+            .collect();
+        self.compiled.retain(|key, _| used.contains(key) || self.building.contains(key));
+    }
+
+    async fn agent_schema(&self, account: &AccountId) -> Result<Schema, StoreError> {
+        let key = Key::new(account.as_str(), ProfileKind::Agents.as_str());
+        let stored = self.store.load::<ProfileSchema>(&key).await?;
+        Ok(stored.map_or_else(first_agent_schema, |stored| stored.value.schema))
+    }
+
+    fn view(&self, account: &AccountId) -> Arc<AccountView> {
+        self.live.account(account)
+    }
+
+    /// Loads all accounts anew. At start it waits for the models; later, models that are known already are
+    /// used again and new ones follow when they are compiled.
+    async fn reload(&mut self, wait_for_models: bool) -> anyhow::Result<()> {
+        let mut views: HashMap<AccountId, AccountView> = HashMap::new();
+        let mut query = Query::everywhere(Collection::Agents).limit(PAGE);
+        loop {
+            let page = self.store.find(&query).await?;
+            let mut changes: HashMap<AccountId, Vec<(String, Option<AgentFields>)>> = HashMap::new();
+            for document in &page.documents {
+                let Ok(account) = AccountId::parse(&document.key.scope) else { continue };
+                changes.entry(account).or_default().push((document.key.id.clone(), Some(agent_fields(document)?)));
+            }
+            for (account, changes) in changes {
+                let view = views.entry(account).or_insert_with(|| AccountView::clone(&self.live.nothing));
+                *view = view.with_agents(&changes);
+            }
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+        let mut predictors = self.store.list_all::<Predictor>(Query::everywhere(Collection::Predictors)).await?;
+        for stored in &predictors {
+            let account = stored.value.account_id.clone();
+            views.entry(account).or_insert_with(|| AccountView::clone(&self.live.nothing));
+        }
+        for (account, view) in &mut views {
+            view.agent_schema = Arc::new(self.agent_schema(account).await?);
+        }
+        let active = Query::everywhere(Collection::Models).filter(Condition::equal(Path::key("active"), true));
+        let models = self.store.list_all::<Model>(active).await?;
+        if wait_for_models {
+            self.compile_all(&models).await;
+        }
+        for stored in predictors.drain(..) {
+            let predictor = stored.value;
+            let Some(view) = views.get_mut(&predictor.account_id) else { continue };
+            let (mut ready, mut missing) = (Vec::new(), Vec::new());
+            for model in models.iter().map(|model| &model.value).filter(|model| model.predictor_id == predictor.id) {
+                match self.compiled.get(&(model.id.clone(), model.version)) {
+                    Some(compiled) => ready.push(activate(view, &predictor.id, model, compiled)),
+                    None if !wait_for_models => missing.push(model.clone()),
+                    None => {}
+                }
+            }
+            for model in missing {
+                self.build(&predictor.account_id, model);
+            }
+            ready.sort_by(|a, b| a.id.cmp(&b.id));
+            *view = view.with_predictor(LivePredictor::new(predictor, ready));
+        }
+        self.live.swap(views.into_iter().map(|(account, view)| (account, Arc::new(view))).collect());
+        self.forget_unused();
+        Ok(())
+    }
+
+    /// A damaged artifact keeps its predictor from answering, not the node from starting.
+    async fn compile_all(&mut self, models: &[Stored<Model>]) {
+        for model in models.iter().map(|stored| &stored.value) {
+            match artifacts::compile(&self.store, model).await {
+                Ok(compiled) => {
+                    self.compiled.insert((model.id.clone(), model.version), compiled);
+                }
+                Err(error) => {
+                    tracing::error!(model = %model.id, error = format!("{error:#}"), "an active model cannot be used");
+                }
+            }
+        }
+    }
+}
+
+/// Encodes the agents for a model, unless they are already.
+fn activate(view: &AccountView, id: &PredictorId, model: &Model, compiled: &Arc<CompiledModel>) -> Arc<ActiveModel> {
+    let share = model.share.filter(|share| *share > 0.0).unwrap_or(1.0);
+    let before =
+        view.predictor_by_id(id).and_then(|live| live.models.iter().find(|m| Arc::ptr_eq(&m.compiled, compiled)));
+    let agents = match before {
+        Some(before) => before.agents.clone(),
+        None => view.encode_agents(compiled),
+    };
+    Arc::new(ActiveModel {
+        id: model.id.clone(),
+        version: model.version,
+        model_type: model.model_type,
+        share,
+        compiled: Arc::clone(compiled),
+        agents,
+    })
+}
+
+fn agent_fields(document: &Document) -> Result<AgentFields, StoreError> {
+    let record: ProfileRecord = serde_json::from_str(&document.body)
+        .map_err(|error| StoreError::Corrupt(format!("agent {}: {error}", document.key.id)))?;
+    Ok(Arc::new(record.fields))
+}

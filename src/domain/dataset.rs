@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 use super::id::{AccountId, DatasetId, JobId, SegmentId, UploadId};
+use super::schema::Schema;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -36,6 +37,12 @@ pub struct Dataset {
     pub pending_upload: Option<UploadId>,
     /// The job that works on the dataset, or did last.
     pub last_job: Option<JobId>,
+    /// Where the refused rows of the last upload are listed.
+    #[serde(default)]
+    pub rejected: Option<RejectedReport>,
+    /// Deleted datasets stay for a while, unseen, so that their objects outlive older backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }
@@ -49,9 +56,30 @@ pub struct DatasetVersion {
     /// `upload`, `append`, `compaction`, `revert`, `delete_range`, `schema`.
     pub reason: String,
     pub segments: Vec<SegmentId>,
+    /// Rows of each segment, so that small ones are found without reading their directories.
+    #[serde(default)]
+    pub segment_rows: Vec<u64>,
+    /// The job that made this version: its effect is recognised when it runs again.
+    #[serde(default)]
+    pub job_id: Option<JobId>,
     pub rows: u64,
     pub size_bytes: u64,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+/// The refused rows of an upload, as a CSV file in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RejectedReport {
+    pub object_key: String,
+    pub rows: u64,
+}
+
+/// One version of a dataset's schema.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DatasetSchema {
+    pub dataset_id: DatasetId,
+    pub schema: Schema,
     pub created_at: Timestamp,
 }

@@ -24,6 +24,20 @@ fn time_ordered(now: Timestamp) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
+/// The milliseconds in [`time_ordered`]'s first ten characters.
+fn created_at_ms(text: &str) -> Option<i64> {
+    if text.len() != 26 {
+        return None;
+    }
+    let mut bits: u64 = 0;
+    for byte in text.bytes().take(10) {
+        let digit = ALPHABET.iter().position(|letter| *letter == byte)?;
+        bits = (bits << 5) | u64::try_from(digit).ok()?;
+    }
+    // 26 characters hold 130 bits, the number 128: the first ten hold its upper 48.
+    i64::try_from(bits).ok()
+}
+
 /// The text is not an id of this kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not an id of this kind: ids start with \"{prefix}_\" and hold lower-case letters and digits")]
@@ -63,6 +77,11 @@ macro_rules! typed_id {
 
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// Milliseconds since 1970 when it was made; `None` for an id that [`Self::generate`] did not make.
+            pub fn created_at_ms(&self) -> Option<i64> {
+                created_at_ms(self.0.get($prefix.len() + 1..)?)
             }
         }
 
@@ -119,6 +138,7 @@ mod tests {
         let early = DatasetId::generate(at(1_000));
         let late = DatasetId::generate(at(2_000));
         assert!(early < late);
+        assert_eq!((early.created_at_ms(), late.created_at_ms()), (Some(1_000), Some(2_000)));
         assert_eq!(DatasetId::parse(early.as_str()).unwrap(), early);
         assert!(UploadId::parse(early.as_str()).is_err());
         assert!(DatasetId::parse("ds_../etc").is_err());

@@ -1,5 +1,17 @@
 //! Long work: claimed under a lease, fenced, resumed after a crash. One file a job.
 
+pub mod dataset_cardinality;
+pub mod dataset_change;
+pub mod dataset_compact;
+pub mod dataset_convert;
+pub mod dataset_count;
+pub mod dataset_delete_range;
+pub mod dataset_discover;
+pub mod dataset_ingest;
+pub mod dataset_objects;
+pub mod dataset_reader;
+pub mod dataset_revert;
+pub mod purging;
 mod run;
 
 use async_trait::async_trait;

@@ -18,7 +18,7 @@ pub use client::{ObjectStore, ObjectStoreSettings};
 pub use multipart::{ArrivedPart, PartNumberAndEtag};
 pub use open::open;
 pub use presign::{PublicUrls, SignedPart};
-pub use reader::{ObjectReader, fetch_blocking};
+pub use reader::{ObjectReader, fetch_blocking, object_io_error};
 
 /// Longest object key, in bytes (a limit of file systems under some servers).
 pub const MAX_KEY_BYTES: usize = 120;

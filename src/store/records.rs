@@ -2,11 +2,13 @@
 
 use super::{Collection, Key, Record};
 use crate::domain::account::{Account, SigningKey, User, username_key};
-use crate::domain::dataset::{Dataset, DatasetVersion};
+use crate::domain::dataset::{Dataset, DatasetSchema, DatasetVersion};
 use crate::domain::job::Job;
 use crate::domain::model::Model;
 use crate::domain::predictor::Predictor;
 use crate::domain::profile::{ProfileKind, ProfileSchema};
+use crate::domain::segment::Segment;
+use crate::domain::upload::Upload;
 
 impl Record for Dataset {
     const COLLECTION: Collection = Collection::Datasets;
@@ -81,5 +83,27 @@ impl Collection {
             ProfileKind::Agents => Collection::Agents,
             ProfileKind::Customers => Collection::Customers,
         }
+    }
+}
+
+impl Record for Upload {
+    const COLLECTION: Collection = Collection::Uploads;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}
+
+impl Record for DatasetSchema {
+    const COLLECTION: Collection = Collection::Schemas;
+    /// Zero-padded, so that the order of ids is the order of versions.
+    fn key(&self) -> Key {
+        Key::new(self.dataset_id.as_str(), format!("{:012}", self.schema.version))
+    }
+}
+
+impl Record for Segment {
+    const COLLECTION: Collection = Collection::Segments;
+    fn key(&self) -> Key {
+        Key::new(self.dataset_id.as_str(), self.id.as_str())
     }
 }

@@ -1,0 +1,224 @@
+//! Between a dataset and the object store: where segments and reports go, how segments are read again.
+//!
+//! Everything here is used on blocking threads, beside the synchronous code of `ingest`.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+
+use super::JobError;
+use crate::clock::SharedClock;
+use crate::context::Context;
+use crate::domain::dataset::RejectedReport;
+use crate::domain::id::{DatasetId, JobId, SegmentId};
+use crate::domain::segment::Segment;
+use crate::ingest::{EncodedSegment, IngestError, RejectedRow, RejectedSink, SegmentSink, SegmentSource};
+use crate::objects::{ObjectError, ObjectStore, PartNumberAndEtag, fetch_blocking, object_io_error};
+
+/// Prefix of the keys of segments.
+pub const SEGMENT_PREFIX: &str = "seg/";
+/// Prefix of the keys of reports of refused rows.
+pub const REJECTED_PREFIX: &str = "rej/";
+/// Prefix of the keys of uploaded files.
+pub const RAW_PREFIX: &str = "raw/";
+
+/// A report is sent in parts of this size.
+const REPORT_PART_BYTES: usize = 8 << 20;
+
+/// Reads ranges of segments from the object store.
+pub struct ObjectSegmentSource {
+    store: Arc<ObjectStore>,
+    runtime: Handle,
+}
+
+impl ObjectSegmentSource {
+    /// Call it inside the runtime, use it on a blocking thread.
+    pub fn new(ctx: &Context) -> Self {
+        Self { store: ctx.objects.clone(), runtime: Handle::current() }
+    }
+}
+
+impl SegmentSource for ObjectSegmentSource {
+    fn read_range(&self, object_key: &str, range: Range<u64>) -> io::Result<Bytes> {
+        fetch_blocking(&self.runtime, &self.store, object_key, range)
+    }
+}
+
+/// Stores encoded segments under new ids. Nothing refers to them until a version is committed; what is never
+/// committed is purged later.
+pub struct ObjectSegmentSink {
+    store: Arc<ObjectStore>,
+    clock: SharedClock,
+    runtime: Handle,
+    dataset_id: DatasetId,
+    schema_version: u32,
+    pub segments: Vec<Segment>,
+}
+
+impl ObjectSegmentSink {
+    pub fn new(ctx: &Context, dataset_id: &DatasetId, schema_version: u32) -> Self {
+        Self {
+            store: ctx.objects.clone(),
+            clock: ctx.clock.clone(),
+            runtime: Handle::current(),
+            dataset_id: dataset_id.clone(),
+            schema_version,
+            segments: Vec::new(),
+        }
+    }
+}
+
+impl SegmentSink for ObjectSegmentSink {
+    fn put(&mut self, segment: EncodedSegment) -> io::Result<()> {
+        let now = self.clock.now();
+        let id = SegmentId::generate(now);
+        let object_key = format!("{SEGMENT_PREFIX}{}/{}.parquet", self.dataset_id, id);
+        let (store, key, bytes) = (self.store.clone(), object_key.clone(), segment.bytes);
+        let put = self.runtime.spawn(async move { store.put(&key, bytes).await });
+        self.runtime.block_on(put).map_err(io::Error::other)?.map_err(object_io_error)?;
+        self.segments.push(Segment {
+            id,
+            dataset_id: self.dataset_id.clone(),
+            object_key,
+            schema_version: self.schema_version,
+            directory: segment.directory,
+            created_at: now,
+        });
+        Ok(())
+    }
+}
+
+/// Writes refused rows as CSV to the object store, a part at a time, so that millions of them need no memory.
+pub struct RejectedObject {
+    store: Arc<ObjectStore>,
+    runtime: Handle,
+    key: String,
+    writer: csv::Writer<Vec<u8>>,
+    upload: Option<String>,
+    parts: Vec<PartNumberAndEtag>,
+    rows: u64,
+}
+
+impl RejectedObject {
+    pub fn new(ctx: &Context, dataset_id: &DatasetId, job: &JobId) -> io::Result<Self> {
+        Ok(Self {
+            store: ctx.objects.clone(),
+            runtime: Handle::current(),
+            key: format!("{REJECTED_PREFIX}{dataset_id}/{job}.csv"),
+            writer: header()?,
+            upload: None,
+            parts: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    fn take_bytes(&mut self) -> io::Result<Bytes> {
+        let writer = std::mem::replace(&mut self.writer, csv::Writer::from_writer(Vec::new()));
+        writer.into_inner().map(Bytes::from).map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    fn send_part(&mut self) -> io::Result<()> {
+        let bytes = self.take_bytes()?;
+        let (store, key) = (self.store.clone(), self.key.clone());
+        let number = u32::try_from(self.parts.len() + 1).map_err(io::Error::other)?;
+        let upload = self.upload.clone();
+        let sent = self.runtime.block_on(async move {
+            let upload = match upload {
+                Some(upload) => upload,
+                None => store.create_upload(&key).await?,
+            };
+            let etag = store.upload_part(&key, &upload, number, bytes).await?;
+            Ok((upload, etag))
+        });
+        let (upload, etag) = sent.map_err(object_io_error)?;
+        self.upload = Some(upload);
+        self.parts.push(PartNumberAndEtag { number, etag });
+        Ok(())
+    }
+
+    /// Sends what is left. `None` when no row was refused.
+    pub fn finish(mut self) -> io::Result<Option<RejectedReport>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let (store, key) = (self.store.clone(), self.key.clone());
+        if self.upload.is_none() {
+            let bytes = self.take_bytes()?;
+            self.runtime.block_on(async { store.put(&key, bytes).await }).map_err(object_io_error)?;
+        } else {
+            self.send_part()?;
+            let upload = self.upload.take().unwrap_or_default();
+            let parts = std::mem::take(&mut self.parts);
+            self.runtime
+                .block_on(async { store.complete_upload(&key, &upload, &parts).await })
+                .map_err(object_io_error)?;
+        }
+        Ok(Some(RejectedReport { object_key: key, rows: self.rows }))
+    }
+}
+
+fn header() -> io::Result<csv::Writer<Vec<u8>>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(["line", "column", "value", "reason"]).map_err(io::Error::other)?;
+    Ok(writer)
+}
+
+impl RejectedSink for RejectedObject {
+    fn reject(&mut self, row: &RejectedRow) -> io::Result<()> {
+        let line = row.line.to_string();
+        self.writer.write_record([&line, &row.column, &row.value, &row.reason]).map_err(io::Error::other)?;
+        self.rows += 1;
+        if self.writer.get_ref().len() >= REPORT_PART_BYTES {
+            self.send_part()?;
+        }
+        Ok(())
+    }
+}
+
+/// Sorts an error of the synchronous code by what can be done about it.
+pub fn job_error(error: IngestError) -> JobError {
+    match error {
+        IngestError::Input(input) => JobError::Failed(input.to_string()),
+        IngestError::Cancelled => JobError::Cancelled,
+        IngestError::Corrupt(_) => JobError::Failed(error.to_string()),
+        IngestError::Source(source) | IngestError::Sink(source) => storage_error(source),
+    }
+}
+
+/// An object store's error, wrapped or not.
+pub fn storage_error(error: io::Error) -> JobError {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ObjectError>());
+    match inner {
+        Some(ObjectError::Full(_)) => disk_full(),
+        Some(ObjectError::NotFound(key)) => {
+            JobError::Failed(format!("The stored file {key} does not exist any more. Upload the data again."))
+        }
+        _ if error.kind() == io::ErrorKind::StorageFull => disk_full(),
+        _ => JobError::Retry(anyhow::Error::new(error)),
+    }
+}
+
+fn disk_full() -> JobError {
+    JobError::Failed(
+        "The object store has no space left; nothing was added. Free some space, then retry this job.".to_owned(),
+    )
+}
+
+impl From<ObjectError> for JobError {
+    fn from(error: ObjectError) -> Self {
+        storage_error(object_io_error(error))
+    }
+}
+
+/// Runs synchronous code on a blocking thread; a panic there is a retry.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, JobError> + Send + 'static,
+) -> Result<T, JobError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(panic) => Err(JobError::Retry(anyhow::Error::new(panic))),
+    }
+}

@@ -1,0 +1,283 @@
+//! Takes away what nothing needs any more: expired uploads, files that were ingested, segments that were replaced,
+//! deleted datasets, objects that no document ever referred to.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::dataset_change::{check_cancelled, delete_key};
+use super::dataset_objects::{REJECTED_PREFIX, SEGMENT_PREFIX};
+use super::{Done, JobError, JobRun, RunJob, enqueue};
+use crate::context::Context;
+use crate::domain::Timestamp;
+use crate::domain::account::Account;
+use crate::domain::dataset::{Dataset, DatasetVersion};
+use crate::domain::id::{DatasetId, SegmentId};
+use crate::domain::job::{Job, JobState, Topic};
+use crate::domain::segment::Segment;
+use crate::domain::upload::{Upload, UploadState};
+use crate::store::{Batch, Collection, Condition, Key, Op, Path, Query, Record, StoreError, StoreExt, Stored};
+
+/// An object without a document is somebody's work in progress until it is this old.
+const ORPHAN_HOURS: i64 = 24;
+/// Records of uploads that are over are kept so long, for people to look at.
+const UPLOAD_RECORD_DAYS: i64 = 30;
+
+/// One account's waste.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Purge {}
+
+#[async_trait]
+impl RunJob for Purge {
+    const KIND: &'static str = "purge";
+    const TOPIC: Topic = Topic::Purging;
+
+    async fn run(&self, run: &JobRun) -> Result<Done, JobError> {
+        let now = run.ctx.clock.now();
+        let grace = chrono::Duration::days(i64::from(run.ctx.config.object_grace_days));
+        let purging = Purging { run, now, grace };
+        let uploads = purging.uploads().await?;
+        let objects = purging.datasets().await?;
+        Ok(Done { effects: Batch::new(), result: json!({"uploads": uploads, "objects": objects}) })
+    }
+}
+
+/// Adds a purging job for every account that has none waiting. Call it at the start and every hour.
+pub async fn schedule(ctx: &Context) -> Result<(), StoreError> {
+    for account in ctx.store.list_all::<Account>(Query::new(Collection::Accounts, "")).await? {
+        let kind = Condition::equal(Path::key("kind"), Purge::KIND);
+        let queued = ["queued", "running"].map(|state| Condition::equal(Path::key("state"), state));
+        let query = Query::new(Collection::Jobs, account.value.id.as_str())
+            .filter(kind)
+            .filter(Condition::Any(queued.into()))
+            .limit(1);
+        if ctx.store.list::<Job>(&query).await?.0.is_empty() {
+            let mut batch = Batch::new();
+            // An empty struct always has a JSON form.
+            enqueue(&mut batch, ctx, &account.value.id, &Purge {}).expect("the payload has a JSON form");
+            ctx.store.commit(batch).await?;
+        }
+    }
+    Ok(())
+}
+
+struct Purging<'a> {
+    run: &'a JobRun,
+    now: Timestamp,
+    grace: chrono::Duration,
+}
+
+impl Purging<'_> {
+    fn ctx(&self) -> &Context {
+        &self.run.ctx
+    }
+
+    /// Ends expired uploads and drops the bytes of those that are done with.
+    async fn uploads(&self) -> Result<u64, JobError> {
+        let mut purged = 0;
+        let mut query = Query::new(Collection::Uploads, self.run.job.account_id.as_str());
+        loop {
+            check_cancelled(self.run)?;
+            let (uploads, next) = self.ctx().store.list::<Upload>(&query).await?;
+            for upload in uploads {
+                purged += u64::from(self.upload(upload).await?);
+            }
+            match next {
+                Some(cursor) => query.after = Some(cursor),
+                None => return Ok(purged),
+            }
+        }
+    }
+
+    async fn upload(&self, mut upload: Stored<Upload>) -> Result<bool, JobError> {
+        let value = &mut upload.value;
+        let objects = &self.ctx().objects;
+        let mut batch = Batch::new();
+        match value.state {
+            UploadState::Receiving if value.expires_at <= self.now => {
+                // The record first: who completes at this moment gets a conflict, not a hole.
+                let (key, multipart) = (value.object_key.clone(), value.multipart_id.clone());
+                value.state = UploadState::Expired;
+                value.updated_at = self.now;
+                batch.replace(&upload);
+                if !self.commit(batch).await? {
+                    return Ok(false);
+                }
+                objects.abort_upload(&key, &multipart).await?;
+                objects.delete(&key).await?;
+                return Ok(true);
+            }
+            UploadState::Completed if value.updated_at + self.grace <= self.now => {
+                if self.is_needed(value).await? {
+                    return Ok(false);
+                }
+                objects.delete(&value.object_key).await?;
+                value.state = UploadState::Purged;
+                value.updated_at = self.now;
+                batch.replace(&upload);
+            }
+            UploadState::Aborted | UploadState::Expired | UploadState::Purged
+                if value.updated_at + chrono::Duration::days(UPLOAD_RECORD_DAYS) <= self.now =>
+            {
+                // Once more: a crash may have come between the record and the abort.
+                if !value.multipart_id.is_empty() {
+                    objects.abort_upload(&value.object_key, &value.multipart_id).await?;
+                }
+                objects.delete(&value.object_key).await?;
+                batch.delete(&upload);
+            }
+            _ => return Ok(false),
+        }
+        self.commit(batch).await
+    }
+
+    /// A file is needed while its job is not over, or its dataset waits for a schema.
+    async fn is_needed(&self, upload: &Upload) -> Result<bool, JobError> {
+        let account = upload.account_id.as_str();
+        if let Some(job) = &upload.job_id {
+            let job = self.ctx().store.load::<Job>(&Key::new(account, job.as_str())).await?;
+            if job.is_some_and(|job| !job.value.state.is_final() || job.value.state == JobState::Dead) {
+                return Ok(true);
+            }
+        }
+        let Some(dataset) = &upload.dataset_id else { return Ok(false) };
+        let dataset = self.ctx().store.load::<Dataset>(&Key::new(account, dataset.as_str())).await?;
+        Ok(dataset.is_some_and(|dataset| dataset.value.pending_upload.as_ref() == Some(&upload.id)))
+    }
+
+    async fn datasets(&self) -> Result<u64, JobError> {
+        let mut purged = 0;
+        let mut query = Query::new(Collection::Datasets, self.run.job.account_id.as_str());
+        loop {
+            let (datasets, next) = self.ctx().store.list::<Dataset>(&query).await?;
+            for dataset in datasets {
+                check_cancelled(self.run)?;
+                purged += match dataset.value.deleted_at {
+                    Some(deleted) if deleted + self.grace <= self.now => self.whole_dataset(&dataset).await?,
+                    Some(_) => 0,
+                    None => self.replaced_segments(&dataset).await? + self.orphans(&dataset.value.id).await?,
+                };
+            }
+            match next {
+                Some(cursor) => query.after = Some(cursor),
+                None => return Ok(purged),
+            }
+        }
+    }
+
+    /// Forgets versions that were replaced before the period of grace, and the segments that only they have.
+    async fn replaced_segments(&self, dataset: &Stored<Dataset>) -> Result<u64, JobError> {
+        let id = &dataset.value.id;
+        let store = &self.ctx().store;
+        let versions = store.list_all::<DatasetVersion>(Query::new(Collection::DatasetVersions, id.as_str())).await?;
+        let mut kept: HashSet<SegmentId> = HashSet::new();
+        let mut forgotten = Vec::new();
+        for (position, version) in versions.iter().enumerate() {
+            let replaced_at = versions.get(position + 1).map(|next| next.value.created_at);
+            let current = version.value.version == dataset.value.version;
+            if !current && replaced_at.is_some_and(|at| at + self.grace <= self.now) {
+                forgotten.push(version.value.key());
+            } else {
+                kept.extend(version.value.segments.iter().cloned());
+            }
+        }
+        let segments = store.list_all::<Segment>(Query::new(Collection::Segments, id.as_str())).await?;
+        let unused: Vec<Segment> =
+            segments.into_iter().map(|segment| segment.value).filter(|segment| !kept.contains(&segment.id)).collect();
+        if forgotten.is_empty() && unused.is_empty() {
+            return Ok(0);
+        }
+        let mut batch = Batch::new();
+        // No version was added since the list was read.
+        batch.push(Op::Guard {
+            collection: Collection::Datasets,
+            key: dataset.value.key(),
+            field: "version".to_owned(),
+            equals: dataset.value.version.into(),
+        });
+        for key in forgotten {
+            delete_key(&mut batch, Collection::DatasetVersions, key);
+        }
+        for segment in &unused {
+            delete_key(&mut batch, Collection::Segments, segment.key());
+        }
+        if !self.commit(batch).await? {
+            return Ok(0);
+        }
+        for segment in &unused {
+            self.ctx().objects.delete(&segment.object_key).await?;
+        }
+        Ok(unused.len() as u64)
+    }
+
+    /// Objects that a job stored and never committed.
+    async fn orphans(&self, dataset: &DatasetId) -> Result<u64, JobError> {
+        let young = self.now.timestamp_millis() - ORPHAN_HOURS * 3_600_000;
+        let prefix = format!("{SEGMENT_PREFIX}{dataset}/");
+        let mut purged = 0;
+        let mut after = None;
+        loop {
+            check_cancelled(self.run)?;
+            let objects = self.ctx().objects.list(&prefix, after.as_deref()).await?;
+            let Some(last) = objects.last() else { return Ok(purged) };
+            after = Some(last.key.clone());
+            for object in objects {
+                let name = object.key.rsplit('/').next().unwrap_or_default().trim_end_matches(".parquet");
+                let Ok(segment) = SegmentId::parse(name) else { continue };
+                if segment.created_at_ms().is_none_or(|made| made >= young) {
+                    continue;
+                }
+                let stored = Key::new(dataset.as_str(), segment.as_str());
+                if self.ctx().store.load::<Segment>(&stored).await?.is_none() {
+                    self.ctx().objects.delete(&object.key).await?;
+                    purged += 1;
+                }
+            }
+        }
+    }
+
+    /// Objects first, documents after, the dataset's own last: a crash on the way is finished by the next run.
+    async fn whole_dataset(&self, dataset: &Stored<Dataset>) -> Result<u64, JobError> {
+        let id = &dataset.value.id;
+        let mut purged = 0;
+        for prefix in [SEGMENT_PREFIX, REJECTED_PREFIX] {
+            let prefix = format!("{prefix}{id}/");
+            loop {
+                check_cancelled(self.run)?;
+                let objects = self.ctx().objects.list(&prefix, None).await?;
+                if objects.is_empty() {
+                    break;
+                }
+                for object in objects {
+                    self.ctx().objects.delete(&object.key).await?;
+                    purged += 1;
+                }
+            }
+        }
+        let belongings =
+            [Collection::Segments, Collection::DatasetVersions, Collection::Schemas, Collection::Cardinalities];
+        for collection in belongings {
+            loop {
+                let page = self.ctx().store.find(&Query::new(collection, id.as_str())).await?;
+                if page.documents.is_empty() {
+                    break;
+                }
+                let mut batch = Batch::new();
+                for document in page.documents {
+                    delete_key(&mut batch, collection, document.key);
+                }
+                self.commit(batch).await?;
+            }
+        }
+        let mut batch = Batch::new();
+        batch.delete(dataset);
+        self.commit(batch).await?;
+        Ok(purged)
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<bool, JobError> {
+        super::dataset_change::try_commit(self.run, batch).await
+    }
+}

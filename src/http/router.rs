@@ -15,14 +15,20 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
-use super::{auth, cluster, events, health, jobs, pages, request_id, score, settings};
+use super::{
+    auth, cluster, events, health, jobs, models, pages, predictors, reports, request_id, score, score_log, settings,
+};
 
 /// Every resource under `/api/v1`. One line a resource.
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(auth::routes())
         .merge(jobs::routes())
+        .merge(models::routes())
+        .merge(predictors::routes())
+        .merge(reports::routes())
         .merge(score::routes())
+        .merge(score_log::routes())
         .merge(events::routes())
         .merge(cluster::routes())
         .merge(settings::routes())

@@ -13,6 +13,8 @@ pub mod dataset_reader;
 pub mod dataset_revert;
 pub mod purging;
 mod run;
+pub mod train_model;
+mod training_table;
 
 use async_trait::async_trait;
 use serde::Serialize;

@@ -1,0 +1,263 @@
+//! `/api/v1/score_log`: what became of scored interactions, told by the routing strategy.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::error::ProblemBody;
+use super::json::{ApiJson, ApiPath, ApiQuery};
+use super::lists::{ListBody, ListParams};
+use super::predictors;
+use super::score::CallerParams;
+use super::{ApiError, ApiResult, AppState, Session};
+use crate::domain::Timestamp;
+use crate::domain::id::AccountId;
+use crate::store::{Batch, Collection, Condition, Key, Path, Query, Record, StoreExt, Stored};
+
+/// Collisions with another writer of the same interaction after which a client is asked to try again itself.
+const ATTEMPTS: usize = 10;
+
+pub fn routes() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(record, list)).routes(routes!(show))
+}
+
+/// Whether the interaction was routed by scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    On,
+    Off,
+    /// Scored, but routed as if it had not been.
+    DryRun,
+}
+
+/// How the routing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Routed,
+    Abandoned,
+    Failed,
+}
+
+/// What is told of one interaction; the same `interaction_id` again updates what is given.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreLogBody {
+    pub interaction_id: String,
+    /// The customer's id.
+    pub context_id: Option<String>,
+    /// Id or name of the predictor.
+    pub predictor: String,
+    /// The agent that was chosen.
+    pub agent_id: Option<String>,
+    pub score: Option<f64>,
+    pub rank: Option<u32>,
+    pub mode: Mode,
+    pub outcome: Outcome,
+    /// The metric's value, when it is known: often much later.
+    #[schema(value_type = Option<Object>)]
+    pub metric: Option<Value>,
+}
+
+/// One interaction as it is stored.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ScoreLogEntry {
+    pub interaction_id: String,
+    pub context_id: Option<String>,
+    pub predictor_id: String,
+    pub agent_id: Option<String>,
+    pub score: Option<f64>,
+    pub rank: Option<u32>,
+    pub mode: Mode,
+    pub outcome: Outcome,
+    #[schema(value_type = Option<Object>)]
+    pub metric: Option<Value>,
+    pub connection_ids: Option<String>,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+}
+
+/// An entry with the account that it belongs to.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct StoredEntry {
+    account_id: AccountId,
+    #[serde(flatten)]
+    entry: ScoreLogEntry,
+}
+
+impl Record for StoredEntry {
+    const COLLECTION: Collection = Collection::ScoreLog;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.entry.interaction_id.as_str())
+    }
+}
+
+/// The answer to a report.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Recorded {
+    pub interaction_id: String,
+    /// False when an earlier report of this interaction was updated.
+    pub created: bool,
+}
+
+/// Stores what became of an interaction. Repeating a report changes nothing.
+#[utoipa::path(post, path = "/score_log", tag = "scores", params(CallerParams), request_body = ScoreLogBody,
+    responses(
+        (status = ACCEPTED, body = Recorded),
+        (status = NOT_FOUND, body = ProblemBody, description = "`predictor_not_found`"),
+        (status = UNPROCESSABLE_ENTITY, body = ProblemBody)))]
+async fn record(
+    State(app): State<AppState>,
+    session: Session,
+    ApiQuery(caller): ApiQuery<CallerParams>,
+    ApiJson(body): ApiJson<ScoreLogBody>,
+) -> ApiResult<(StatusCode, Json<Recorded>)> {
+    check(&app, &body)?;
+    let view = app.live.account(&session.account_id);
+    let predictor_id = match view.predictor(&body.predictor) {
+        Some(live) => live.predictor.id.clone(),
+        None => predictors::load(&app, &session.account_id, &body.predictor).await?.value.id,
+    };
+    let key = Key::new(session.account_id.as_str(), body.interaction_id.as_str());
+    for attempt in 1.. {
+        let before = app.ctx.store.load::<StoredEntry>(&key).await?;
+        let created = before.is_none();
+        let now = app.ctx.clock.now();
+        let earlier = before.as_ref().map(|stored| stored.value.entry.clone());
+        let entry = merge(&body, caller.connection_ids.clone(), predictor_id.to_string(), earlier.as_ref(), now);
+        let recorded = Recorded { interaction_id: body.interaction_id.clone(), created };
+        if let Some(earlier) = &earlier
+            && serde_json::to_value(ScoreLogEntry { updated_at: earlier.updated_at, ..entry.clone() }).ok()
+                == serde_json::to_value(earlier).ok()
+        {
+            return Ok((StatusCode::ACCEPTED, Json(recorded)));
+        }
+        let value = StoredEntry { account_id: session.account_id.clone(), entry };
+        let mut batch = Batch::new();
+        match before {
+            Some(before) => batch.replace(&Stored { value, revision: before.revision }),
+            None => batch.insert(&value),
+        };
+        match app.ctx.store.commit(batch).await {
+            Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
+            result => {
+                result?;
+                return Ok((StatusCode::ACCEPTED, Json(recorded)));
+            }
+        }
+    }
+    Err(ApiError::internal("the loop above ends by returning"))
+}
+
+fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
+    let limit = app.ctx.config.limits.max_id_bytes;
+    let ids = [
+        ("interaction_id", Some(&body.interaction_id)),
+        ("context_id", body.context_id.as_ref()),
+        ("agent_id", body.agent_id.as_ref()),
+    ];
+    for (path, id) in ids {
+        if id.is_some_and(|id| id.len() > limit) {
+            let text = format!(
+                "{path} has more than {limit} bytes (MAX_ID_BYTES). Send the id that your system uses, not its data."
+            );
+            return Err(ApiError::unprocessable("id_too_long", text).field(path, "too long"));
+        }
+    }
+    if body.interaction_id.is_empty() {
+        let text = "interaction_id is empty: send the id under which you will tell of this interaction again.";
+        return Err(ApiError::unprocessable("invalid_body", text).field("interaction_id", "empty"));
+    }
+    let single = |value: &Value| matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Null);
+    if body.metric.as_ref().is_some_and(|metric| !single(metric)) {
+        let text = "metric is a list or an object; send the outcome's value: true or false, a number, or a text.";
+        return Err(ApiError::unprocessable("invalid_body", text).field("metric", "not a single value"));
+    }
+    Ok(())
+}
+
+/// What was told last wins; what is left out stays.
+fn merge(
+    body: &ScoreLogBody,
+    connection_ids: Option<String>,
+    predictor_id: String,
+    earlier: Option<&ScoreLogEntry>,
+    now: Timestamp,
+) -> ScoreLogEntry {
+    ScoreLogEntry {
+        interaction_id: body.interaction_id.clone(),
+        context_id: body.context_id.clone().or_else(|| earlier?.context_id.clone()),
+        predictor_id,
+        agent_id: body.agent_id.clone().or_else(|| earlier?.agent_id.clone()),
+        score: body.score.or_else(|| earlier?.score),
+        rank: body.rank.or_else(|| earlier?.rank),
+        mode: body.mode,
+        outcome: body.outcome,
+        metric: body.metric.clone().or_else(|| earlier?.metric.clone()),
+        connection_ids: connection_ids.or_else(|| earlier?.connection_ids.clone()),
+        created_at: earlier.map_or(now, |earlier| earlier.created_at),
+        updated_at: now,
+    }
+}
+
+/// Filters of the list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct LogFilters {
+    /// Id of a predictor.
+    predictor_id: Option<String>,
+    agent_id: Option<String>,
+    context_id: Option<String>,
+    #[param(inline)]
+    mode: Option<Mode>,
+    #[param(inline)]
+    outcome: Option<Outcome>,
+}
+
+/// Lists what was stored, by interaction id or by time.
+#[utoipa::path(get, path = "/score_log", tag = "scores", params(ListParams, LogFilters),
+    responses((status = OK, body = ListBody<ScoreLogEntry>)))]
+async fn list(
+    State(app): State<AppState>,
+    session: Session,
+    ApiQuery(params): ApiQuery<ListParams>,
+    ApiQuery(filters): ApiQuery<LogFilters>,
+) -> ApiResult<Json<ListBody<ScoreLogEntry>>> {
+    let mut query = Query::new(Collection::ScoreLog, session.account_id.as_str());
+    let wanted = [
+        ("predictor_id", filters.predictor_id.map(Value::from)),
+        ("agent_id", filters.agent_id.map(Value::from)),
+        ("context_id", filters.context_id.map(Value::from)),
+        ("mode", filters.mode.and_then(|mode| serde_json::to_value(mode).ok())),
+        ("outcome", filters.outcome.and_then(|outcome| serde_json::to_value(outcome).ok())),
+    ];
+    for (name, value) in wanted {
+        if let Some(value) = value {
+            query = query.filter(Condition::equal(Path::key(name), value));
+        }
+    }
+    let query = params.apply(query, &["created_at", "updated_at"])?;
+    let (entries, next) = app.ctx.store.list::<StoredEntry>(&query).await?;
+    Ok(Json(ListBody { items: entries.into_iter().map(|stored| stored.value.entry).collect(), next }))
+}
+
+#[utoipa::path(get, path = "/score_log/{interaction_id}", tag = "scores", params(("interaction_id" = String, Path)),
+    responses((status = OK, body = ScoreLogEntry), (status = NOT_FOUND, body = ProblemBody)))]
+async fn show(
+    State(app): State<AppState>,
+    session: Session,
+    ApiPath(interaction_id): ApiPath<String>,
+) -> ApiResult<Json<ScoreLogEntry>> {
+    let key = Key::new(session.account_id.as_str(), interaction_id.as_str());
+    let found = app.ctx.store.load::<StoredEntry>(&key).await?;
+    let missing = || ApiError::not_found("score log entry", &interaction_id);
+    Ok(Json(found.ok_or_else(missing)?.value.entry))
+}

@@ -1,0 +1,182 @@
+//! Trains a model: reads the dataset as it is when the job starts, learns, stores the artifact.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::training_table::{self, Read};
+use super::{Done, JobError, JobRun, RunJob};
+use crate::domain::id::ModelId;
+use crate::domain::job::{Progress, Reporter, Topic};
+use crate::domain::model::{ArtifactInfo, Model, ModelState};
+use crate::domain::predictor::{Predictor, PredictorDefinition};
+use crate::learn::{TrainError, Trained, TrainingSpec, train};
+use crate::live::artifacts::{self, CHUNK_BYTES};
+use crate::store::{Batch, Key, Op, StoreExt, Stored};
+
+/// The payload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TrainModel {
+    pub model_id: ModelId,
+}
+
+#[async_trait]
+impl RunJob for TrainModel {
+    const KIND: &'static str = "train_model";
+    const TOPIC: Topic = Topic::ModelTraining;
+    const MAX_ATTEMPTS: u32 = 3;
+
+    async fn run(&self, run: &JobRun) -> Result<Done, JobError> {
+        self.start(run).await?;
+        let model = self.load(run).await?.value;
+        let key = Key::new(model.account_id.as_str(), model.predictor_id.as_str());
+        let Some(predictor) = run.ctx.store.load::<Predictor>(&key).await? else {
+            return Err(JobError::Failed(
+                "The model's predictor was deleted: there is nothing to train for.".to_owned(),
+            ));
+        };
+        let PredictorDefinition::Simple { metric, agent_source, .. } = &predictor.value.definition else {
+            return Err(JobError::Failed(
+                "The predictor is a composite now, which has no models of its own.".to_owned(),
+            ));
+        };
+        let spec = TrainingSpec {
+            model_type: model.model_type,
+            settings: model.settings.clone(),
+            kind: metric.kind,
+            goal: metric.goal,
+            positive: metric.positive.clone(),
+            agent_source: *agent_source,
+            seed: model.seed,
+        };
+        let read = training_table::read(run, &predictor.value, &model).await?;
+        let Read { table, trained_on, mut warnings } = read;
+        let threads = run.ctx.config.omp_num_threads;
+        let reporter = run.clone();
+        let (trained, bytes) = tokio::task::spawn_blocking(move || -> Result<(Trained, Vec<u8>), TrainError> {
+            let trained = train(&table, &spec, &reporter, threads)?;
+            let bytes = trained.artifact.encode().map_err(|error| TrainError::Internal(error.to_string()))?;
+            Ok((trained, bytes))
+        })
+        .await
+        .map_err(|error| JobError::Retry(error.into()))?
+        .map_err(train_error)?;
+        run.report(Progress { done: 0, total: None, unit: "bytes".to_owned(), phase: "storing the model".to_owned() });
+        warnings.extend(trained.warnings.iter().cloned());
+        self.store(run, &trained, bytes, trained_on, warnings).await
+    }
+
+    async fn on_failure(&self, run: &JobRun, error: &JobError) -> Batch {
+        let mut batch = Batch::new();
+        match self.load(run).await {
+            Ok(mut stored) => {
+                let model = &mut stored.value;
+                model.updated_at = run.ctx.clock.now();
+                match error {
+                    JobError::Cancelled => {
+                        model.state = if model.artifact.is_some() { ModelState::Trained } else { ModelState::Draft };
+                        model.error = None;
+                    }
+                    other => {
+                        model.state = ModelState::Failed;
+                        model.error = Some(other.to_string());
+                    }
+                }
+                batch.replace(&stored);
+            }
+            // Deleted meanwhile: there is no model whose state could be wrong.
+            Err(missing) => tracing::info!(model = %self.model_id, error = %missing, "no model to mark as failed"),
+        }
+        batch
+    }
+}
+
+impl TrainModel {
+    async fn load(&self, run: &JobRun) -> Result<Stored<Model>, JobError> {
+        let key = Key::new(run.job.account_id.as_str(), self.model_id.as_str());
+        let deleted = || JobError::Failed("The model was deleted before its training ended.".to_owned());
+        run.ctx.store.load::<Model>(&key).await?.ok_or_else(deleted)
+    }
+
+    async fn start(&self, run: &JobRun) -> Result<(), JobError> {
+        let mut stored = self.load(run).await?;
+        stored.value.state = ModelState::Training;
+        stored.value.error = None;
+        stored.value.updated_at = run.ctx.clock.now();
+        let mut batch = Batch::new();
+        batch.replace(&stored);
+        run.commit(batch).await
+    }
+
+    /// The artifact in chunks and the model that names it, for the job's last commit.
+    async fn store(
+        &self,
+        run: &JobRun,
+        trained: &Trained,
+        bytes: Vec<u8>,
+        trained_on: Value,
+        warnings: Vec<String>,
+    ) -> Result<Done, JobError> {
+        // Read again: somebody may have activated the version before, or changed its share, meanwhile.
+        let mut stored = self.load(run).await?;
+        let model = &mut stored.value;
+        model.version += 1;
+        model.state = ModelState::Trained;
+        model.error = None;
+        model.updated_at = run.ctx.clock.now();
+        let mut trained_on = trained_on;
+        trained_on["warnings"] = json!(warnings);
+        model.trained_on = Some(trained_on);
+        model.quality = Some(to_value(&trained.quality)?);
+        let coverage = &trained.coverage;
+        // Of thousands of agents the document keeps the sums; the list is a chunk of its own.
+        model.coverage = Some(json!({
+            "local": coverage.local,
+            "global": coverage.global,
+            "samples_without_agent": coverage.samples_without_agent,
+        }));
+        let bytes = Bytes::from(bytes);
+        let mut effects = Batch::new();
+        let mut chunks = 0;
+        for start in (0..bytes.len()).step_by(CHUNK_BYTES) {
+            let part = bytes.slice(start..bytes.len().min(start + CHUNK_BYTES));
+            effects.push(Op::PutBlob { key: artifacts::chunk_key(&model.id, model.version, chunks), bytes: part });
+            chunks += 1;
+        }
+        let list = serde_json::to_vec(coverage).map_err(|error| JobError::Retry(error.into()))?;
+        effects.push(Op::PutBlob { key: artifacts::coverage_key(&model.id, model.version), bytes: Bytes::from(list) });
+        model.artifact =
+            Some(ArtifactInfo { chunks, size_bytes: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) });
+        // The version before stays for nodes that are just reading it; older ones go.
+        let scope = artifacts::chunk_scope(&model.id);
+        for id in run.ctx.store.list_blobs(&scope).await? {
+            if artifacts::version_of(&id).is_some_and(|version| version + 1 < model.version) {
+                effects.push(Op::DeleteBlob { key: Key::new(scope.clone(), id) });
+            }
+        }
+        let result = json!({
+            "model_id": model.id,
+            "version": model.version,
+            "artifact_bytes": bytes.len(),
+            "quality": model.quality,
+            "coverage": model.coverage,
+            "warnings": warnings,
+        });
+        effects.replace(&stored);
+        Ok(Done { effects, result })
+    }
+}
+
+fn to_value<T: Serialize>(value: &T) -> Result<Value, JobError> {
+    serde_json::to_value(value).map_err(|error| JobError::Retry(error.into()))
+}
+
+fn train_error(error: TrainError) -> JobError {
+    match error {
+        TrainError::Unusable { code, detail } => JobError::Failed(format!("{detail} ({code})")),
+        TrainError::Cancelled => JobError::Cancelled,
+        TrainError::Internal(_) => JobError::Retry(anyhow::Error::new(error)),
+    }
+}

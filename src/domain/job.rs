@@ -59,8 +59,13 @@ pub struct Job {
     pub kind: String,
     pub payload: serde_json::Value,
     pub state: JobState,
+    /// Counts claims, also those whose worker died.
     pub attempt: u32,
+    /// Failed attempts before the job is dead.
     pub max_attempts: u32,
+    /// Attempts that ended in a failure that another attempt may not have.
+    #[serde(default)]
+    pub failures: u32,
     /// Grows with each claim.
     pub fence: u64,
     /// Grows while the job's worker is alive; a claimer that sees it stand still for one lease takes the job over.
@@ -78,6 +83,18 @@ pub struct Job {
 }
 
 impl JobState {
+    /// As it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JobState::Queued => "queued",
+            JobState::Running => "running",
+            JobState::Succeeded => "succeeded",
+            JobState::Failed => "failed",
+            JobState::Cancelled => "cancelled",
+            JobState::Dead => "dead",
+        }
+    }
+
     pub fn is_final(self) -> bool {
         !matches!(self, JobState::Queued | JobState::Running)
     }

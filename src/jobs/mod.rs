@@ -12,16 +12,27 @@ pub mod dataset_objects;
 pub mod dataset_reader;
 pub mod dataset_revert;
 pub mod purging;
-mod run;
 pub mod train_model;
 mod training_table;
+
+mod control;
+mod finish;
+mod lease;
+mod registry;
+mod run;
+mod runner;
+#[cfg(test)]
+mod tests;
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use control::{ControlError, cancel, redrive, retry};
+pub use registry::Registry;
 pub use run::{JobRun, enqueue};
+pub use runner::{Runner, RunnerHandle, RunnerOptions};
 
 use crate::domain::job::Topic;
 use crate::store::Batch;

@@ -83,6 +83,7 @@ pub fn enqueue<J: RunJob>(
         state: JobState::Queued,
         attempt: 0,
         max_attempts: J::MAX_ATTEMPTS,
+        failures: 0,
         fence: 0,
         heartbeat: 0,
         lease_ms: 10_000,

@@ -71,6 +71,7 @@ impl Bench {
             state: JobState::Running,
             attempt: 1,
             max_attempts: 1,
+            failures: 0,
             fence: 1,
             heartbeat: 0,
             lease_ms: 1_000,

@@ -88,6 +88,20 @@ impl Catalog {
         Some(found.object())
     }
 
+    /// The index to read a scope in the order of a value.
+    pub(super) fn order_index(&self, collection: Collection, scope: Option<&str>, path: &Path) -> Option<String> {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        let found = indexes.iter().find(|index| {
+            let spec = &index.spec;
+            !spec.elements
+                && index.state == IndexState::Ready
+                && spec.collection == collection
+                && spec.path == *path
+                && spec.scope.as_deref() == scope
+        })?;
+        Some(found.object())
+    }
+
     fn building(&self) -> Option<Index> {
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
         indexes.iter().find(|index| index.state == IndexState::Building).cloned()

@@ -37,7 +37,8 @@ use self::lock::FolderLock;
 use self::readers::Readers;
 use self::writer::{Reply, Request, Writer};
 use super::{
-    Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, Op, Page, Query, Result, Store, StoreError,
+    Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, Op, Page, Query, Result, Sort, Store,
+    StoreError,
 };
 
 /// The store's file in the data folder.
@@ -218,7 +219,9 @@ impl Store for SqliteStore {
 
     async fn count(&self, query: &Query) -> Result<u64> {
         has_documents(query.collection)?;
-        let (query, catalog) = (query.clone(), Arc::clone(&self.catalog));
+        // The order does not matter, and must not choose the index.
+        let query = Query { sort: Sort { path: None, descending: false }, ..query.clone() };
+        let catalog = Arc::clone(&self.catalog);
         self.readers
             .read(move |connection| {
                 retry_when_dropped(|| {
@@ -301,7 +304,11 @@ impl Store for SqliteStore {
 fn retry_when_dropped<T>(work: impl Fn() -> Result<T>) -> Result<T> {
     let answer = work();
     match &answer {
-        Err(StoreError::Failed(source)) if source.to_string().contains("no such table") => work(),
+        Err(StoreError::Failed(source)) if is_dropped(&source.to_string()) => work(),
         _ => answer,
     }
+}
+
+fn is_dropped(message: &str) -> bool {
+    message.contains("no such table") || message.contains("no such index")
 }

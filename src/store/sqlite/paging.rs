@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::indexes::Catalog;
 use super::sql::{Conditions, Sql, extract, literal};
-use crate::store::{Document, Key, Page, Query, Result, StoreError};
+use crate::store::{Comparison, Condition, Document, Key, Page, Path, Query, Result, StoreError};
 
 /// The last document of a page.
 #[derive(Debug, Serialize, Deserialize)]
@@ -75,7 +75,7 @@ impl Cursor {
 /// Everything but the page: `FROM … WHERE …`.
 pub(super) fn selection(query: &Query, catalog: &Catalog) -> Result<Sql> {
     let mut sql = Sql::default();
-    sql.push(&format!(" FROM {} WHERE ", query.collection.name()));
+    sql.push(&format!(" FROM {}{} WHERE ", query.collection.name(), order_hint(query, catalog)));
     if let Some(scope) = &query.scope {
         match literal(scope) {
             Some(literal) => sql.push(&format!("scope = {literal} AND ")),
@@ -85,6 +85,27 @@ pub(super) fn selection(query: &Query, catalog: &Catalog) -> Result<Sql> {
     let conditions = Conditions { catalog, collection: query.collection, scope: query.scope.as_deref() };
     conditions.write(&mut sql, &query.condition)?;
     Ok(sql)
+}
+
+/// SQLite would rather read a whole scope and sort it than follow a partial index in its order, so an
+/// order by an indexed value names the index, unless a condition can find fewer documents.
+fn order_hint(query: &Query, catalog: &Catalog) -> String {
+    let index = |path: &Path| catalog.order_index(query.collection, query.scope.as_deref(), path);
+    let selective = |condition: &Condition| match condition {
+        Condition::Compare { path, comparison, .. } => *comparison != Comparison::NotEqual && index(path).is_some(),
+        Condition::Contains { path, .. } => {
+            catalog.elements_table(query.collection, query.scope.as_deref(), path).is_some()
+        }
+        _ => false,
+    };
+    let conditions = match &query.condition {
+        Condition::All(all) => all.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    match query.sort.path.as_ref().and_then(index) {
+        Some(name) if !conditions.iter().any(selective) => format!(" INDEXED BY {name}"),
+        _ => String::new(),
+    }
 }
 
 /// The statements of one page, to be run in order until it is full. A cursor splits the order at the

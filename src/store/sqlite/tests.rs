@@ -131,4 +131,10 @@ async fn queries_go_through_indexes() {
     assert_eq!(uses().await, [1, 0]);
     store.find(&agents().filter(compare(Path::new(["skills", "English"]), Greater))).await.unwrap();
     assert_eq!(uses().await, [1, 1]);
+    store.find(&agents().sort_by(Path::key("loginStatus"), true)).await.unwrap();
+    assert_eq!(uses().await, [2, 1], "an order by an indexed value reads the index");
+    let both =
+        agents().filter(compare(Path::new(["skills", "English"]), Equal)).sort_by(Path::key("loginStatus"), true);
+    store.find(&both).await.unwrap();
+    assert_eq!(uses().await, [2, 2], "a condition finds fewer documents than an order");
 }

@@ -1,0 +1,381 @@
+//! The worker: finds jobs, claims them, runs them.
+//!
+//! A claim is one conditional write that sets a new fence. Whether another worker's job may be taken
+//! over is decided by this process's own monotonic clock: its heartbeat number must have stood still for
+//! one lease while this worker watched. No wall clock and no clock of another machine takes part.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::finish::{ending, finish};
+use super::lease::{Lease, StopReason, keep};
+use super::registry::Registry;
+use super::{JobError, JobRun};
+use crate::context::Context;
+use crate::domain::id::JobId;
+use crate::domain::job::{Job, JobState, Progress, Topic};
+use crate::store::{
+    Batch, ChangeFeed, Collection, Comparison, Condition, FeedEvent, Path, Query, Result, StoreExt, Stored,
+};
+
+/// What tests change; the defaults are what production uses.
+#[derive(Debug, Clone)]
+pub struct RunnerOptions {
+    /// How often jobs are looked for when no change was announced.
+    pub poll: Duration,
+    /// The pause before the second attempt.
+    pub first_backoff: Duration,
+    /// How long a cancelled run may take to notice, at shutdown.
+    pub notice_within: Duration,
+    /// Jobs of a topic at a time.
+    pub limit: fn(Topic) -> usize,
+}
+
+impl Default for RunnerOptions {
+    fn default() -> Self {
+        let limit = |topic| if topic == Topic::ModelTraining { 1 } else { 2 };
+        Self {
+            poll: Duration::from_millis(500),
+            first_backoff: Duration::from_secs(1),
+            notice_within: Duration::from_secs(5),
+            limit,
+        }
+    }
+}
+
+/// Starts workers.
+pub struct Runner;
+
+impl Runner {
+    /// Claims and runs jobs of these topics until the handle is told to stop. `worker_name` is shown
+    /// with the jobs; it decides nothing.
+    pub fn start(ctx: Context, registry: Registry, topics: &[Topic], worker_name: impl Into<String>) -> RunnerHandle {
+        Self::start_with(ctx, registry, topics, worker_name, RunnerOptions::default())
+    }
+
+    pub fn start_with(
+        ctx: Context,
+        registry: Registry,
+        topics: &[Topic],
+        worker_name: impl Into<String>,
+        options: RunnerOptions,
+    ) -> RunnerHandle {
+        let stop = CancellationToken::new();
+        let worker = Worker {
+            ctx,
+            registry,
+            topics: topics.to_vec(),
+            name: worker_name.into(),
+            options,
+            running: HashMap::new(),
+            tasks: JoinSet::new(),
+            task_ids: HashMap::new(),
+            seen: HashMap::new(),
+        };
+        let (deadline, receiver) = tokio::sync::watch::channel(Duration::ZERO);
+        RunnerHandle { task: tokio::spawn(worker.work(stop.clone(), receiver)), stop, deadline }
+    }
+}
+
+/// A running worker. Dropping it leaves the worker running until the process ends.
+pub struct RunnerHandle {
+    stop: CancellationToken,
+    deadline: tokio::sync::watch::Sender<Duration>,
+    task: JoinHandle<()>,
+}
+
+impl RunnerHandle {
+    /// Claims nothing more, lets running jobs finish for `finish_within`, then cancels the others and
+    /// gives them back to the queue without counting the attempt.
+    pub async fn stop(self, finish_within: Duration) {
+        self.deadline.send_replace(finish_within);
+        self.stop.cancel();
+        if let Err(error) = self.task.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the worker ended abnormally");
+        }
+    }
+
+    /// Ends it as a killed process would: nothing is given back.
+    #[cfg(test)]
+    pub(super) async fn kill(self) {
+        self.task.abort();
+        assert!(self.task.await.is_err_and(|error| error.is_cancelled()));
+    }
+}
+
+/// A job whose workers died so often, without ever writing a failure, is what kills them.
+const MAX_DEATHS: u32 = 150;
+/// Polls between two searches for cancelled jobs in the queue (changes announce them).
+const CANCELLED_EVERY: u32 = 10;
+
+struct Worker {
+    ctx: Context,
+    registry: Registry,
+    topics: Vec<Topic>,
+    name: String,
+    options: RunnerOptions,
+    running: HashMap<JobId, Running>,
+    tasks: JoinSet<()>,
+    task_ids: HashMap<tokio::task::Id, JobId>,
+    /// Running jobs of other workers: their fence and heartbeat, and since when both stand still.
+    seen: HashMap<JobId, (u64, u64, Instant)>,
+}
+
+struct Running {
+    topic: Topic,
+    lease: Lease,
+    run: JobRun,
+}
+
+impl Worker {
+    async fn work(mut self, stop: CancellationToken, deadline: tokio::sync::watch::Receiver<Duration>) {
+        let mut feed = self.follow().await;
+        let mut events = Vec::new();
+        let mut polls = 0;
+        let (mut look, mut look_for_cancelled) = (true, true);
+        loop {
+            if look && let Err(error) = self.look(look_for_cancelled).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "jobs could not be looked for, trying again");
+            }
+            (look, look_for_cancelled) = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(finished) = self.tasks.join_next_with_id() => {
+                    self.ended(finished.map(|(task, ())| task));
+                    (true, false)
+                }
+                count = next_events(&mut feed, &mut events) => {
+                    if count == 0 {
+                        feed = None;
+                    }
+                    let others = self.announce(&events);
+                    events.clear();
+                    (others, others)
+                }
+                () = tokio::time::sleep(self.options.poll) => {
+                    polls += 1;
+                    if feed.is_none() {
+                        feed = self.follow().await;
+                    }
+                    (true, polls % CANCELLED_EVERY == 0)
+                }
+            };
+        }
+        let finish_within = *deadline.borrow();
+        self.shut_down(finish_within).await;
+    }
+
+    /// Without a feed the worker polls.
+    async fn follow(&self) -> Option<ChangeFeed> {
+        self.ctx.store.changes(&[Collection::Jobs]).await.ok()
+    }
+
+    /// Tells running jobs that their documents changed; whether other jobs changed.
+    fn announce(&self, events: &[FeedEvent]) -> bool {
+        let mut others = false;
+        for event in events {
+            let running = match event {
+                FeedEvent::Changed(change) => JobId::parse(&change.key.id).ok().and_then(|id| self.running.get(&id)),
+                FeedEvent::Gap => None,
+            };
+            match running {
+                Some(running) => running.lease.look(),
+                None => others = true,
+            }
+        }
+        others
+    }
+
+    /// Claims whatever may be claimed now.
+    async fn look(&mut self, for_cancelled: bool) -> Result<()> {
+        self.take_over_stalled().await?;
+        if for_cancelled {
+            // Cancelled jobs are only written down as such: no limit applies.
+            let cancelled = Condition::equal(Path::key("cancel_requested"), true);
+            let query = queued().filter(cancelled).filter(self.known_kinds(&self.topics)).limit(100);
+            for stored in self.ctx.store.list::<Job>(&query).await?.0 {
+                self.claim(stored).await?;
+            }
+        }
+        for topic in self.topics.clone() {
+            let free = self.free(topic);
+            if free == 0 || self.registry.kinds(topic).next().is_none() {
+                continue;
+            }
+            let now = self.ctx.clock.now();
+            // Times are compared as texts here, right to the second; exactly below.
+            let later = Condition::Compare {
+                path: Path::key("not_before"),
+                comparison: Comparison::Greater,
+                value: (now + chrono::TimeDelta::seconds(1))
+                    .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+                    .into(),
+            };
+            let query =
+                queued().filter(Condition::Not(Box::new(later))).filter(self.known_kinds(&[topic])).limit(free + 8);
+            let due = self.ctx.store.list::<Job>(&query).await?.0;
+            for stored in due.into_iter().filter(|stored| stored.value.not_before.is_none_or(|time| time <= now)) {
+                if self.free(topic) == 0 {
+                    break;
+                }
+                self.claim(stored).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn free(&self, topic: Topic) -> usize {
+        let running = self.running.values().filter(|running| running.topic == topic).count();
+        (self.options.limit)(topic).saturating_sub(running)
+    }
+
+    fn known_kinds(&self, topics: &[Topic]) -> Condition {
+        let kinds = topics.iter().flat_map(|topic| self.registry.kinds(*topic));
+        Condition::Any(kinds.map(|kind| Condition::equal(Path::key("kind"), kind)).collect())
+    }
+
+    /// Watches the running jobs of all workers, and takes over those whose heartbeat stands still.
+    async fn take_over_stalled(&mut self) -> Result<()> {
+        let running = Query::everywhere(Collection::Jobs)
+            .filter(Condition::equal(Path::key("state"), JobState::Running.as_str()))
+            .filter(self.known_kinds(&self.topics));
+        let now = Instant::now();
+        let mut present = HashSet::new();
+        for stored in self.ctx.store.list_all::<Job>(running).await? {
+            let job = &stored.value;
+            if self.running.get(&job.id).is_some_and(|ours| ours.run.job.fence == job.fence) {
+                continue;
+            }
+            present.insert(job.id.clone());
+            let seen = self.seen.entry(job.id.clone()).or_insert((job.fence, job.heartbeat, now));
+            if (seen.0, seen.1) != (job.fence, job.heartbeat) {
+                *seen = (job.fence, job.heartbeat, now);
+            }
+            let stalled = now.duration_since(seen.2) >= Duration::from_millis(job.lease_ms);
+            if stalled && self.free(job.topic) > 0 {
+                tracing::warn!(
+                    job = job.id.as_str(),
+                    worker = job.worker.as_deref(),
+                    "a job's worker is gone: taking it over"
+                );
+                self.claim(stored).await?;
+            }
+        }
+        self.seen.retain(|id, _| present.contains(id));
+        Ok(())
+    }
+
+    /// Claims one job and runs it. Somebody else being first is no error.
+    async fn claim(&mut self, mut stored: Stored<Job>) -> Result<()> {
+        // A run of this process that lost its lease is still winding down.
+        if self.running.contains_key(&stored.value.id) {
+            return Ok(());
+        }
+        let Some(code) = self.registry.get(&stored.value.kind) else { return Ok(()) };
+        let job = &mut stored.value;
+        // A worker that dies with its job never writes a failure.
+        let exhausted = job.attempt.saturating_sub(job.failures) >= MAX_DEATHS;
+        job.state = JobState::Running;
+        job.fence += 1;
+        job.heartbeat += 1;
+        job.attempt += 1;
+        job.worker = Some(self.name.clone());
+        job.not_before = None;
+        job.progress = Progress::default();
+        job.updated_at = self.ctx.clock.now();
+        let mut batch = Batch::new();
+        batch.replace(&stored);
+        match self.ctx.store.commit(batch).await {
+            Ok(()) => {}
+            Err(error) if error.is_conflict() => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let job = stored.value;
+        let (id, topic, cancelled) = (job.id.clone(), job.topic, job.cancel_requested);
+        tracing::info!(job = id.as_str(), kind = job.kind, attempt = job.attempt, "job started");
+        let lease = Lease::new();
+        let run = JobRun::new(self.ctx.clone(), job, lease.cancel.clone());
+        self.seen.remove(&id);
+        let running = Running { topic, lease: lease.clone(), run: run.clone() };
+        self.running.insert(id.clone(), running);
+        let backoff = self.options.first_backoff;
+        let task = self.tasks.spawn(async move {
+            // Ends with this task, however that ends.
+            let _keeper = AbortOnDropHandle::new(tokio::spawn(keep(run.clone(), lease.clone())));
+            let outcome = if cancelled {
+                Err(JobError::Cancelled)
+            } else if exhausted {
+                Err(JobError::Failed(format!(
+                    "its worker died while running it, {MAX_DEATHS} times: it may need more memory"
+                )))
+            } else {
+                AssertUnwindSafe(code.run(&run)).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&*panic)))
+            };
+            let ending = ending(&run, &lease, outcome, backoff);
+            finish(&run, &*code, ending).await;
+        });
+        self.task_ids.insert(task.id(), id);
+        Ok(())
+    }
+
+    async fn shut_down(&mut self, finish_within: Duration) {
+        if tokio::time::timeout(finish_within, self.all_ended()).await.is_ok() {
+            return;
+        }
+        for running in self.running.values() {
+            running.lease.stop(StopReason::Shutdown);
+        }
+        if tokio::time::timeout(self.options.notice_within, self.all_ended()).await.is_ok() {
+            return;
+        }
+        self.tasks.shutdown().await;
+        for running in std::mem::take(&mut self.running).into_values() {
+            if let Some(code) = self.registry.get(&running.run.job.kind) {
+                finish(&running.run, &*code, super::finish::Ending::Released).await;
+            }
+        }
+    }
+
+    async fn all_ended(&mut self) {
+        while let Some(finished) = self.tasks.join_next_with_id().await {
+            self.ended(finished.map(|(task, ())| task));
+        }
+    }
+
+    fn ended(&mut self, finished: Result<tokio::task::Id, tokio::task::JoinError>) {
+        let task = finished.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "the end of a job went wrong");
+            error.id()
+        });
+        if let Some(id) = self.task_ids.remove(&task) {
+            self.running.remove(&id);
+        }
+    }
+}
+
+/// Waits for at least one event; 0 when the feed has ended.
+async fn next_events(feed: &mut Option<ChangeFeed>, events: &mut Vec<FeedEvent>) -> usize {
+    match feed {
+        Some(feed) => feed.0.recv_many(events, 1_000).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn queued() -> Query {
+    Query::everywhere(Collection::Jobs).filter(Condition::equal(Path::key("state"), JobState::Queued.as_str()))
+}
+
+/// A panic ends the run, not the worker.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> JobError {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a message".to_owned());
+    JobError::Retry(anyhow::anyhow!("the job's code panicked: {text}"))
+}

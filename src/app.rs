@@ -1,6 +1,7 @@
 //! Puts the program together: the only place that names concrete backends.
 //! Production and tests build it in the same way.
 
+pub mod control;
 mod gate;
 mod tls;
 
@@ -87,7 +88,9 @@ impl App {
             tokio::spawn(tls::follow(files.clone(), tls_config.clone(), lifecycle.stopped()));
         }
 
-        let (objects, embedded) = objects::open(&config, address, tls_config.clone()).await?;
+        // Whoever leaves our port to chance leaves the object store's, too.
+        let asked = SocketAddr::new(address.ip(), config.listen.port());
+        let (objects, embedded) = objects::open(&config, asked, tls_config.clone()).await?;
         let seal = open_seal(&config)?;
         let (auth, first_start) = Auth::open(store.clone(), &config, clock.clone(), seal).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock };
@@ -96,9 +99,12 @@ impl App {
         let secure = certificate.is_some();
         let state = AppState { ctx, auth, live, lifecycle, in_flight: Default::default(), secure, started_at };
         start_background(&state);
+        let url = url(address, secure);
+        if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
+            tracing::warn!(error = format!("{error:#}"), "commands such as `tango user` will not reach this process");
+        }
         gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
-        let url = url(address, secure);
         let objects_address = embedded.as_ref().map(|server| server.public_address);
         Ok(Self { state, address, url, objects_address, certificate, first_start, handle, server, embedded })
     }

@@ -1,7 +1,13 @@
-//! Settings from `tango.env` and the process environment.
+//! Settings from `tango.env`, the process environment and the command line.
+
+pub mod env_file;
+mod load;
+mod settings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use load::{DEFAULTS, EffectiveValue, Loaded, Sources, load};
 
 use crate::domain::job::Topic;
 
@@ -16,7 +22,7 @@ impl std::fmt::Debug for Secret {
 }
 
 /// Every setting with its effective value. `config/tango.env` documents each one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub data_dir: PathBuf,
     pub listen: SocketAddr,

@@ -6,6 +6,8 @@
 
 pub mod app;
 pub mod auth;
+pub mod bench;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;

@@ -10,6 +10,7 @@ mod tokens;
 mod users;
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use anyhow::Context as _;
@@ -47,6 +48,8 @@ pub struct Auth {
     revoked: RwLock<HashSet<String>>,
     passwords: password::Hasher,
     failures: login::Failures,
+    /// Keeps the generated password of the first user until it is changed.
+    initial_password: PathBuf,
 }
 
 /// What checking a token needs to know of a user.
@@ -84,6 +87,7 @@ impl Auth {
             revoked: RwLock::default(),
             passwords: password::Hasher::new()?,
             failures: login::Failures::default(),
+            initial_password: config.data_dir.join("initial-password"),
         };
         let first = auth.create_first_user(config).await.context("the first user could not be created")?;
         auth.load_keys().await.context("the token signing keys could not be read")?;

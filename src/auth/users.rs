@@ -1,5 +1,7 @@
 //! The users themselves: the first one, more, their passwords.
 
+use anyhow::Context as _;
+
 use super::seal::random;
 use super::{Auth, AuthError, FirstStart, password};
 use crate::config::Config;
@@ -32,10 +34,39 @@ impl Auth {
             name: "default".to_owned(),
             created_at: now,
         };
+        if let Some(generated) = &generated {
+            self.keep_initial_password(generated)?;
+        }
         let mut batch = Batch::new();
         batch.insert(&account).insert(&user);
         self.store.commit(batch).await?;
         Ok(Some(FirstStart { username: user.username, generated_password: generated }))
+    }
+
+    fn keep_initial_password(&self, password: &str) -> anyhow::Result<()> {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+        let path = &self.initial_password;
+        // A start that failed halfway may have left one.
+        let _ = std::fs::remove_file(path);
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+        writeln!(file, "{password}").with_context(|| path.display().to_string())
+    }
+
+    /// The generated password of the first user, as long as it is in use.
+    pub fn initial_password(&self) -> Option<String> {
+        std::fs::read_to_string(&self.initial_password).ok().map(|text| text.trim().to_owned())
+    }
+
+    /// Who was made first.
+    pub async fn first_username(&self) -> Option<String> {
+        let users = self.users().await.ok()?;
+        users.into_iter().min_by_key(|user| user.created_at).map(|user| user.username)
     }
 
     async fn new_user(
@@ -117,11 +148,22 @@ impl Auth {
             match self.store.commit(batch).await {
                 Ok(()) => {
                     self.remember(&stored.value);
+                    self.forget_initial_password(&stored.value.username).await;
                     return Ok(stored.value);
                 }
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+
+    /// Removes the kept password when it was this user's.
+    async fn forget_initial_password(&self, username: &str) {
+        if self.first_username().await.is_some_and(|first| first == username)
+            && let Err(error) = std::fs::remove_file(&self.initial_password)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "the file with the first password could not be removed; it is of no use any more");
         }
     }
 

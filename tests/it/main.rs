@@ -2,4 +2,5 @@
 
 mod app;
 mod architecture;
+mod process;
 mod session;

@@ -160,7 +160,8 @@ pub fn keys_in(data_dir: &Path) -> anyhow::Result<Keys> {
 /// Where the embedded server listens: `S3_LISTEN`, else the product's own address with port 9000
 /// (a free port when the product itself was told to take one).
 pub fn listen_address(s3_listen: Option<SocketAddr>, listen: SocketAddr) -> SocketAddr {
-    s3_listen.unwrap_or_else(|| SocketAddr::new(listen.ip(), 9_000))
+    let port = if listen.port() == 0 { 0 } else { 9_000 };
+    s3_listen.unwrap_or_else(|| SocketAddr::new(listen.ip(), port))
 }
 
 /// Whether an address can be reached from this machine only.

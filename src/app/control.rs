@@ -1,0 +1,150 @@
+//! The door for commands: a Unix socket in the data folder of a running process.
+//!
+//! One JSON request on one line, one JSON answer on one line. Only the folder's owner can open it.
+//! The same requests are carried out directly when nothing runs.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::auth::{Auth, AuthError};
+use crate::http::AppState;
+use crate::telemetry;
+
+/// Longest request and answer in bytes.
+const MAX_LINE_BYTES: u64 = 16 << 20;
+/// A command's client waits at most so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a command asks for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Request {
+    Status,
+    Users,
+    AddUser { username: String, password: String, super_user: bool },
+    SetPassword { username: String, password: String },
+    RemoveUser { username: String },
+    ApiKey,
+    LogLevel { level: String },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Answer {
+    Done(Value),
+    Refused(String),
+}
+
+/// Where the socket of a data folder is.
+pub fn socket_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("control.sock")
+}
+
+/// Opens the door. The folder's lock is held, so a socket that is there is a dead process's.
+pub(super) fn serve(state: &AppState, url: String, stop: CancellationToken) -> anyhow::Result<()> {
+    let path = socket_path(&state.ctx.config.data_dir);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("{} cannot be opened (its path may be too long)", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let state = state.clone();
+    tokio::spawn(async move {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let Ok((stream, _)) = accepted else { continue };
+            let (state, url, stop) = (state.clone(), url.clone(), stop.clone());
+            tokio::spawn(async move {
+                if let Some(Err(error)) = stop.run_until_cancelled(answer(stream, &state, &url)).await {
+                    tracing::debug!(error = format!("{error:#}"), "a command got no answer");
+                }
+            });
+        }
+        let _ = std::fs::remove_file(&path);
+    });
+    Ok(())
+}
+
+async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(MAX_LINE_BYTES)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str::<Request>(&line) {
+        Err(error) => Answer::Refused(format!("the request is not understood: {error}")),
+        Ok(Request::Status) => Answer::Done(json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "url": url,
+            "phase": state.lifecycle.phase().as_str(),
+            "started_at": state.started_at,
+        })),
+        Ok(request) => match execute(&state.auth, request).await {
+            Ok(value) => Answer::Done(value),
+            Err(error) => Answer::Refused(error.to_string()),
+        },
+    };
+    let mut text = serde_json::to_string(&answer)?;
+    text.push('\n');
+    writer.write_all(text.as_bytes()).await?;
+    Ok(())
+}
+
+/// Carries a request out with the users at hand.
+pub async fn execute(auth: &Auth, request: Request) -> Result<Value, AuthError> {
+    match request {
+        Request::Status => Ok(Value::Null),
+        Request::Users => {
+            let users = auth.users().await?;
+            let rows = users.iter().map(
+                |user| json!({"username": user.username, "super_user": user.super_user, "created_at": user.created_at}),
+            );
+            Ok(rows.collect())
+        }
+        Request::AddUser { username, password, super_user } => {
+            let account = auth.default_account().await?;
+            let user = auth.add_user(&account.id, &username, &password, super_user).await?;
+            Ok(json!({"username": user.username}))
+        }
+        Request::SetPassword { username, password } => {
+            let user = auth.set_password(&username, &password).await?;
+            Ok(json!({"username": user.username}))
+        }
+        Request::RemoveUser { username } => {
+            auth.remove_user(&username).await?;
+            Ok(json!({"username": username}))
+        }
+        Request::ApiKey => Ok(json!({"api_key": auth.api_key(&auth.default_account().await?)?})),
+        Request::LogLevel { level } => {
+            telemetry::set_level(&level).map_err(|error| AuthError::Internal(anyhow::anyhow!(error)))?;
+            Ok(json!({"level": telemetry::level()}))
+        }
+    }
+}
+
+/// Asks the process that runs on this folder; `None` when none does.
+pub async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<Value>> {
+    let Ok(stream) = UnixStream::connect(socket_path(data_dir)).await else { return Ok(None) };
+    let exchange = async {
+        let (reader, mut writer) = stream.into_split();
+        let mut text = serde_json::to_string(request)?;
+        text.push('\n');
+        writer.write_all(text.as_bytes()).await?;
+        let mut line = String::new();
+        BufReader::new(reader.take(MAX_LINE_BYTES)).read_line(&mut line).await?;
+        anyhow::Ok(line)
+    };
+    let line = tokio::time::timeout(PATIENCE, exchange)
+        .await
+        .context("the running process does not answer")?
+        .context("the running process hung up")?;
+    match serde_json::from_str::<Answer>(&line).context("the running process answered something else")? {
+        Answer::Done(value) => Ok(Some(value)),
+        Answer::Refused(reason) => bail!(reason),
+    }
+}

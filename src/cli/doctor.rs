@@ -1,0 +1,147 @@
+//! `tango doctor`: looks at everything that usually goes wrong.
+#![expect(clippy::print_stdout, reason = "the findings are the command's output")]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::bail;
+
+use crate::app::control::{self, Request};
+use crate::app::{open_seal, open_store};
+use crate::auth::Auth;
+use crate::clock::SystemClock;
+use crate::config::{Config, Loaded};
+
+/// Less free space than this is worth a warning.
+const LITTLE_SPACE_BYTES: u64 = 2 << 30;
+/// Fewer files than this a process may open are worth a warning.
+const FEW_FILES: u64 = 4_096;
+
+#[derive(Default)]
+struct Findings {
+    failures: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    fn fine(&self, text: impl std::fmt::Display) {
+        println!("ok       {text}");
+    }
+
+    fn warn(&mut self, text: impl std::fmt::Display) {
+        self.warnings += 1;
+        println!("warning  {text}");
+    }
+
+    fn fail(&mut self, text: impl std::fmt::Display) {
+        self.failures += 1;
+        println!("FAILED   {text}");
+    }
+}
+
+pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
+    let config = &loaded.config;
+    let mut findings = Findings::default();
+    match loaded.warnings.len() {
+        0 => findings.fine("the settings are understood"),
+        count => findings.warn(format!("{count} objection(s) to the settings, see above")),
+    }
+    check_folder(&config.data_dir, &mut findings);
+    check_open_files(&mut findings);
+    match control::ask(&config.data_dir, &Request::Status).await {
+        Ok(Some(status)) => {
+            let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
+            findings.fine(format!("tango {} runs at {} and is {}", text("version"), text("url"), text("phase")));
+        }
+        Ok(None) => {
+            findings.fine("nothing runs on the data folder, so it is looked into");
+            check_ports(config, &mut findings);
+            check_store(config, &mut findings).await;
+        }
+        Err(error) => findings.fail(format!("the running process: {error:#}")),
+    }
+    check_certificate(config, &mut findings);
+    println!();
+    match (findings.failures, findings.warnings) {
+        (0, 0) => println!("everything is fine"),
+        (0, warnings) => println!("{warnings} warning(s)"),
+        (failures, _) => bail!("{failures} check(s) failed"),
+    }
+    Ok(())
+}
+
+fn check_folder(folder: &Path, findings: &mut Findings) {
+    if !folder.exists() {
+        return findings
+            .fine(format!("the data folder {} does not exist yet; the first start makes it", folder.display()));
+    }
+    let probe = folder.join(".doctor");
+    match std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)) {
+        Ok(()) => findings.fine(format!("the data folder {} can be written", folder.display())),
+        Err(error) => findings.fail(format!("the data folder {} cannot be written: {error}", folder.display())),
+    }
+    match rustix::fs::statvfs(folder) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let text = format!("{:.1} GB are free on its disk", free as f64 / 1e9);
+            if free < LITTLE_SPACE_BYTES { findings.warn(text) } else { findings.fine(text) }
+        }
+        Err(error) => findings.warn(format!("its free space is not known: {error}")),
+    }
+}
+
+fn check_open_files(findings: &mut Findings) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    match limit {
+        Some(files) if files < FEW_FILES => {
+            findings.warn(format!(
+                "this process may open {files} files only; raise the limit (ulimit -n) to {FEW_FILES} or more"
+            ));
+        }
+        _ => findings.fine("enough files may be open"),
+    }
+}
+
+fn check_ports(config: &Config, findings: &mut Findings) {
+    let s3 = config
+        .s3_endpoint
+        .is_none()
+        .then(|| ("S3_LISTEN", config.s3_listen.unwrap_or_else(|| (config.listen.ip(), 9_000).into())));
+    for (name, address) in [("LISTEN", config.listen)].into_iter().chain(s3) {
+        match TcpListener::bind(address) {
+            Ok(_) => findings.fine(format!("{address} ({name}) is free")),
+            Err(error) => findings.fail(format!("{address} ({name}) cannot be used: {error}; choose another")),
+        }
+    }
+}
+
+async fn check_store(config: &Config, findings: &mut Findings) {
+    if !config.data_dir.exists() {
+        return;
+    }
+    let opened = async {
+        let store = open_store(config)?;
+        let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
+        anyhow::Ok(auth.users().await?.len())
+    };
+    match opened.await {
+        Ok(users) => findings.fine(format!("the document store opens, its secrets too; {users} user(s)")),
+        Err(error) => findings.fail(format!("{error:#}")),
+    }
+}
+
+fn check_certificate(config: &Config, findings: &mut Findings) {
+    if let (Some(certificate), Some(key)) = (&config.tls_cert_file, &config.tls_key_file) {
+        for file in [certificate, key] {
+            match std::fs::read_to_string(file) {
+                Ok(text) if text.contains("-----BEGIN") => findings.fine(format!("{} is a PEM file", file.display())),
+                Ok(_) => findings.fail(format!("{} is no PEM file", file.display())),
+                Err(error) => findings.fail(format!("{} cannot be read: {error}", file.display())),
+            }
+        }
+    }
+    if config.allow_http && !config.listen.ip().is_loopback() {
+        findings.warn("plain HTTP on an address that others reach: passwords and data can be read on the way");
+    }
+}

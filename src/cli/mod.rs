@@ -1,0 +1,182 @@
+//! The command line. `tango` alone starts everything.
+
+mod bench;
+mod config_check;
+mod demo;
+mod doctor;
+mod healthcheck;
+mod migrate;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Loaded, Sources};
+use crate::telemetry;
+
+const EXAMPLES: &str = "\
+Examples:
+  tango                                     start everything on this machine, at http://127.0.0.1:3031
+  tango --listen 0.0.0.0:3031               be reachable from other machines, by HTTPS
+  tango --data-dir /var/lib/tango           keep the data elsewhere
+  tango demo                                show the product with a simulated contact centre
+  tango user password super_user@genesys.com
+                                            set a new password, also while tango is running
+  tango config check                        print every setting and where it comes from
+
+Settings are read from tango.env (or config/tango.env) in the working directory, or the file that --env-file names;
+the process's environment wins over the file.";
+
+/// Predictive routing for contact centres: which agent is most likely to reach the outcome the business wants.
+#[derive(Debug, Parser)]
+#[command(name = "tango", version, about, after_help = EXAMPLES, propagate_version = true)]
+struct Tango {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Clone, Args)]
+struct Options {
+    /// File with settings instead of tango.env
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    env_file: Option<PathBuf>,
+    /// Folder of everything that is kept (DATA_DIR)
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = "Settings")]
+    data_dir: Option<PathBuf>,
+    /// Address and port to listen on; port 0 takes a free one (LISTEN)
+    #[arg(long, global = true, value_name = "ADDRESS:PORT", help_heading = "Settings")]
+    listen: Option<String>,
+    /// Plain HTTP on any address, for tests only (ALLOW_HTTP)
+    #[arg(long, global = true, help_heading = "Settings")]
+    http: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the web application and the API (on a single node with its workers, like `tango` alone)
+    Server,
+    /// Work on jobs only (cluster mode)
+    Worker,
+    /// Bring the document store to this version's schema
+    Migrate,
+    /// Look at the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Check this installation and say what is wrong in plain words
+    Doctor,
+    /// Succeed when the running process should get traffic, for containers
+    Healthcheck,
+    /// Print the OpenAPI document
+    Openapi,
+    /// List, add and remove users, set passwords; works while tango runs and while it does not
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Show the product with a simulated contact centre whose truth is known
+    Demo(demo::DemoArgs),
+    /// Measure something; without a name: list what can be measured
+    Bench(bench::BenchArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting, its value and where that comes from; secrets stay hidden
+    Check,
+}
+
+impl Options {
+    /// The settings in effect. Whatever is wrong with them is told on standard error.
+    fn load(&self) -> Result<Loaded, String> {
+        let mut command_line = Vec::new();
+        if let Some(folder) = &self.data_dir {
+            command_line.push(("DATA_DIR", folder.display().to_string()));
+        }
+        if let Some(address) = &self.listen {
+            command_line.push(("LISTEN", address.clone()));
+        }
+        if self.http {
+            command_line.push(("ALLOW_HTTP", "True".to_owned()));
+        }
+        let loaded = crate::config::load(&Sources::of_process(self.env_file.clone(), command_line))?;
+        for warning in &loaded.warnings {
+            eprintln!("warning: {warning}");
+        }
+        Ok(loaded)
+    }
+}
+
+/// Parses the command line and carries it out. Exit codes: 0 done, 1 failed, 2 the command line or a setting is wrong.
+pub fn run() -> ExitCode {
+    let tango = Tango::parse();
+    if let Some(Command::Openapi) = tango.command {
+        return finish(print_openapi());
+    }
+    if let Some(Command::Bench(args)) = &tango.command {
+        return finish(bench::run(args));
+    }
+    let loaded = match tango.options.load() {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    if let Err(error) = telemetry::start_logging(&loaded.config.log_level) {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: no threads can be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(async move {
+        match tango.command {
+            None | Some(Command::Server) => serve::run(loaded).await,
+            Some(Command::Worker) => serve::worker(loaded),
+            Some(Command::Migrate) => migrate::run(&loaded.config).await,
+            Some(Command::Config(ConfigCommand::Check)) => config_check::run(&loaded),
+            Some(Command::Doctor) => doctor::run(&loaded).await,
+            Some(Command::Healthcheck) => healthcheck::run(&loaded.config).await,
+            Some(Command::User(command)) => user::run(&loaded.config, command).await,
+            Some(Command::Demo(args)) => demo::run(loaded, args).await,
+            Some(Command::Openapi | Command::Bench(_)) => Ok(()),
+        }
+    });
+    // Threads of abandoned work must not hold the end up.
+    runtime.shutdown_background();
+    finish(outcome)
+}
+
+fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the document is the command's output")]
+fn print_openapi() -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(&crate::http::router::openapi())?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Tango::command().debug_assert();
+    }
+}

@@ -1,0 +1,114 @@
+//! `tango` and `tango server`: start, say where, wait for the signal to stop.
+#![expect(clippy::print_stdout, reason = "the address and the first password are for the person at the terminal")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::app::App;
+use crate::clock::SystemClock;
+use crate::config::{Config, Loaded};
+use crate::lifecycle::HARD_DEADLINE;
+
+/// On top of the deadline for requests: workers, the store.
+const LAST_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs until a signal; see [`run_app`].
+pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
+    let config = loaded.config;
+    let drain = Duration::from_secs(config.drain_seconds);
+    let signals = Signals::catch()?;
+    let app = App::start(config.clone(), Arc::new(SystemClock)).await?;
+    print_welcome(&app, &config).await;
+    run_app(app, drain, signals).await
+}
+
+/// Serves until SIGTERM or SIGINT, then drains and stops; a second signal ends the process at once.
+pub async fn run_app(app: App, drain: Duration, mut signals: Signals) -> anyhow::Result<()> {
+    signals.next().await;
+    eprintln!("stopping (a second signal ends at once)");
+    let patience = drain + HARD_DEADLINE + LAST_GRACE;
+    tokio::select! {
+        stopped = tokio::time::timeout(patience, app.stop_after(drain)) => {
+            stopped.context("some work did not end in time; what was acknowledged is stored")??;
+            eprintln!("stopped");
+            Ok(())
+        }
+        number = signals.next() => {
+            eprintln!("stopped at once");
+            std::process::exit(128 + number)
+        }
+    }
+}
+
+/// Workers without a server exist in a cluster only.
+pub fn worker(loaded: Loaded) -> anyhow::Result<()> {
+    if loaded.config.mongodb_url.is_some() {
+        bail!(
+            "MONGODB_URL is set, but this version of tango is built without cluster mode: \
+             remove it to run a single node with everything inside"
+        );
+    }
+    bail!(
+        "a single node has its workers inside: start `tango` without a command (separate workers belong to cluster mode)"
+    )
+}
+
+/// Caught from the moment this exists, so that a signal during the start is not lost.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn catch() -> anyhow::Result<Self> {
+        let catch = |kind| signal(kind).context("signals cannot be caught");
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next signal to stop; its number.
+    pub async fn next(&mut self) -> i32 {
+        tokio::select! {
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
+        }
+    }
+}
+
+/// Where to go and how to get in.
+pub async fn print_welcome(app: &App, config: &Config) {
+    let folder = config.data_dir.display();
+    println!("tango {} is ready", env!("CARGO_PKG_VERSION"));
+    println!();
+    println!("  web application  {}", app.url);
+    println!("  API reference    {}/docs", app.url);
+    if let Some(address) = app.objects_address {
+        println!("  object store     {address}");
+    }
+    println!("  data folder      {folder}");
+    if let Some(certificate) = &app.certificate {
+        let made = if certificate.generated { " (generated for this installation: browsers will warn)" } else { "" };
+        println!("  certificate      {}{made}", certificate.certificate.display());
+    }
+    println!();
+    let user = match &app.first_start {
+        Some(first) => first.username.clone(),
+        None => app.state.auth.first_username().await.unwrap_or_else(|| config.super_user.clone()),
+    };
+    println!("  user             {user}");
+    match app.state.auth.initial_password() {
+        Some(password) => {
+            println!("  password         {password}");
+            println!("                   (generated; kept in {folder}/initial-password until you change it)");
+        }
+        None => println!("  password         as you set it (a new one: tango user password {user})"),
+    }
+    println!();
+    if app.certificate.is_none() && !app.address.ip().is_loopback() {
+        println!("WARNING: plain HTTP on {}: passwords and data can be read on the way. For tests only.", app.address);
+        println!();
+    }
+    println!("Stop with Ctrl-C.");
+}

@@ -1,0 +1,250 @@
+//! The real executable: what it prints, whom it refuses, how it ends.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::app::{PATIENCE, client, client_builder};
+
+/// A running `tango`; killed when the test ends.
+struct Process {
+    child: Child,
+    /// Lines of standard output as they come.
+    lines: Receiver<String>,
+    /// Everything printed until it was ready.
+    welcome: String,
+}
+
+fn command(folder: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
+    command.env_clear().current_dir(folder).args(arguments);
+    command
+}
+
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    command(folder, arguments).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+impl Process {
+    fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut child = command(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut process = Self { child, lines, welcome: String::new() };
+        loop {
+            match process.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.starts_with("Stop with") => return process,
+                Ok(line) => process.welcome += &format!("{line}\n"),
+                Err(_) => {
+                    let mut errors = String::new();
+                    let _ = process.child.kill();
+                    process.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                    panic!("tango did not start: {errors}{}", process.welcome);
+                }
+            }
+        }
+    }
+
+    /// The word after a label of the welcome text.
+    fn told(&self, label: &str) -> &str {
+        let line = self.welcome.lines().find_map(|line| line.trim().strip_prefix(label));
+        line.unwrap_or_else(|| panic!("no {label:?} in:\n{}", self.welcome)).trim()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Its exit code; `None` when a signal killed it.
+    fn wait(&mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "tango does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
+
+async fn sign_in(url: &str, username: &str, password: &str) -> reqwest::Response {
+    let body = json!({"username": username, "password": password});
+    client().post(format!("{url}/api/v1/auth/login")).json(&body).send().await.unwrap()
+}
+
+#[tokio::test]
+async fn starts_without_configuration_prints_the_way_in_and_ends_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), &LOCAL);
+    let (url, password) = (process.told("web application").to_owned(), process.told("password").to_owned());
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    assert_eq!(process.told("user"), "super_user@genesys.com");
+    assert_eq!(sign_in(&url, "super_user@genesys.com", &password).await.status(), 200);
+    assert!(folder.path().join("tango-data").is_dir());
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(0));
+
+    // The same password is shown until it is changed, and works after a restart.
+    let mut process = Process::start(folder.path(), &LOCAL);
+    assert_eq!(process.told("password"), password);
+    let url = process.told("web application").to_owned();
+    assert_eq!(sign_in(&url, "super_user@genesys.com", &password).await.status(), 200);
+    process.signal("INT");
+    assert_eq!(process.wait(), Some(0));
+}
+
+#[test]
+fn a_second_process_on_the_folder_is_refused_in_one_clear_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let _first = Process::start(folder.path(), &LOCAL);
+    let second = run(folder.path(), &LOCAL);
+    assert_eq!(second.status.code(), Some(1));
+    let said = text(&second);
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.starts_with("error: another tango process is using the data folder"), "{said}");
+}
+
+#[tokio::test]
+async fn users_are_changed_through_the_running_process_and_without_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &LOCAL);
+    let url = process.told("web application").to_owned();
+    let first = process.told("password").to_owned();
+    let changed = run(folder.path(), &["user", "password", "super_user@genesys.com", "--password", "a better one"]);
+    assert!(changed.status.success(), "{}", text(&changed));
+    assert_eq!(sign_in(&url, "super_user@genesys.com", &first).await.status(), 401);
+    assert_eq!(sign_in(&url, "super_user@genesys.com", "a better one").await.status(), 200);
+    assert!(!folder.path().join("tango-data/initial-password").exists(), "the first password is of no use any more");
+
+    let added = text(&run(folder.path(), &["user", "add", "ana@example.com"]));
+    let generated = added.lines().find_map(|line| line.strip_prefix("password: ")).unwrap().to_owned();
+    assert_eq!(sign_in(&url, "ana@example.com", &generated).await.status(), 200);
+    let again = run(folder.path(), &["user", "add", "ANA@example.com"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again).contains("there is a user"), "{}", text(&again));
+    drop(process);
+
+    let list = text(&run(folder.path(), &["user", "list"]));
+    assert!(list.contains("ana@example.com\tuser") && list.contains("super_user@genesys.com\tsuper user"), "{list}");
+    assert!(run(folder.path(), &["user", "remove", "ana@example.com"]).status.success());
+    assert!(!text(&run(folder.path(), &["user", "list"])).contains("ana@"));
+    let last = run(folder.path(), &["user", "remove", "super_user@genesys.com"]);
+    assert_eq!(last.status.code(), Some(1), "the last super user stays");
+}
+
+#[tokio::test]
+async fn other_addresses_are_served_by_https_unless_one_insists() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &["--listen", "0.0.0.0:0"]);
+    let url = process.told("web application").to_owned();
+    assert!(url.starts_with("https://"), "{url}");
+    assert!(process.told("certificate").contains("generated for this installation"));
+    let pem = std::fs::read(folder.path().join("tango-data/tls/tango.crt")).unwrap();
+    let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
+    let trusting = client_builder().add_root_certificate(certificate).build().unwrap();
+    let login = trusting.get(format!("{url}/login")).send().await.unwrap();
+    assert_eq!(login.status(), 200, "the certificate holds the address that is printed");
+    let health = run(folder.path(), &["healthcheck"]);
+    assert!(health.status.success(), "{}", text(&health));
+    drop(process);
+
+    let process = Process::start(folder.path(), &["--listen", "0.0.0.0:0", "--http"]);
+    assert!(process.told("web application").starts_with("http://"));
+    assert!(process.welcome.contains("WARNING: plain HTTP"), "{}", process.welcome);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = run(folder.path(), &["--listen", &address]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = text(&refused);
+    assert!(said.contains(&address) && said.contains("--listen"), "{said}");
+}
+
+#[test]
+fn settings_are_checked_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tango.env"), "LOG_LEVEL=LOUD\n").unwrap();
+    let wrong = run(folder.path(), &["config", "check"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    let said = text(&wrong);
+    assert!(said.contains("LOG_LEVEL") && said.contains("\"LOUD\"") && said.contains("DEBUG"), "{said}");
+
+    std::fs::write(
+        folder.path().join("tango.env"),
+        "LOG_LEVEL=DEBUG\nTOKEN_SECRET=0123456789012345678901234567890123456789\n",
+    )
+    .unwrap();
+    let shown = text(&run(folder.path(), &["config", "check"]));
+    assert!(
+        shown.contains("tango.env line 1") && shown.contains("(hidden)") && !shown.contains("0123456789"),
+        "{shown}"
+    );
+
+    let cluster = command(folder.path(), &[])
+        .env("MONGODB_URL", "mongodb://db.example/tango")
+        .env("S3_ENDPOINT", "https://s3.example:9000")
+        .output()
+        .unwrap();
+    assert_eq!(cluster.status.code(), Some(1));
+    assert!(text(&cluster).contains("without cluster mode"), "{}", text(&cluster));
+}
+
+#[test]
+fn help_shows_examples_and_openapi_is_printed() {
+    let folder = tempfile::tempdir().unwrap();
+    let help = text(&run(folder.path(), &["--help"]));
+    for word in ["Examples:", "doctor", "healthcheck", "demo", "bench", "--data-dir"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    let document: Value = serde_json::from_slice(&run(folder.path(), &["openapi"]).stdout).unwrap();
+    assert!(document["paths"]["/api/v1/auth/login"]["post"].is_object());
+    let unknown = run(folder.path(), &["bench", "nonsense"]);
+    assert_eq!(unknown.status.code(), Some(1));
+}
+
+#[test]
+fn doctor_looks_at_a_folder_with_and_without_a_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = ["doctor", "--listen", "127.0.0.1:0"];
+    let doctor =
+        |arguments: &[&str]| command(folder.path(), arguments).env("S3_LISTEN", "127.0.0.1:0").output().unwrap();
+    let new = doctor(&listen);
+    assert!(new.status.success(), "{}", text(&new));
+    let process = Process::start(folder.path(), &LOCAL);
+    let running = text(&doctor(&listen));
+    assert!(running.contains("runs at http://127.0.0.1:") && running.contains("is ready"), "{running}");
+    drop(process);
+    let stopped = text(&doctor(&listen));
+    assert!(stopped.contains("the document store opens") && stopped.contains("1 user(s)"), "{stopped}");
+    assert_eq!(run(folder.path(), &["healthcheck"]).status.code(), Some(1));
+}

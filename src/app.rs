@@ -19,6 +19,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::context::Context;
 use crate::http::{AppState, router};
+use crate::jobs::profile_watch;
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
@@ -202,6 +203,7 @@ fn start_background(state: &AppState) {
             tracing::error!(%error, "changes of users are not followed");
         }
     });
+    tokio::spawn(profile_watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
     let stop = state.lifecycle.stopped();
     tokio::spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {

@@ -14,6 +14,7 @@ pub mod lists;
 pub mod models;
 pub mod pages;
 pub mod predictors;
+mod profiles;
 pub mod reports;
 pub mod request_id;
 pub mod router;

@@ -16,7 +16,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
 use super::{
-    auth, cluster, events, health, jobs, models, pages, predictors, reports, request_id, score, score_log, settings,
+    auth, cluster, events, health, jobs, models, pages, predictors, profiles, reports, request_id, score, score_log,
+    settings,
 };
 
 /// Every resource under `/api/v1`. One line a resource.
@@ -32,6 +33,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(events::routes())
         .merge(cluster::routes())
         .merge(settings::routes())
+        .merge(profiles::routes())
 }
 
 #[derive(OpenApi)]

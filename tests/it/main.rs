@@ -3,4 +3,5 @@
 mod app;
 mod architecture;
 mod process;
+mod profiles;
 mod session;

@@ -1,0 +1,140 @@
+//! Counts a profile's values: what waits in the journal, or everything anew.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::{Done, JobError, JobRun, RunJob, enqueue};
+use crate::context::Context;
+use crate::domain::id::JobId;
+use crate::domain::job::{Job, JobState, Topic};
+use crate::profiles::counting::{CountError, Counted, Counter};
+use crate::profiles::{Profile, journal};
+use crate::store::{Batch, Collection, Key, Record, StoreError, StoreExt, Stored};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CountProfile {
+    pub profile: Profile,
+    pub full: bool,
+}
+
+#[async_trait]
+impl RunJob for CountProfile {
+    const KIND: &'static str = "count_profile";
+    const TOPIC: Topic = Topic::Analysis;
+
+    async fn run(&self, run: &JobRun) -> Result<Done, JobError> {
+        let counter =
+            Counter { ctx: &run.ctx, profile: &self.profile, job: &run.job.id, fence: run.guard(), reporter: run };
+        let counted = if self.full { counter.count_all().await } else { counter.count_waiting().await };
+        let result = match counted.map_err(job_error)? {
+            Counted::Records(records) => {
+                json!({"profile": self.profile.kind, "full": self.full, "records_counted": records})
+            }
+            Counted::Deferred => {
+                json!({"profile": self.profile.kind, "deferred_to": "the full count that is under way"})
+            }
+            Counted::Superseded => json!({"profile": self.profile.kind, "superseded_by": "a later full count"}),
+        };
+        let mut effects = Batch::new();
+        if self.full {
+            // What was appended meanwhile was left pending, and nobody else counts while a full count is alive.
+            let pending = journal::pending(&run.ctx.store, &self.profile).await?;
+            if pending >= run.ctx.config.add_cardinalities_every_n_records.max(1) {
+                let next = CountProfile { profile: self.profile.clone(), full: false };
+                enqueue(&mut effects, &run.ctx, &self.profile.account_id, &next)
+                    .map_err(|error| JobError::Failed(error.to_string()))?;
+            }
+        }
+        Ok(Done { effects, result })
+    }
+}
+
+fn job_error(error: CountError) -> JobError {
+    match error {
+        CountError::LostLease => JobError::LostLease,
+        CountError::Cancelled => JobError::Cancelled,
+        CountError::Store(error) => error.into(),
+    }
+}
+
+/// Names the counting job that is queued for a profile, so that many appends ask for one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Ticket {
+    scope: String,
+    full: bool,
+    job_id: JobId,
+}
+
+impl Record for Ticket {
+    const COLLECTION: Collection = Collection::Cardinalities;
+    fn key(&self) -> Key {
+        Key::new(self.scope.clone(), if self.full { "ticket/full" } else { "ticket/waiting" })
+    }
+}
+
+/// A counting job for a profile.
+#[derive(Debug, Clone)]
+pub enum Requested {
+    /// One is queued and has not started: it will see what is committed now.
+    Queued(JobId),
+    /// A new one. Commit the batch alone or with what it is to count; a conflict means that somebody else asked
+    /// at the same moment: ask again.
+    New { job_id: JobId, batch: Batch },
+}
+
+impl Requested {
+    pub fn job_id(&self) -> &JobId {
+        match self {
+            Requested::Queued(job_id) | Requested::New { job_id, .. } => job_id,
+        }
+    }
+}
+
+/// Prepares a request for a count.
+pub async fn prepare(ctx: &Context, profile: &Profile, full: bool) -> Result<Requested, StoreError> {
+    let mut batch = Batch::new();
+    let job = CountProfile { profile: profile.clone(), full };
+    let job_id =
+        enqueue(&mut batch, ctx, &profile.account_id, &job).map_err(|error| StoreError::Failed(error.into()))?;
+    let ticket = Ticket { scope: profile.scope(), full, job_id: job_id.clone() };
+    match ctx.store.load::<Ticket>(&ticket.key()).await? {
+        None => {
+            batch.insert(&ticket);
+        }
+        Some(old) => {
+            let key = Key::new(profile.account_id.as_str(), old.value.job_id.as_str());
+            if let Some(job) = ctx.store.load::<Job>(&key).await?
+                && job.value.state == JobState::Queued
+                && !job.value.cancel_requested
+            {
+                return Ok(Requested::Queued(old.value.job_id));
+            }
+            batch.replace(&Stored { value: ticket, revision: old.revision });
+        }
+    }
+    Ok(Requested::New { job_id, batch })
+}
+
+/// Asks for a count in a commit of its own.
+pub async fn request(ctx: &Context, profile: &Profile, full: bool) -> Result<JobId, StoreError> {
+    loop {
+        match prepare(ctx, profile, full).await? {
+            Requested::Queued(job_id) => return Ok(job_id),
+            Requested::New { job_id, batch } => match ctx.store.commit(batch).await {
+                Ok(()) => return Ok(job_id),
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            },
+        }
+    }
+}
+
+/// Asks for a count if a whole portion waits. Called after an append, and now and then for appends whose process
+/// ended in between.
+pub async fn request_if_due(ctx: &Context, profile: &Profile, pending: u64) -> Result<(), StoreError> {
+    if pending >= ctx.config.add_cardinalities_every_n_records.max(1) {
+        request(ctx, profile, false).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! Agents and customers over HTTP.
+
+mod counts;
+mod indexes;
+mod records;
+mod schema;

@@ -4,6 +4,7 @@
 
 mod auth;
 mod cluster;
+pub mod datasets;
 pub mod error;
 mod events;
 mod health;
@@ -23,6 +24,7 @@ pub mod score_log;
 pub mod session;
 mod settings;
 mod state;
+pub mod uploads;
 
 pub use error::{ApiError, ApiResult};
 pub use session::Session;

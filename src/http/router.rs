@@ -16,8 +16,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
 use super::{
-    auth, cluster, events, health, jobs, models, pages, predictors, profiles, reports, request_id, score, score_log,
-    settings,
+    auth, cluster, datasets, events, health, jobs, models, pages, predictors, profiles, reports, request_id, score,
+    score_log, settings, uploads,
 };
 
 /// Every resource under `/api/v1`. One line a resource.
@@ -34,6 +34,8 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(cluster::routes())
         .merge(settings::routes())
         .merge(profiles::routes())
+        .merge(uploads::routes())
+        .merge(datasets::routes())
 }
 
 #[derive(OpenApi)]

@@ -13,6 +13,7 @@ pub mod dataset_reader;
 pub mod dataset_revert;
 pub mod profile_counts;
 pub mod profile_indexes;
+pub mod profile_upload;
 pub mod profile_watch;
 pub mod purging;
 pub mod train_model;

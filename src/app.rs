@@ -19,7 +19,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::context::Context;
 use crate::http::{AppState, router};
-use crate::jobs::profile_watch;
+use crate::jobs::{self, Runner, RunnerHandle, profile_watch, purging};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
@@ -33,6 +33,12 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Background work has this long to end after the last request.
 const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Jobs that are under way have this long to finish; then they go back to the queue.
+const JOB_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often every account's waste is looked for.
+const PURGE_EVERY: Duration = Duration::from_secs(3_600);
 
 /// The program, put together and serving.
 pub struct App {
@@ -49,6 +55,7 @@ pub struct App {
     pub first_start: Option<FirstStart>,
     handle: Handle<SocketAddr>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
+    worker: RunnerHandle,
     embedded: Option<EmbeddedServer>,
 }
 
@@ -104,10 +111,12 @@ impl App {
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
             tracing::warn!(error = format!("{error:#}"), "commands such as `tango user` will not reach this process");
         }
+        let worker =
+            Runner::start(state.ctx.clone(), jobs::every_kind(), &state.ctx.config.worker_topics, worker_name(address));
         gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
         let objects_address = embedded.as_ref().map(|server| server.public_address);
-        Ok(Self { state, address, url, objects_address, certificate, first_start, handle, server, embedded })
+        Ok(Self { state, address, url, objects_address, certificate, first_start, handle, server, worker, embedded })
     }
 
     /// Tells load balancers to look elsewhere and goes on serving for `drain`; then stops accepting,
@@ -124,6 +133,7 @@ impl App {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.state.lifecycle.stop();
         self.handle.graceful_shutdown(Some(HARD_DEADLINE));
+        self.worker.stop(JOB_PATIENCE).await;
         self.server.await.context("the server's task failed")?.context("the server failed")?;
         if let Some(embedded) = self.embedded {
             embedded.shutdown(Duration::from_secs(1));
@@ -203,6 +213,17 @@ fn start_background(state: &AppState) {
             tracing::error!(%error, "changes of users are not followed");
         }
     });
+    let (ctx, stop) = (state.ctx.clone(), state.lifecycle.stopped());
+    tokio::spawn(async move {
+        loop {
+            if let Err(error) = purging::schedule(&ctx).await {
+                tracing::warn!(%error, "purging could not be scheduled, trying again in an hour");
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_none() {
+                return;
+            }
+        }
+    });
     tokio::spawn(profile_watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
     let stop = state.lifecycle.stopped();
     tokio::spawn(async move {
@@ -210,4 +231,9 @@ fn start_background(state: &AppState) {
             telemetry::metrics_upkeep();
         }
     });
+}
+
+/// Shown with the jobs that this process runs.
+fn worker_name(address: SocketAddr) -> String {
+    format!("{address} (process {})", std::process::id())
 }

@@ -41,6 +41,25 @@ pub use runner::{Runner, RunnerHandle, RunnerOptions};
 use crate::domain::job::Topic;
 use crate::store::Batch;
 
+/// Every kind of job that this program knows.
+pub fn every_kind() -> Registry {
+    let mut registry = Registry::new();
+    registry
+        .register::<dataset_discover::DiscoverUpload>()
+        .register::<dataset_ingest::IngestUpload>()
+        .register::<dataset_compact::CompactDataset>()
+        .register::<dataset_convert::ConvertDataset>()
+        .register::<dataset_count::CountDataset>()
+        .register::<dataset_delete_range::DeleteRange>()
+        .register::<dataset_revert::RevertDataset>()
+        .register::<profile_counts::CountProfile>()
+        .register::<profile_indexes::IndexProfile>()
+        .register::<profile_upload::ProfileUpload>()
+        .register::<purging::Purge>()
+        .register::<train_model::TrainModel>();
+    registry
+}
+
 /// The code behind one kind of job. The struct itself is the payload.
 #[async_trait]
 pub trait RunJob: Serialize + DeserializeOwned + Send + Sync + 'static {

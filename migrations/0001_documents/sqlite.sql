@@ -188,13 +188,12 @@ CREATE TABLE store_indexes (
 );
 
 -- What the product always asks for.
-CREATE INDEX jobs_by_state ON jobs (json_extract(body, '$."state"'), id);
-CREATE INDEX jobs_by_account_state ON jobs (scope, json_extract(body, '$."state"'), id);
-CREATE INDEX journal_by_id ON journal (id);
-CREATE INDEX idempotency_by_expiry ON idempotency (json_extract(body, '$."expires_at"'), id);
-CREATE INDEX users_by_name ON users (json_extract(body, '$."username"'), id);
-CREATE INDEX accounts_by_api_key ON accounts (json_extract(body, '$."api_key"'), id);
+CREATE INDEX jobs_to_claim ON jobs (json_extract(body, '$."state"'), json_extract(body, '$."id"'), scope, id);
+CREATE INDEX jobs_by_state ON jobs (scope, json_extract(body, '$."state"'), id);
+CREATE INDEX jobs_by_time ON jobs (scope, json_extract(body, '$."created_at"'), id);
 CREATE INDEX models_by_predictor ON models (scope, json_extract(body, '$."predictor_id"'), id);
+CREATE INDEX models_active ON models (json_extract(body, '$."active"'), scope, id);
 CREATE INDEX predictors_by_name ON predictors (scope, json_extract(body, '$."name"'), id);
-CREATE INDEX score_log_by_time ON score_log (scope, json_extract(body, '$."at"'), id);
-CREATE INDEX audit_by_time ON audit (scope, json_extract(body, '$."at"'), id);
+CREATE INDEX score_log_by_time ON score_log (scope, json_extract(body, '$."created_at"'), id);
+CREATE INDEX audit_by_time ON audit (scope, json_extract(body, '$."created_at"'), id);
+CREATE INDEX idempotency_by_time ON idempotency (json_extract(body, '$."created_at"'), scope, id);

@@ -197,7 +197,7 @@ impl Worker {
         if for_cancelled {
             // Cancelled jobs are only written down as such: no limit applies.
             let cancelled = Condition::equal(Path::key("cancel_requested"), true);
-            let query = queued().filter(cancelled).filter(self.known_kinds(&self.topics)).limit(100);
+            let query = in_state(JobState::Queued).filter(cancelled).filter(self.known_kinds(&self.topics)).limit(100);
             for stored in self.ctx.store.list::<Job>(&query).await?.0 {
                 self.claim(stored).await?;
             }
@@ -216,8 +216,10 @@ impl Worker {
                     .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
                     .into(),
             };
-            let query =
-                queued().filter(Condition::Not(Box::new(later))).filter(self.known_kinds(&[topic])).limit(free + 8);
+            let query = in_state(JobState::Queued)
+                .filter(Condition::Not(Box::new(later)))
+                .filter(self.known_kinds(&[topic]))
+                .limit(free + 8);
             let due = self.ctx.store.list::<Job>(&query).await?.0;
             for stored in due.into_iter().filter(|stored| stored.value.not_before.is_none_or(|time| time <= now)) {
                 if self.free(topic) == 0 {
@@ -241,9 +243,7 @@ impl Worker {
 
     /// Watches the running jobs of all workers, and takes over those whose heartbeat stands still.
     async fn take_over_stalled(&mut self) -> Result<()> {
-        let running = Query::everywhere(Collection::Jobs)
-            .filter(Condition::equal(Path::key("state"), JobState::Running.as_str()))
-            .filter(self.known_kinds(&self.topics));
+        let running = in_state(JobState::Running).filter(self.known_kinds(&self.topics));
         let now = Instant::now();
         let mut present = HashSet::new();
         for stored in self.ctx.store.list_all::<Job>(running).await? {
@@ -366,8 +366,11 @@ async fn next_events(feed: &mut Option<ChangeFeed>, events: &mut Vec<FeedEvent>)
     }
 }
 
-fn queued() -> Query {
-    Query::everywhere(Collection::Jobs).filter(Condition::equal(Path::key("state"), JobState::Queued.as_str()))
+/// Jobs of every account, the oldest first: ids sort by time.
+fn in_state(state: JobState) -> Query {
+    Query::everywhere(Collection::Jobs)
+        .filter(Condition::equal(Path::key("state"), state.as_str()))
+        .sort_by(Path::key("id"), false)
 }
 
 /// A panic ends the run, not the worker.

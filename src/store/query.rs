@@ -79,12 +79,12 @@ impl Condition {
     }
 }
 
-/// By what a page is ordered; ties break by id in the same direction.
+/// By what a page is ordered; ties break by id (across scopes: by scope, then id) in the same direction.
 /// Documents without the value come first ascending, last descending; numbers (Booleans count as 0 and 1)
 /// come before texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sort {
-    /// `None`: by id.
+    /// `None`: by id, across scopes by scope and id.
     pub path: Option<Path>,
     pub descending: bool,
 }

@@ -4,4 +4,6 @@ mod app;
 mod architecture;
 mod process;
 mod profiles;
+mod crash_jobs;
+mod crash_store;
 mod session;

@@ -49,8 +49,8 @@ pub(crate) async fn pages_by_value_both_ways(store: &SharedStore) {
 
 pub(crate) async fn pages_across_scopes(store: &SharedStore) {
     let mut expected = Vec::new();
-    for id in ["x", "y", "z"] {
-        for scope in ["a", "b", "c"] {
+    for scope in ["a", "b", "c"] {
+        for id in ["x", "y", "z"] {
             let key = Key::new(scope, id);
             store.commit(batch([put(Collection::Jobs, key.clone(), &json!({ "v": 1 }))])).await.unwrap();
             expected.push(key);

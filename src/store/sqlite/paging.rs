@@ -1,4 +1,4 @@
-//! Pages: keyset pagination by (sort value, id, scope), with cursors that only this module reads.
+//! Pages: keyset pagination by (sort value, scope, id), with cursors that only this module reads.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -118,10 +118,10 @@ pub(super) fn statements(query: &Query, catalog: &Catalog) -> Result<Vec<Sql>> {
     if let Some(value) = &value {
         order.push_str(&format!("{value} {direction}, "));
     }
-    order.push_str(&format!("id {direction}"));
     if query.scope.is_none() {
-        order.push_str(&format!(", scope {direction}"));
+        order.push_str(&format!("scope {direction}, "));
     }
+    order.push_str(&format!("id {direction}"));
     order.push_str(" LIMIT ?");
     let select = format!("SELECT scope, id, revision, body, {}", value.as_deref().unwrap_or("NULL"));
     let statement = |restriction: Sql| {
@@ -140,8 +140,8 @@ pub(super) fn statements(query: &Query, catalog: &Catalog) -> Result<Vec<Sql>> {
         if query.scope.is_some() {
             sql.bind(&format!("id {beyond} ?"), cursor.id.clone());
         } else {
-            sql.bind(&format!("(id, scope) {beyond} (?, "), cursor.id.clone());
-            sql.bind("?)", cursor.scope.clone());
+            sql.bind(&format!("(scope, id) {beyond} (?, "), cursor.scope.clone());
+            sql.bind("?)", cursor.id.clone());
         }
     };
     let restricted = |before: &str, tie: bool, after: &str| {

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use super::{FILE_NAME, OpenError, Options, SqliteStore};
 use crate::store::conformance::{Fixture, agents, batch, conformance_suite, indexes_ready, key, matching, put};
-use crate::store::{Collection, Condition, FeedEvent, IndexSpec, IndexState, Path, SharedStore, Store, StoreError};
+use crate::store::{
+    Collection, Condition, FeedEvent, IndexSpec, IndexState, Path, Query, SharedStore, Store, StoreError,
+};
 
 async fn open() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
@@ -137,4 +139,37 @@ async fn queries_go_through_indexes() {
         agents().filter(compare(Path::new(["skills", "English"]), Equal)).sort_by(Path::key("loginStatus"), true);
     store.find(&both).await.unwrap();
     assert_eq!(uses().await, [2, 2], "a condition finds fewer documents than an order");
+}
+
+/// The plans of the questions that are asked all day.
+#[test]
+fn built_in_indexes_answer_what_is_asked_all_day() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(SqliteStore::open(folder.path()).unwrap());
+    let connection = rusqlite::Connection::open(folder.path().join(FILE_NAME)).unwrap();
+    let catalog = super::indexes::Catalog::default();
+    let equal = |field: &str, value: &str| Condition::equal(Path::key(field), value);
+    let by_id = Path::key("id");
+    let queries = [
+        (Query::everywhere(Collection::Jobs).filter(equal("state", "queued")).sort_by(by_id, false), "jobs_to_claim"),
+        (Query::new(Collection::Jobs, "acc").filter(equal("state", "dead")), "jobs_by_state"),
+        (Query::new(Collection::Jobs, "acc").sort_by(Path::key("created_at"), true), "jobs_by_time"),
+        (Query::new(Collection::ScoreLog, "acc").sort_by(Path::key("created_at"), true), "score_log_by_time"),
+        (Query::new(Collection::Models, "acc").filter(equal("predictor_id", "prd_1")), "models_by_predictor"),
+        (Query::everywhere(Collection::Models).filter(Condition::equal(Path::key("active"), true)), "models_active"),
+        (Query::new(Collection::Predictors, "acc").filter(equal("name", "fcr")), "predictors_by_name"),
+        (Query::new(Collection::Agents, "acc"), "sqlite_autoindex_agents_1"),
+        (Query::everywhere(Collection::Agents), "sqlite_autoindex_agents_1"),
+    ];
+    for (query, index) in queries {
+        let sql = super::paging::statements(&query, &catalog).unwrap().remove(0);
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", sql.text)).unwrap();
+        let mut rows = statement.raw_query();
+        let mut plan = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            plan.push(row.get::<_, String>(3).unwrap());
+        }
+        let sorted_later = plan.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY"));
+        assert!(plan[0].contains(index) && !sorted_later, "{query:?} should use {index}: {plan:?}");
+    }
 }

@@ -5,11 +5,24 @@
 //!
 //! A model's margin is the sum of a sparse regression (numbers, levels, agents, agent × level) and boosted trees that
 //! are grown on the regression's out-of-fold margins. `GLOBAL` has no agent terms, `DISJOINT` no trees, `HYBRID` both.
+//! The regression comes first because it is cheap to fit once more for each fold, where trees are not, and because it
+//! measures better: trees need not spend their splits on what is additive.
 
+mod boosting;
+mod choose;
 mod coverage;
+mod design;
 mod error;
+mod fit;
+mod inputs;
+mod means;
+pub mod measure;
+mod part;
 mod quality;
+mod random;
+mod regression;
 mod spec;
+mod target;
 mod train;
 
 pub use coverage::{AgentCoverage, Coverage, NotLocal};

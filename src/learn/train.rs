@@ -1,11 +1,23 @@
 //! Training from a table to an artifact.
+//!
+//! Three rounds: settings are chosen on a validation part inside the training part; a model with these settings is
+//! fitted to the training part and measured on the holdout; the artifact is fitted to all rows with the same settings,
+//! since the newest interactions tell most about tomorrow's.
 
-use super::coverage::Coverage;
+use super::choose::choose;
+use super::coverage::{AgentCoverage, Coverage, MIN_LOCAL_SAMPLES, NotLocal};
 use super::error::TrainError;
+use super::fit::{Choices, Fitted, LinearFit, Trees, finish, predictions};
+use super::measure;
+use super::part::{FitPart, Task, agent_samples};
 use super::quality::Quality;
-use super::spec::{TrainingSpec, TrainingTable};
-use crate::domain::job::Reporter;
-use crate::score::Artifact;
+use super::spec::{TrainingSpec, TrainingTable, check_settings};
+use super::target::{self, NO_AGENT, Parts, Target};
+use crate::domain::Timestamp;
+use crate::domain::job::{Progress, Reporter};
+use crate::domain::model::{Holdout, ModelType};
+use crate::domain::predictor::{AgentSource, Goal, MetricKind};
+use crate::score::{Artifact, Outcome, TrainedAgents};
 
 /// What a training gives.
 #[derive(Debug, Clone)]
@@ -20,10 +32,190 @@ pub struct Trained {
 /// Learns a model. `threads` limits the threads (all cores when `None`) and changes no result.
 /// Reports progress by phase, and ends with [`TrainError::Cancelled`] soon after the reporter says so.
 pub fn train(
-    _table: &TrainingTable,
-    _spec: &TrainingSpec,
-    _reporter: &dyn Reporter,
-    _threads: Option<usize>,
+    table: &TrainingTable,
+    spec: &TrainingSpec,
+    reporter: &dyn Reporter,
+    threads: Option<usize>,
 ) -> Result<Trained, TrainError> {
-    Err(TrainError::Internal("learning lands within the hour".to_owned()))
+    check_settings(&spec.settings)?;
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.unwrap_or(0))
+        .thread_name(|at| format!("training-{at}"))
+        .build()
+        .map_err(|error| TrainError::Internal(error.to_string()))?;
+    pool.install(|| train_in_pool(table, spec, reporter))
+}
+
+fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Reporter) -> Result<Trained, TrainError> {
+    let mut warnings = Vec::new();
+    check_features(table, spec)?;
+    let round = |done: u64, phase: &str| -> Result<(), TrainError> {
+        if reporter.is_cancelled() {
+            return Err(TrainError::Cancelled);
+        }
+        reporter.report(Progress { done, total: Some(3), unit: "rounds".into(), phase: phase.into() });
+        Ok(())
+    };
+    round(0, "reading the outcomes")?;
+    let target = target::read(table, spec, &mut warnings)?;
+    let task = Task { table, spec, target: &target };
+    let settings = &spec.settings;
+    let all: Vec<u32> = (0..target.rows.len() as u32).collect();
+    let parts = target::split(&target, &all, settings.holdout, settings.holdout_share, spec.seed);
+    if settings.holdout == Holdout::Time && parts.kind == Holdout::Random {
+        warnings.push("the data has no timestamp field: the holdout is random instead of the latest part".to_owned());
+    }
+    if settings.half_life_days.is_some() && target.times.is_empty() {
+        warnings.push("the data has no timestamp field: half_life_days has no effect".to_owned());
+    }
+    let inner = target::split(&target, &parts.train, settings.holdout, 0.2, spec.seed.wrapping_add(1));
+    round(0, "choosing settings")?;
+    let choices = choose(&task, &inner.train, &inner.holdout, reporter)?;
+    round(1, "measuring on the holdout")?;
+    let quality = measure_on_holdout(&task, &parts, &choices, reporter)?;
+    round(2, "fitting to all rows")?;
+    let fit = task.fit_part(&all, &mut warnings)?;
+    let fitted = fit_with(&task, &fit, &choices, reporter)?;
+    let coverage = coverage(&task, &all, &fit);
+    let artifact = artifact(&task, &fit, fitted);
+    Ok(Trained { artifact, quality, coverage, warnings })
+}
+
+fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {
+    if table.features.is_empty() && spec.model_type == ModelType::Global {
+        return Err(TrainError::unusable("no_features", "a GLOBAL model needs at least one context, customer or agent feature"));
+    }
+    if table.agent_id.is_none() && spec.model_type != ModelType::Global {
+        return Err(TrainError::unusable(
+            "no_agent_id",
+            "DISJOINT and HYBRID models need to know who served each interaction: give a field of the dataset the role agent_id, or choose GLOBAL",
+        ));
+    }
+    Ok(())
+}
+
+fn fit_with(task: &Task<'_>, fit: &FitPart, choices: &Choices, reporter: &dyn Reporter) -> Result<Fitted, TrainError> {
+    let estimate = LinearFit::estimate(task, fit, &choices.crosses, reporter)?;
+    finish(task, fit, estimate, choices, &Trees::Exactly(choices.trees), reporter)
+}
+
+fn measure_on_holdout(
+    task: &Task<'_>,
+    parts: &Parts,
+    choices: &Choices,
+    reporter: &dyn Reporter,
+) -> Result<Quality, TrainError> {
+    let (spec, target) = (task.spec, task.target);
+    let fit = task.fit_part(&parts.train, &mut Vec::new())?;
+    let fitted = fit_with(task, &fit, choices, reporter)?;
+    let holdout = task.other_part(&parts.holdout, &fit)?;
+    let predicted = predictions(spec.kind, &fit, &fitted.margins(&fit, &holdout));
+    let outcomes: Vec<f64> = parts.holdout.iter().map(|at| target.outcomes[*at as usize]).collect();
+    let prior = parts.train.iter().map(|at| target.outcomes[*at as usize]).sum::<f64>() / parts.train.len() as f64;
+    let first = parts.holdout.iter().filter_map(|at| target.times.get(*at as usize)).min();
+    let holdout_from = first.filter(|_| parts.kind == Holdout::Time).and_then(|at| Timestamp::from_timestamp_micros(*at));
+    let crosses = choices.crosses.iter().map(|key| fit.encoding.fields[key.field as usize].name.clone());
+    let mut crosses: Vec<String> = crosses.collect();
+    crosses.dedup();
+    let classification = spec.kind == MetricKind::Classification;
+    Ok(Quality {
+        train_rows: parts.train.len() as u64,
+        holdout_rows: parts.holdout.len() as u64,
+        holdout: parts.kind,
+        holdout_from,
+        trees: fitted.forest.trees() as u32,
+        crosses,
+        classification: classification.then(|| measure::classification(&outcomes, &predicted, prior, spec.seed)),
+        regression: (!classification).then(|| measure::regression(&outcomes, &predicted, prior, spec.seed)),
+    })
+}
+
+fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart) -> Coverage {
+    let target = task.target;
+    let mut coverage = Coverage {
+        samples_without_agent: positions.iter().filter(|at| target.agents[**at as usize] == NO_AGENT).count() as u64,
+        ..Coverage::default()
+    };
+    for ((id, seen), local) in target.agent_ids.iter().zip(agent_samples(target, positions)).zip(&fit.local) {
+        let outcomes = u64::from(seen.samples > 0) + u64::from(seen.low < seen.high);
+        let reason = match (local, task.spec.model_type) {
+            (true, _) => None,
+            (false, ModelType::Global) => Some(NotLocal::GlobalModel),
+            (false, _) if seen.samples < MIN_LOCAL_SAMPLES => Some(NotLocal::TooFewInteractions),
+            (false, _) => Some(NotLocal::OneOutcome),
+        };
+        if *local {
+            coverage.local += 1;
+        } else {
+            coverage.global += 1;
+        }
+        let mean = if seen.samples > 0 { seen.sum / seen.samples as f64 } else { 0.0 };
+        coverage.agents.push(AgentCoverage {
+            agent_id: id.to_string(),
+            local: *local,
+            reason,
+            samples: seen.samples,
+            outcomes,
+            mean,
+        });
+    }
+    coverage
+}
+
+fn artifact(task: &Task<'_>, fit: &FitPart, fitted: Fitted) -> Artifact {
+    let (spec, target) = (task.spec, task.target);
+    let high = match (spec.kind, spec.goal) {
+        (MetricKind::Regression, Goal::Minimize) => high_percentile(&target.outcomes),
+        _ => 0.0,
+    };
+    let (latest_numbers, latest_levels) = match spec.agent_source {
+        AgentSource::Dataset => latest_values(target, fit),
+        AgentSource::Profile => (Vec::new(), Vec::new()),
+    };
+    Artifact {
+        model_type: spec.model_type,
+        outcome: Outcome { kind: spec.kind, goal: spec.goal, mean: fit.standard.mean, deviation: fit.standard.deviation, high },
+        agent_source: spec.agent_source,
+        encoding: fit.encoding.clone(),
+        target_means: fitted.trees.target_means,
+        prior: fitted.trees.prior,
+        agents: TrainedAgents {
+            ids: target.agent_ids.clone(),
+            local: fit.local.clone(),
+            target_means: fitted.trees.agent_means,
+            latest_numbers,
+            latest_levels,
+        },
+        linear: fitted.linear,
+        forest: fitted.forest,
+    }
+}
+
+/// The 99.9th percentile.
+fn high_percentile(outcomes: &[f64]) -> f64 {
+    let mut sorted = outcomes.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted[((sorted.len() - 1) as f64 * 0.999).round() as usize]
+}
+
+/// Each agent's agent-side inputs in its latest row.
+fn latest_values(target: &Target, fit: &FitPart) -> (Vec<f32>, Vec<u32>) {
+    let mut latest: Vec<Option<usize>> = vec![None; target.agent_ids.len()];
+    for (row, agent) in target.agents.iter().enumerate().filter(|(_, agent)| **agent != NO_AGENT) {
+        let slot = &mut latest[*agent as usize];
+        let newer = slot.is_none_or(|other| target.times.get(row) >= target.times.get(other));
+        if newer {
+            *slot = Some(row);
+        }
+    }
+    let (mut numbers, mut levels) = (Vec::new(), Vec::new());
+    for row in latest {
+        for input in fit.encoding.agent_inputs() {
+            let column = &fit.part.columns[input];
+            let missing = fit.encoding.inputs[input].levels.as_ref().map_or(0, |levels| levels.missing());
+            numbers.push(row.and_then(|row| column.numbers.get(row)).copied().unwrap_or(f32::NAN));
+            levels.push(row.map_or(missing, |row| column.levels.get(row).copied().unwrap_or(0)));
+        }
+    }
+    (numbers, levels)
 }

@@ -18,9 +18,9 @@ mod ranking;
 mod request;
 
 pub use agents::{AgentInput, AgentSet};
-pub use artifact::{Artifact, ArtifactError};
+pub use artifact::{Artifact, ArtifactError, Outcome, TrainedAgents};
 pub use compiled::CompiledModel;
-pub use forest::Forest;
-pub use linear::LinearPart;
+pub use forest::{Forest, LEAF, MAX_LEAVES};
+pub use linear::{Cross, LinearPart};
 pub use ranking::{Summary, rank, summarize};
 pub use request::{AgentScore, DefaultPolicy, Eligible, ScoreInput, ScoreOutput, ScoreSource};

@@ -1,5 +1,9 @@
 //! `tango bench …`: figures that anyone can measure again, printed beside an alternative's.
 
+pub mod learn;
+mod public_data;
+pub mod score;
+
 /// One benchmark.
 pub struct Bench {
     pub name: &'static str,
@@ -9,4 +13,22 @@ pub struct Bench {
 }
 
 /// Every benchmark by name.
-pub const BENCHES: &[Bench] = &[];
+pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "learn",
+        about: "Quality of the model types on public data: [insteval|flights-random|flights-time] [--python] [--repeat] [--threads N]",
+        run: learn::command,
+    },
+    Bench {
+        name: "score",
+        about: "The engine beside plain traversal: [--agents N] [--trees N] [--requests N]",
+        run: score::command,
+    },
+];
+
+/// The number after `--name`, if it is given.
+fn number(arguments: &[String], name: &str) -> anyhow::Result<Option<usize>> {
+    let Some(at) = arguments.iter().position(|argument| argument == name) else { return Ok(None) };
+    let value = arguments.get(at + 1).and_then(|value| value.parse().ok());
+    value.map(Some).ok_or_else(|| anyhow::anyhow!("{name} needs a whole number after it"))
+}

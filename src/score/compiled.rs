@@ -90,6 +90,15 @@ impl CompiledModel {
 
     /// Scores the eligible agents, best first. `agents` must have been built for this model.
     pub fn score(&self, input: &ScoreInput<'_>, agents: &AgentSet) -> ScoreOutput {
+        self.score_by(input, agents, false)
+    }
+
+    /// The same answer by walking every tree for every agent: what the factorised form is measured and tested against.
+    pub fn score_plainly(&self, input: &ScoreInput<'_>, agents: &AgentSet) -> ScoreOutput {
+        self.score_by(input, agents, true)
+    }
+
+    fn score_by(&self, input: &ScoreInput<'_>, agents: &AgentSet, plainly: bool) -> ScoreOutput {
         let context = self.encode_context(input);
         let mut unknown: Vec<Arc<str>> = Vec::new();
         let positions = match input.eligible {
@@ -111,11 +120,11 @@ impl CompiledModel {
                 kept
             }
         };
-        let margins = if context.overrides.is_empty() {
+        let margins: Vec<f64> = if context.overrides.is_empty() && !plainly {
             let sums = agents.tree_sums(self, &context.masks, &positions);
             positions.iter().zip(sums).map(|(at, trees)| self.margin(&context, agents.part(*at), trees)).collect()
         } else {
-            self.overridden_margins(&context, agents, &positions)
+            positions.iter().map(|at| self.plain_margin(&context, agents.part(*at).clone())).collect()
         };
         let finish = |margin: f64| {
             let p_score = self.artifact.outcome.p_score(margin);
@@ -140,7 +149,7 @@ impl CompiledModel {
         answer(scored, unknown, global, input, context.warnings)
     }
 
-    /// One margin by the artifact's plain form: what the factorised form is tested against.
+    /// Intercept and terms of both sides, the crosses, the trees, in this order.
     fn margin(&self, context: &ContextPart, agent: &AgentPart, trees: f64) -> f64 {
         let mut sum = context.linear + agent.linear;
         if !agent.crosses.is_empty() {
@@ -155,10 +164,6 @@ impl CompiledModel {
         let inputs: Vec<Encoded> = self.agent_inputs.iter().map(|input| self.missing(*input)).collect();
         let nobody = AgentPart { local: false, trained: None, linear: 0.0, crosses: Vec::new(), inputs };
         self.plain_margin(context, nobody)
-    }
-
-    fn overridden_margins(&self, context: &ContextPart, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
-        positions.iter().map(|at| self.plain_margin(context, agents.part(*at).clone())).collect()
     }
 
     /// The margin by walking the trees, with the context's overrides of agent inputs.

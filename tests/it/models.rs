@@ -1,0 +1,160 @@
+//! `/api/v1/models`: settings, training, quality, activation.
+
+use serde_json::{Value, json};
+
+use crate::app::TestApp;
+use crate::centre;
+
+#[tokio::test]
+async fn a_model_is_trained_measured_and_activated() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let model = loaded.create_model(&predictor, "HYBRID").await;
+    let path = format!("/api/v1/models/{model}");
+    app.get(&format!("{path}/quality")).send().await.expect_problem(409, "not_trained");
+    app.get(&format!("{path}/artifact")).send().await.expect_problem(409, "not_trained");
+    app.post(&format!("{path}/activate")).send().await.expect_problem(409, "not_trained");
+
+    let job = loaded.train(&model).await;
+    assert_eq!(job["result"]["version"], 1, "{job:#}");
+    let trained = app.get(&path).send().await.expect_status(200).json();
+    assert_eq!((&trained["state"], &trained["version"]), (&json!("trained"), &json!(1)), "{trained:#}");
+    assert_eq!(trained["trained_on"]["rows"], 3_000);
+    let quality = app.get(&format!("{path}/quality")).send().await.expect_status(200).json();
+    let auc = quality["classification"]["auc"]["value"].as_f64().unwrap();
+    assert!((0.5..1.0).contains(&auc), "{quality:#}");
+    let coverage = app.get(&format!("{path}/coverage")).send().await.expect_status(200).json();
+    let agents = coverage["agents"].as_array().unwrap();
+    assert!(!agents.is_empty() && coverage["local"].as_u64().unwrap() > 0, "{coverage:#}");
+    let artifact = app.get(&format!("{path}/artifact")).send().await;
+    assert_eq!(artifact.headers["content-type"], "application/octet-stream");
+    artifact.expect_status(200);
+
+    app.post(&format!("{path}/activate")).json(&json!({"share": 0})).send().await.expect_problem(422, "bad_share");
+    let active = app.post(&format!("{path}/activate")).send().await.expect_status(200).json();
+    assert_eq!((&active["active"], &active["share"]), (&json!(true), &json!(1.0)));
+    app.delete(&path).send().await.expect_problem(409, "model_active");
+    // A second training gives a second version while the first goes on answering.
+    loaded.train(&model).await;
+    let again = app.get(&path).send().await.expect_status(200).json();
+    assert_eq!((&again["version"], &again["active"]), (&json!(2), &json!(true)));
+
+    for (kind, part) in [("model_quality", "classification"), ("agent_coverage", "agents")] {
+        let ask = json!({"kind": kind, "model_id": model});
+        let report = app.post("/api/v1/reports").json(&ask).send().await.expect_status(202).json();
+        let report = app.get(&format!("/api/v1/reports/{}", report["id"].as_str().unwrap())).send().await;
+        assert!(!report.expect_status(200).json()["content"][part].is_null());
+    }
+    let lift = json!({"kind": "lift_estimation", "model_id": model});
+    app.post("/api/v1/reports").json(&lift).send().await.expect_problem(422, "not_available");
+    app.post(&format!("{path}/deactivate")).send().await.expect_status(200);
+    app.delete(&path).send().await.expect_status(204);
+}
+
+#[tokio::test]
+async fn two_trainings_on_the_same_data_give_the_same_bytes() {
+    let loaded = centre::start().await;
+    let predictor = loaded.create_predictor().await;
+    let mut artifacts = Vec::new();
+    for _ in 0..2 {
+        let model = loaded.create_model(&predictor, "HYBRID").await;
+        loaded.train(&model).await;
+        let answer = loaded.app.get(&format!("/api/v1/models/{model}/artifact")).send().await;
+        artifacts.push(answer.headers["x-content-sha256"].clone());
+    }
+    assert_eq!(artifacts[0], artifacts[1]);
+}
+
+#[tokio::test]
+async fn active_models_share_the_requests() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let (predictor, first) = loaded.activate("GLOBAL").await;
+    let second = loaded.create_model(&predictor, "DISJOINT").await;
+    loaded.train(&second).await;
+    app.post(&format!("/api/v1/models/{second}/activate")).json(&json!({"share": 0.5})).send().await.expect_status(200);
+    let list = app.get("/api/v1/models?active=true").send().await.expect_status(200).json();
+    let shares: Vec<&Value> = list["items"].as_array().unwrap().iter().map(|model| &model["share"]).collect();
+    assert_eq!(shares, [&json!(0.5), &json!(0.5)]);
+    let mut counts = [0, 0];
+    for customer in &loaded.centre.customers[..40] {
+        let body = json!({"context_id": customer.id, "agents": [loaded.centre.agents[0].id]});
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let answer = app.post("/api/v1/predictors/fcr/score").json(&body).send().await.expect_status(200).json();
+            answers.push(answer["model"]["id"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(answers[0], answers[1], "the same interaction meets the same model");
+        counts[usize::from(answers[0] == second)] += 1;
+    }
+    assert!(counts.iter().all(|count| *count >= 8), "{counts:?}");
+    app.post(&format!("/api/v1/models/{second}/activate")).send().await.expect_status(200);
+    let other = app.get(&format!("/api/v1/models/{first}")).send().await.expect_status(200).json();
+    assert_eq!(other["active"], false, "without a share a model answers alone");
+}
+
+#[tokio::test]
+async fn settings_and_features_out_of_range_are_refused() {
+    let loaded = centre::start().await;
+    let predictor = loaded.create_predictor().await;
+    let path = format!("/api/v1/predictors/{predictor}/models");
+    for (change, code) in [
+        (json!({"settings": {"max_leaves": 65}}), "bad_settings"),
+        (json!({"settings": {"holdout_share": 0.9}}), "bad_settings"),
+        (json!({"settings": {"crosses": ["tier"]}}), "bad_settings"),
+        (json!({"settings": {"depth": 3}}), "unknown_field"),
+        (json!({"features": {"context": ["wait_seconds"]}}), "bad_feature"),
+        (json!({"features": {}}), "no_features"),
+        (json!({"name": ""}), "bad_name"),
+    ] {
+        let mut body = json!({"name": "m", "type": "HYBRID"});
+        for (key, value) in change.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        loaded.app.post(&path).json(&body).send().await.expect_problem(422, code);
+    }
+    loaded.app.post("/api/v1/models/mdl_nowhere/train").send().await.expect_problem(404, "model_not_found");
+}
+
+#[tokio::test]
+async fn three_rows_are_too_few_and_the_model_says_so() {
+    let app = TestApp::start().await;
+    let csv = b"agent_id,reason,outcome\na,x,true\nb,y,false\na,y,true\n";
+    let dataset = centre::dataset(&app, "three rows", csv).await;
+    let body = json!({
+        "name": "tiny",
+        "dataset_id": dataset,
+        "metric": {"field": "outcome", "kind": "classification", "goal": "maximize"},
+        "agent_source": "dataset",
+        "features": {"context": ["reason"]},
+    });
+    let predictor = app.post("/api/v1/predictors").json(&body).send().await.expect_status(201).json();
+    let models = app.get(&format!("/api/v1/predictors/{}/models", predictor["id"].as_str().unwrap())).send().await;
+    let model = models.json()["items"][0]["id"].as_str().unwrap().to_owned();
+    let started = app.post(&format!("/api/v1/models/{model}/train")).send().await.expect_status(202).json();
+    let job = app.wait_for_job_end(started["job_id"].as_str().unwrap()).await;
+    assert_eq!(job["state"], "failed", "{job:#}");
+    let failed = app.get(&format!("/api/v1/models/{model}")).send().await.expect_status(200).json();
+    assert_eq!(failed["state"], "failed");
+    let error = failed["error"].as_str().unwrap();
+    assert!(error.contains("too_few_rows") && error.contains('3'), "{error}");
+    app.post(&format!("/api/v1/models/{model}/activate")).send().await.expect_problem(409, "not_trained");
+}
+
+#[tokio::test]
+async fn a_training_can_be_cancelled() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let body = json!({"name": "long", "type": "HYBRID", "settings": {"trees": 5000, "early_stop": false}});
+    let model = app.post(&format!("/api/v1/predictors/{predictor}/models")).json(&body).send().await;
+    let model = model.expect_status(201).json()["id"].as_str().unwrap().to_owned();
+    let started = app.post(&format!("/api/v1/models/{model}/train")).send().await.expect_status(202).json();
+    let job = started["job_id"].as_str().unwrap();
+    app.post(&format!("/api/v1/models/{model}/train")).send().await.expect_problem(409, "already_training");
+    app.post(&format!("/api/v1/jobs/{job}/cancel")).send().await.ok();
+    assert_eq!(app.wait_for_job_end(job).await["state"], "cancelled");
+    let after = app.get(&format!("/api/v1/models/{model}")).send().await.expect_status(200).json();
+    assert_eq!((&after["state"], &after["error"]), (&json!("draft"), &Value::Null), "{after:#}");
+}

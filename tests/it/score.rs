@@ -1,0 +1,230 @@
+//! `POST /api/v1/predictors/{id or name}/score`: ranking, filters, defaults, and everything that can be wrong with a request.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+use tango::clock::SystemClock;
+
+use crate::app::{PATIENCE, TestApp};
+use crate::centre;
+
+const SCORE: &str = "/api/v1/predictors/fcr/score";
+
+#[tokio::test]
+async fn without_predictor_or_model_the_codes_tell_them_apart() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    app.post("/api/v1/predictors/nobody/score")
+        .json(&json!({}))
+        .send()
+        .await
+        .expect_problem(404, "predictor_not_found");
+    loaded.create_predictor().await;
+    app.post(SCORE).json(&json!({})).send().await.expect_problem(422, "no_action_set");
+    let both = json!({"agents": ["a"], "action_filters": "english > 3"});
+    app.post(SCORE).json(&both).send().await.expect_problem(422, "no_action_set");
+    app.post(SCORE).json(&json!({"agents": ["agent-0001"]})).send().await.expect_problem(409, "no_active_model");
+}
+
+#[tokio::test]
+async fn eligible_agents_are_ranked_by_list_and_by_filter() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let (predictor, model) = loaded.activate("HYBRID").await;
+    let waiting = loaded.centre.waiting(1).remove(0);
+    let customer = &loaded.centre.customers[waiting.customer].id;
+    let ids: Vec<&str> = loaded.centre.agents.iter().map(|agent| agent.id.as_str()).collect();
+    let mut body = json!({"context_id": customer, "context": waiting.context(), "agents": ids});
+    let answer = app.post(SCORE).json(&body).send().await.expect_status(200);
+    assert!(answer.headers["server-timing"].to_str().unwrap().contains("engine;dur="));
+    let answer = answer.json();
+    assert_eq!(answer["customer_found"], true, "{answer:#}");
+    assert_eq!((&answer["predictor"]["id"], &answer["model"]["id"]), (&json!(predictor), &json!(model)));
+    assert_eq!((&answer["model"]["type"], &answer["eligible"]), (&json!("HYBRID"), &json!(ids.len())));
+    assert_eq!(answer["warnings"], json!([]));
+    let scores = answer["scores"].as_array().unwrap();
+    assert_eq!(scores.len(), ids.len());
+    let values: Vec<f64> = scores.iter().map(|score| score["score"].as_f64().unwrap()).collect();
+    assert!(values.is_sorted_by(|a, b| a >= b) && values.iter().all(|v| (0.0..=1000.0).contains(v)), "{values:?}");
+    for (index, score) in scores.iter().enumerate() {
+        assert_eq!(score["rank"], json!(index + 1));
+        let p_score = score["p_score"].as_f64().unwrap();
+        assert!((score["score"].as_f64().unwrap() - 1000.0 * p_score).abs() < 1e-9);
+    }
+    assert_eq!((&answer["max"], &answer["min"]), (&scores[0]["score"], &scores[ids.len() - 1]["score"]));
+
+    body["top"] = json!(2);
+    body["format"] = json!("map");
+    let map = app.post(SCORE).json(&body).send().await.expect_status(200).json();
+    assert_eq!(map["scores"].as_object().unwrap().len(), 2);
+    assert_eq!(map["scores"][scores[0]["agent_id"].as_str().unwrap()], scores[0]["score"]);
+    assert_eq!((&map["eligible"], &map["median"]), (&answer["eligible"], &answer["median"]));
+
+    let by_filter = json!({
+        "context_id": customer, "context": waiting.context(),
+        "action_filters": "&english >= 3 & loginStatus = 4",
+    });
+    let path = format!("/api/v1/predictors/{predictor}/score?connection_ids=c1,c2");
+    let filtered = app.post(&path).json(&by_filter).send().await.expect_status(200).json();
+    let speakers = loaded.centre.agents.iter().filter(|agent| agent.languages[0] >= 3).count();
+    assert_eq!(filtered["eligible"], json!(speakers));
+    for score in filtered["scores"].as_array().unwrap() {
+        let same = scores.iter().find(|other| other["agent_id"] == score["agent_id"]).unwrap();
+        assert_eq!(same["score"], score["score"], "a list and a filter give an agent the same score");
+    }
+
+    let nobody = json!({"action_filters": "loginStatus = 77"});
+    let nobody = app.post(SCORE).json(&nobody).send().await.expect_status(200).json();
+    assert_eq!((&nobody["eligible"], &nobody["scores"], &nobody["median"]), (&json!(0), &json!([]), &Value::Null));
+    let nobody = app.post(SCORE).json(&json!({"agents": []})).send().await.expect_status(200).json();
+    assert_eq!(nobody["eligible"], 0);
+}
+
+#[tokio::test]
+async fn odd_requests_are_scored_as_far_as_possible_or_refused_with_the_place() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    loaded.activate("DISJOINT").await;
+    // Unknown agents get the default and are marked; asked for twice, scored once.
+    for default in ["max", "median", "global", "min", "0"] {
+        let body = json!({"agents": ["agent-0001", "ghost", "ghost", "agent-0002"], "default": default});
+        let answer = app.post(SCORE).json(&body).send().await.expect_status(200).json();
+        assert_eq!(answer["eligible"], 3, "{answer:#}");
+        let ghost = answer["scores"].as_array().unwrap().iter().find(|s| s["agent_id"] == "ghost").unwrap().clone();
+        assert_eq!((&ghost["source"], &ghost["p_score"]), (&json!("default"), &Value::Null));
+        let expected = if default == "0" { json!(0.0) } else { answer[default].clone() };
+        assert_eq!(ghost["score"], expected, "{default}: {answer:#}");
+    }
+    // Wrong types and unknown names are scored as missing and reported.
+    let body = json!({
+        "context_id": "no such customer",
+        "context": {"reason": 7, "language": "klingon", "previous_contacts": "two", "moon": "full"},
+        "agents": ["agent-0001"],
+    });
+    let answer = app.post(SCORE).json(&body).send().await.expect_status(200).json();
+    assert_eq!(answer["customer_found"], false);
+    let warnings = answer["warnings"].to_string();
+    for name in ["reason", "language", "previous_contacts", "moon"] {
+        assert!(warnings.contains(name), "{name}: {warnings}");
+    }
+    assert!(answer["scores"][0]["score"].as_f64().unwrap().is_finite());
+
+    for (filter, position) in [("english >", 9), ("english >= 3 & (", 16), ("site = 3", 7)] {
+        let body = json!({"action_filters": filter});
+        let problem = app.post(SCORE).json(&body).send().await.expect_problem(422, "bad_filter");
+        assert_eq!(problem["position"], position, "{problem:#}");
+    }
+    let huge: Map<String, Value> = (0..5_000).map(|n| (format!("field{n}"), json!(n))).collect();
+    let body = json!({"agents": ["agent-0001"], "context": huge});
+    let problem = app.post(SCORE).json(&body).send().await.expect_problem(422, "too_many_context_fields");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("5000") && detail.contains("MAX_CONTEXT_FIELDS"), "{detail}");
+    for (body, code) in [
+        (json!({"agents": ["a"], "explain": true}), "not_available"),
+        (json!({"agents": ["a"], "top": 0}), "invalid_body"),
+        (json!({"agents": "a"}), "invalid_body"),
+        (json!({"agents": ["a"], "default": "average"}), "invalid_body"),
+        (json!({"agents": ["a"], "colour": "blue"}), "unknown_field"),
+    ] {
+        app.post(SCORE).json(&body).send().await.expect_problem(422, code);
+    }
+}
+
+#[tokio::test]
+async fn many_interactions_are_scored_and_assigned_in_one_call() {
+    let loaded = centre::start().await;
+    loaded.activate("HYBRID").await;
+    let interactions: Vec<Value> = loaded
+        .centre
+        .waiting(5)
+        .iter()
+        .map(|waiting| json!({"context": waiting.context(), "action_filters": "loginStatus = 4", "top": 1}))
+        .collect();
+    let body = json!({"interactions": interactions, "assign": true});
+    let answer =
+        loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&body).send().await.expect_status(200).json();
+    let results = answer["results"].as_array().unwrap();
+    assert!(results.len() == 5 && results.iter().all(|one| one["scores"].as_array().unwrap().len() == 1));
+    let assigned = answer["assignment"].as_array().unwrap();
+    let mut agents: Vec<&str> = assigned.iter().map(|pair| pair["agent_id"].as_str().unwrap()).collect();
+    agents.sort_unstable();
+    agents.dedup();
+    assert_eq!((assigned.len(), agents.len()), (5, 5), "each interaction an agent, each agent once");
+    let total: f64 = assigned.iter().map(|pair| pair["score"].as_f64().unwrap()).sum();
+    assert!((total - answer["total"].as_f64().unwrap()).abs() < 1e-6);
+    let bad = json!({"interactions": [{"agents": []}, {}]});
+    let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&bad).send().await;
+    let problem = problem.expect_problem(422, "no_action_set");
+    assert_eq!(problem["fields"][0]["path"], "interactions[1].agents");
+}
+
+#[tokio::test]
+async fn a_composite_combines_its_predictors_scores() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    loaded.activate("GLOBAL").await;
+    let body = json!({"name": "half", "combine": "0.5 * fcr"});
+    app.post("/api/v1/predictors").json(&body).send().await.expect_status(201);
+    let ask = json!({"agents": ["agent-0001", "agent-0002", "ghost"]});
+    let whole = app.post(SCORE).json(&ask).send().await.expect_status(200).json();
+    let half = app.post("/api/v1/predictors/half/score").json(&ask).send().await.expect_status(200).json();
+    assert_eq!((&half["model"], &half["components"][0]["predictor"]["name"]), (&Value::Null, &json!("fcr")));
+    for (one, other) in whole["scores"].as_array().unwrap().iter().zip(half["scores"].as_array().unwrap()) {
+        assert_eq!((&one["agent_id"], &one["source"]), (&other["agent_id"], &other["source"]));
+        assert!((one["score"].as_f64().unwrap() / 2.0 - other["score"].as_f64().unwrap()).abs() < 1e-9);
+    }
+}
+
+/// Asks until the condition holds; answers how long that took.
+async fn until(app: &TestApp, ask: &Value, holds: impl Fn(&Value) -> bool) -> std::time::Duration {
+    let started = Instant::now();
+    loop {
+        let answer = app.post(SCORE).json(ask).send().await.expect_status(200).json();
+        if holds(&answer) {
+            return started.elapsed();
+        }
+        assert!(started.elapsed() < PATIENCE, "{answer:#}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn acknowledged_changes_of_profiles_are_used_at_once() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    loaded.activate("GLOBAL").await;
+    let ready = json!({"action_filters": "loginStatus = 9"});
+    until(app, &ready, |answer| answer["eligible"] == 0).await;
+    let change = json!({"records": [
+        {"id": "agent-0003", "loginStatus": 9},
+        {"id": "newcomer", "loginStatus": 9, "skills": {"english": 9}, "groups": ["lisbon"]},
+    ]});
+    app.post("/api/v1/agents/records").json(&change).send().await.expect_status(200);
+    until(app, &ready, |answer| answer["eligible"] == 2).await;
+    let answer = app.post(SCORE).json(&ready).send().await.expect_status(200).json();
+    let newcomer = answer["scores"].as_array().unwrap().iter().find(|s| s["agent_id"] == "newcomer").unwrap().clone();
+    assert_eq!(newcomer["source"], "global", "known to the profile, not to training");
+    app.delete("/api/v1/agents/records/newcomer").send().await.ok();
+    until(app, &ready, |answer| answer["eligible"] == 1).await;
+
+    // A customer that was not there is remembered as absent, until it comes.
+    let ask = json!({"context_id": "late", "agents": ["agent-0001"]});
+    until(app, &ask, |answer| answer["customer_found"] == false).await;
+    let late = json!({"records": [{"id": "late", "tier": "gold"}]});
+    app.post("/api/v1/customers/records").json(&late).send().await.expect_status(200);
+    until(app, &ask, |answer| answer["customer_found"] == true).await;
+}
+
+#[tokio::test]
+async fn a_restarted_node_gives_the_same_scores_at_once() {
+    let loaded = centre::start().await;
+    loaded.activate("HYBRID").await;
+    let waiting = loaded.centre.waiting(1).remove(0);
+    let ask = json!({"context": waiting.context(), "action_filters": "english > 0"});
+    let before = loaded.app.post(SCORE).json(&ask).send().await.expect_status(200).json();
+    let folder = loaded.app.stop().await;
+    let app = TestApp::start_at(folder, Arc::new(SystemClock), |_| {}).await;
+    let after = app.post(SCORE).json(&ask).send().await.expect_status(200).json();
+    assert_eq!(before["scores"], after["scores"]);
+}

@@ -1,0 +1,48 @@
+//! `/api/v1/score_log`: each interaction is stored once, and updated by what is told later.
+
+use serde_json::{Value, json};
+
+use crate::centre;
+
+#[tokio::test]
+async fn an_interaction_is_stored_once_and_updated() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let routed = json!({
+        "interaction_id": "call-1", "predictor": "fcr", "agent_id": "agent-0001", "score": 612.5, "rank": 1,
+        "mode": "on", "outcome": "routed",
+    });
+    for created in [true, false] {
+        let path = "/api/v1/score_log?connection_ids=c-7";
+        let answer = app.post(path).json(&routed).send().await.expect_status(202).json();
+        assert_eq!(answer["created"], created);
+    }
+    let later =
+        json!({"interaction_id": "call-1", "predictor": predictor, "mode": "on", "outcome": "routed", "metric": true});
+    app.post("/api/v1/score_log").json(&later).send().await.expect_status(202);
+    let stored = app.get("/api/v1/score_log/call-1").send().await.expect_status(200).json();
+    assert_eq!((&stored["metric"], &stored["score"]), (&json!(true), &json!(612.5)), "{stored:#}");
+    assert_eq!((&stored["predictor_id"], &stored["connection_ids"]), (&json!(predictor), &json!("c-7")));
+    let other = json!({"interaction_id": "call-2", "predictor": "fcr", "mode": "dry_run", "outcome": "abandoned"});
+    app.post("/api/v1/score_log").json(&other).send().await.expect_status(202);
+    let list = app.get("/api/v1/score_log").send().await.expect_status(200).json();
+    assert_eq!((list["items"].as_array().unwrap().len(), &list["next"]), (2, &Value::Null));
+    let list = app.get("/api/v1/score_log?mode=dry_run").send().await.expect_status(200).json();
+    assert_eq!(list["items"][0]["interaction_id"], "call-2");
+
+    for (change, status, code) in [
+        (json!({"predictor": "nobody"}), 404, "predictor_not_found"),
+        (json!({"interaction_id": "x".repeat(10_000)}), 422, "id_too_long"),
+        (json!({"interaction_id": ""}), 422, "invalid_body"),
+        (json!({"mode": "maybe"}), 422, "invalid_body"),
+        (json!({"metric": [1]}), 422, "invalid_body"),
+        (json!({"colour": "blue"}), 422, "unknown_field"),
+    ] {
+        let mut body = routed.clone();
+        for (key, value) in change.as_object().unwrap() {
+            body[key] = value.clone();
+        }
+        app.post("/api/v1/score_log").json(&body).send().await.expect_problem(status, code);
+    }
+}

@@ -6,21 +6,51 @@
 //!
 //! Invariants: sync, no network, no store; memory is bounded whatever the file holds.
 
+mod arrow_columns;
+mod bloom;
+mod columns;
+mod delimited;
+mod discover;
+mod encode;
 mod error;
+mod facts;
+mod interner;
+mod load;
+mod ndjson;
+mod parquet_input;
+mod postings;
+mod records;
+mod rewrite;
+mod roles;
+mod row_filter;
+mod rows;
+mod scan;
+mod segment_builder;
+mod segment_reader;
+mod select;
+mod source;
+mod text;
+mod values;
 
 use std::io::{self, Read, Seek};
 use std::ops::Range;
 
 use bytes::Bytes;
 
+pub use columns::value_at;
+pub use discover::discover;
 pub use error::{IngestError, InputError, Result};
+pub use load::{RejectedCsv, ingest};
+pub use records::{check_id_field, for_each_record};
+pub use rewrite::{convert_segment, filter_range, merge_segments};
+pub use row_filter::{RowComparison, RowFilter, RowTest};
+pub use scan::{Scan, scan};
+pub use select::{ReadCost, RowCursor, RowPage, read_rows};
 
 use crate::config::Limits;
 use crate::domain::Timestamp;
-use crate::domain::column::Table;
-use crate::domain::job::Reporter;
-use crate::domain::schema::{Field, FieldType, Schema};
-use crate::domain::segment::{Segment, SegmentDirectory};
+use crate::domain::schema::{Field, FieldType};
+use crate::domain::segment::SegmentDirectory;
 use crate::domain::upload::FileFormat;
 use crate::sketch::CardinalityState;
 
@@ -30,7 +60,7 @@ impl<T: Read + Seek + Send> FileRead for T {}
 
 /// A file to read: its bytes and what is known of them.
 pub struct InputFile<'a> {
-    pub reader: &'a mut dyn FileRead,
+    pub reader: Box<dyn FileRead>,
     pub size_bytes: u64,
     /// As the client named it; helps to tell formats apart and is shown in errors.
     pub filename: &'a str,
@@ -40,6 +70,8 @@ pub struct InputFile<'a> {
 /// What discovery found out.
 #[derive(Debug, Clone)]
 pub struct Discovery {
+    /// Texts for missing values that occur in the file.
+    pub missing_values_found: Vec<String>,
     /// The format with everything detected filled in; pass it on to [`ingest()`].
     pub format: FileFormat,
     /// `none`, `gzip` or `zip`.
@@ -78,6 +110,8 @@ pub struct IngestOptions {
     /// A column that the schema does not have: an error (an append), or left out (a field that a person removed
     /// before accepting the discovered schema).
     pub unknown_columns: UnknownColumns,
+    /// Rows that the file is known to have (from discovery): the total of the progress.
+    pub expected_rows: Option<u64>,
     /// Build bloom filters and postings (`AUTOGENERATE_INDEXES`).
     pub indexes: bool,
 }
@@ -95,6 +129,7 @@ impl Default for IngestOptions {
             segment_rows: 250_000,
             segment_memory_bytes: 80 << 20,
             unknown_columns: UnknownColumns::Refuse,
+            expected_rows: None,
             indexes: true,
         }
     }
@@ -173,35 +208,6 @@ pub trait SegmentSource: Send + Sync {
     fn read_range(&self, object_key: &str, range: Range<u64>) -> io::Result<Bytes>;
 }
 
-/// Reads the whole file once and proposes a schema.
-pub fn discover(_file: InputFile<'_>, _limits: &Limits, _reporter: &dyn Reporter) -> Result<Discovery> {
-    todo!()
-}
-
-/// Reads the file by an accepted schema into segments.
-pub fn ingest(
-    _file: InputFile<'_>,
-    _schema: &Schema,
-    _options: &IngestOptions,
-    _segments: &mut dyn SegmentSink,
-    _rejected: &mut dyn RejectedSink,
-    _reporter: &dyn Reporter,
-) -> Result<Summary> {
-    todo!()
-}
-
-/// Reads a profile's file by a schema and hands over its records in batches.
-pub fn for_each_record(
-    _file: InputFile<'_>,
-    _schema: &Schema,
-    _id_field: &str,
-    _options: &IngestOptions,
-    _reporter: &dyn Reporter,
-    _take: &mut dyn FnMut(RecordBatch) -> Result<()>,
-) -> Result<RecordsSummary> {
-    todo!()
-}
-
 /// What [`for_each_record()`] read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordsSummary {
@@ -210,122 +216,5 @@ pub struct RecordsSummary {
     pub uncompressed_bytes: u64,
 }
 
-/// A comparison of a column with a value; all of a [`RowFilter`]'s must hold.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RowTest {
-    pub column: String,
-    pub comparison: RowComparison,
-    pub value: serde_json::Value,
-}
-
-/// A missing value is false, except for `NotEqual`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowComparison {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    /// A list that has the element.
-    Contains,
-    /// A dictionary that has the key (whatever its value) is tested by a column named `dict.key` and a comparison.
-    Exists,
-}
-
-/// Which rows are wanted: rows that pass every test, in a time range (`from` ≤ timestamp field < `to`).
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RowFilter {
-    pub tests: Vec<RowTest>,
-    pub from: Option<Timestamp>,
-    pub to: Option<Timestamp>,
-}
-
-/// Where a page of rows ends: the segment's position in the list, and the next row in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct RowCursor {
-    pub segment: usize,
-    pub row: u64,
-}
-
-/// What a read cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ReadCost {
-    pub bytes: u64,
-    pub reads: u64,
-    pub segments_opened: u64,
-    pub segments_pruned: u64,
-    pub rows_examined: u64,
-}
-
-/// A page of rows.
-#[derive(Debug, Clone)]
-pub struct RowPage {
-    pub table: Table,
-    pub next: Option<RowCursor>,
-    pub cost: ReadCost,
-}
-
-/// Rows that pass the filter, in the order of the segments.
-/// `columns` empty: all of the schema's.
-pub fn read_rows(
-    _source: &dyn SegmentSource,
-    _segments: &[Segment],
-    _schema: &Schema,
-    _filter: &RowFilter,
-    _columns: &[String],
-    _after: Option<RowCursor>,
-    _limit: usize,
-) -> Result<RowPage> {
-    todo!()
-}
-
-/// Reads columns of segments as tables of at most 65,536 rows, in the order of the segments.
-/// With a time range (`from` ≤ timestamp field < `to`), rows without a time are left out.
-/// `columns` empty: all of the schema's.
-pub fn scan<'a>(
-    _source: &'a dyn SegmentSource,
-    _segments: &'a [Segment],
-    _schema: &'a Schema,
-    _columns: &[String],
-    _from: Option<Timestamp>,
-    _to: Option<Timestamp>,
-) -> Result<Box<dyn Iterator<Item = Result<Table>> + 'a>> {
-    todo!()
-}
-
-/// Rewrites a segment by another schema: types are converted (a value that does not fit is an input error that names
-/// it), new fields are missing, fields that the schema no longer has go.
-pub fn convert_segment(
-    _source: &dyn SegmentSource,
-    _segment: &Segment,
-    _from: &Schema,
-    _to: &Schema,
-    _options: &IngestOptions,
-) -> Result<EncodedSegment> {
-    todo!()
-}
-
-/// Merges small segments by time into few large ones (compaction).
-pub fn merge_segments(
-    _source: &dyn SegmentSource,
-    _segments: &[Segment],
-    _schema: &Schema,
-    _options: &IngestOptions,
-    _sink: &mut dyn SegmentSink,
-) -> Result<()> {
-    todo!()
-}
-
-/// A segment without the rows whose time is in `from..to`; `None` when no row remains.
-/// Call it for segments whose own range meets this one.
-pub fn filter_range(
-    _source: &dyn SegmentSource,
-    _segment: &Segment,
-    _schema: &Schema,
-    _from: Timestamp,
-    _to: Timestamp,
-    _options: &IngestOptions,
-) -> Result<Option<EncodedSegment>> {
-    todo!()
-}
+#[cfg(test)]
+mod tests;

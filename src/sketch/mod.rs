@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 pub use counter::{Bound, FieldCounter, MAX_FEW, MAX_FEW_BYTES, MAX_KEYS};
-pub use distinct::{Distinct, EXACT_LIMIT, hash_float, hash_integer, hash_text};
+pub use distinct::{Distinct, EXACT_LIMIT, HashSet64, hash_float, hash_integer, hash_text};
 
 use crate::domain::Timestamp;
 use crate::domain::cardinality::{Cardinalities, FieldCardinality};

@@ -57,11 +57,12 @@ impl RunJob for DiscoverUpload {
 }
 
 async fn read(run: &JobRun, upload: &Upload) -> Result<Discovery, JobError> {
-    let mut reader = ObjectReader::open(run.ctx.objects.clone(), &upload.object_key).await?;
+    let reader = ObjectReader::open(run.ctx.objects.clone(), &upload.object_key).await?;
     let (upload, limits, reporter) = (upload.clone(), run.ctx.config.limits.clone(), run.clone());
     blocking(move || {
         let size_bytes = reader.size();
-        let file = InputFile { reader: &mut reader, size_bytes, filename: &upload.filename, format: &upload.format };
+        let file =
+            InputFile { reader: Box::new(reader), size_bytes, filename: &upload.filename, format: &upload.format };
         discover(file, &limits, &reporter).map_err(job_error)
     })
     .await

@@ -100,7 +100,7 @@ async fn read_file(
     first: bool,
 ) -> Result<FileData, (JobError, Option<RejectedReport>)> {
     let plain = |error: JobError| (error, None);
-    let mut reader =
+    let reader =
         ObjectReader::open(run.ctx.objects.clone(), &upload.object_key).await.map_err(|error| plain(error.into()))?;
     let unknown = if first { UnknownColumns::LeaveOut } else { UnknownColumns::Refuse };
     let options = ingest_options(&run.ctx, unknown);
@@ -110,7 +110,8 @@ async fn read_file(
     let (upload, schema, reporter) = (upload.clone(), schema.clone(), run.clone());
     let work = move || {
         let size_bytes = reader.size();
-        let file = InputFile { reader: &mut reader, size_bytes, filename: &upload.filename, format: &upload.format };
+        let file =
+            InputFile { reader: Box::new(reader), size_bytes, filename: &upload.filename, format: &upload.format };
         let result = ingest(file, &schema, &options, &mut segments, &mut rejected, &reporter);
         // The report matters most when the file was refused.
         let rejected = rejected.finish();

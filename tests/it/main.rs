@@ -2,8 +2,8 @@
 
 mod app;
 mod architecture;
-mod process;
-mod profiles;
 mod crash_jobs;
 mod crash_store;
+mod process;
+mod profiles;
 mod session;

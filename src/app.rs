@@ -18,7 +18,7 @@ use crate::auth::{Auth, FirstStart, Seal};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::context::Context;
-use crate::http::{AppState, router};
+use crate::http::{AppState, idempotency, router};
 use crate::jobs::{self, Runner, RunnerHandle, profile_watch, purging};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
@@ -133,8 +133,8 @@ impl App {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.state.lifecycle.stop();
         self.handle.graceful_shutdown(Some(HARD_DEADLINE));
-        self.worker.stop(JOB_PATIENCE).await;
-        self.server.await.context("the server's task failed")?.context("the server failed")?;
+        let (server, ()) = tokio::join!(self.server, self.worker.stop(JOB_PATIENCE));
+        server.context("the server's task failed")?.context("the server failed")?;
         if let Some(embedded) = self.embedded {
             embedded.shutdown(Duration::from_secs(1));
         }
@@ -218,6 +218,9 @@ fn start_background(state: &AppState) {
         loop {
             if let Err(error) = purging::schedule(&ctx).await {
                 tracing::warn!(%error, "purging could not be scheduled, trying again in an hour");
+            }
+            if let Err(error) = idempotency::forget_old_answers(&ctx).await {
+                tracing::warn!(%error, "old answers could not be forgotten, trying again in an hour");
             }
             if stop.run_until_cancelled(tokio::time::sleep(PURGE_EVERY)).await.is_none() {
                 return;

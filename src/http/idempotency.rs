@@ -30,8 +30,9 @@ use sha2::{Digest, Sha256};
 
 use super::json::BodyHash;
 use super::{ApiError, ApiResult, AppState, Session};
+use crate::context::Context;
 use crate::domain::Timestamp;
-use crate::store::{Batch, Collection, Key, Record, StoreError, StoreExt, Stored};
+use crate::store::{Batch, Collection, Comparison, Condition, Key, Path, Query, Record, StoreError, StoreExt, Stored};
 
 /// Longest key a client may send, in characters.
 const MAX_KEY_CHARACTERS: usize = 255;
@@ -203,6 +204,31 @@ impl Idempotency {
     /// A failed commit as a problem: 409 `in_flight` when [`Self::lost`], else as usual.
     pub fn explain(&self, error: StoreError) -> ApiError {
         if self.lost(&error) { in_flight() } else { error.into() }
+    }
+}
+
+/// Removes answers that nobody can ask for any more.
+pub async fn forget_old_answers(ctx: &Context) -> Result<(), StoreError> {
+    let kept_since = ctx.clock.now() - chrono::Duration::hours(KEPT_HOURS);
+    let old = Condition::Compare {
+        path: Path::key("created_at"),
+        comparison: Comparison::Less,
+        value: serde_json::json!(kept_since),
+    };
+    let query = Query::everywhere(Collection::Idempotency).filter(old).limit(500);
+    loop {
+        let (answers, next) = ctx.store.list::<SavedAnswer>(&query).await?;
+        let mut batch = Batch::new();
+        for answer in &answers {
+            batch.delete(answer);
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        ctx.store.commit(batch).await?;
+        if next.is_none() {
+            return Ok(());
+        }
     }
 }
 

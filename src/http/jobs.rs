@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +15,8 @@ use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobState, Progress, Topic};
-use crate::store::{Batch, Collection, Condition, Key, Path, Query, StoreExt, Stored};
+use crate::jobs::{self, ControlError};
+use crate::store::{Collection, Condition, Key, Path, Query, StoreExt};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(get)).routes(routes!(cancel)).routes(routes!(retry))
@@ -94,7 +96,9 @@ async fn list(
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = JobBody), (status = 404, body = ProblemBody, description = "`job_not_found`")))]
 async fn get(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<Json<JobBody>> {
-    Ok(Json(load(&app, &session, &id).await?.value.into()))
+    let key = Key::new(session.account_id.as_str(), parse(&id)?.as_str());
+    let job = app.ctx.store.load::<Job>(&key).await?.ok_or_else(|| ApiError::not_found("job", &id))?;
+    Ok(Json(job.value.into()))
 }
 
 /// Asks a job to stop. It ends as `cancelled` soon after.
@@ -104,70 +108,37 @@ async fn cancel(
     State(app): State<AppState>,
     session: Session,
     ApiPath(id): ApiPath<String>,
-) -> ApiResult<(axum::http::StatusCode, Json<JobBody>)> {
-    let job = change(&app, &session, &id, |job| {
-        if job.state.is_final() {
-            return Err(ApiError::conflict("job_finished", "This job has ended already: there is nothing to cancel."));
-        }
-        job.cancel_requested = true;
-        Ok(())
-    })
-    .await?;
-    Ok((axum::http::StatusCode::ACCEPTED, Json(job.into())))
+) -> ApiResult<(StatusCode, Json<JobBody>)> {
+    let job = jobs::cancel(&app.ctx, &session.account_id, &parse(&id)?).await.map_err(|error| refused(error, &id))?;
+    Ok((StatusCode::ACCEPTED, Json(job.into())))
 }
 
 /// Queues a job that failed, was cancelled or is dead once more, with all its attempts.
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
-    responses((status = 202, body = JobBody), (status = 409, body = ProblemBody, description = "`job_not_finished`, `job_succeeded`")))]
+    responses((status = 202, body = JobBody), (status = 409, body = ProblemBody, description = "`job_not_finished`, `job_finished`")))]
 async fn retry(
     State(app): State<AppState>,
     session: Session,
     ApiPath(id): ApiPath<String>,
-) -> ApiResult<(axum::http::StatusCode, Json<JobBody>)> {
-    let job = change(&app, &session, &id, |job| match job.state {
-        JobState::Queued | JobState::Running => Err(ApiError::conflict(
-            "job_not_finished",
-            "This job is queued or running. Cancel it first to start it anew.",
-        )),
-        JobState::Succeeded => Err(ApiError::conflict("job_succeeded", "This job has succeeded: it is not run twice.")),
-        JobState::Failed | JobState::Cancelled | JobState::Dead => {
-            job.state = JobState::Queued;
-            job.attempt = 0;
-            job.cancel_requested = false;
-            job.not_before = None;
-            job.error = None;
-            job.progress = Progress::default();
-            Ok(())
-        }
-    })
-    .await?;
-    Ok((axum::http::StatusCode::ACCEPTED, Json(job.into())))
+) -> ApiResult<(StatusCode, Json<JobBody>)> {
+    let job = jobs::retry(&app.ctx, &session.account_id, &parse(&id)?).await.map_err(|error| refused(error, &id))?;
+    Ok((StatusCode::ACCEPTED, Json(job.into())))
 }
 
-async fn load(app: &AppState, session: &Session, id: &str) -> ApiResult<Stored<Job>> {
-    let missing = || ApiError::not_found("job", id);
-    let id = JobId::parse(id).map_err(|_| missing())?;
-    app.ctx.store.load::<Job>(&Key::new(session.account_id.as_str(), id.as_str())).await?.ok_or_else(missing)
+fn parse(id: &str) -> ApiResult<JobId> {
+    JobId::parse(id).map_err(|_| ApiError::not_found("job", id))
 }
 
-/// Applies a change to the job as it is, however often a worker's heartbeat comes between.
-async fn change(
-    app: &AppState,
-    session: &Session,
-    id: &str,
-    edit: impl Fn(&mut Job) -> ApiResult<()>,
-) -> ApiResult<Job> {
-    loop {
-        let mut stored = load(app, session, id).await?;
-        edit(&mut stored.value)?;
-        stored.value.updated_at = app.ctx.clock.now();
-        let mut batch = Batch::new();
-        batch.replace(&stored);
-        match app.ctx.store.commit(batch).await {
-            Ok(()) => return Ok(stored.value),
-            Err(error) if error.is_conflict() => {}
-            Err(error) => return Err(error.into()),
+fn refused(error: ControlError, id: &str) -> ApiError {
+    match error {
+        ControlError::NotFound => ApiError::not_found("job", id),
+        ControlError::WrongState(JobState::Queued | JobState::Running) => {
+            ApiError::conflict("job_not_finished", "This job is queued or running. Cancel it first to start it anew.")
         }
+        ControlError::WrongState(state) => {
+            ApiError::conflict("job_finished", format!("This job has ended already: it is {}.", state.as_str()))
+        }
+        ControlError::Store(error) => error.into(),
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use super::dataset::RejectedReport;
 use super::id::AccountId;
 use super::schema::{Field, FieldType, Schema};
 
@@ -35,6 +36,9 @@ pub struct ProfileSchema {
     /// Keys seen in each Dict field, at most [`MAX_KNOWN_DICT_KEYS`] a field: what indexes are made for.
     #[serde(default)]
     pub dict_keys: BTreeMap<String, BTreeSet<String>>,
+    /// Rows that the last uploaded file had refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rejected: Option<RejectedReport>,
 }
 
 /// Keys of one Dict field that a schema remembers.
@@ -44,7 +48,7 @@ impl ProfileSchema {
     /// Mandatory fields only, not accepted.
     pub fn initial(account_id: AccountId, kind: ProfileKind) -> Self {
         let schema = Schema { version: 1, accepted: false, fields: kind.mandatory_fields() };
-        Self { account_id, kind, schema, dict_keys: BTreeMap::new() }
+        Self { account_id, kind, schema, dict_keys: BTreeMap::new(), rejected: None }
     }
 }
 

@@ -104,10 +104,15 @@ pub struct RejectedObject {
 
 impl RejectedObject {
     pub fn new(ctx: &Context, dataset_id: &DatasetId, job: &JobId) -> io::Result<Self> {
+        Self::at(ctx, format!("{REJECTED_PREFIX}{dataset_id}/{job}.csv"))
+    }
+
+    /// A report under a key of its own.
+    pub fn at(ctx: &Context, key: String) -> io::Result<Self> {
         Ok(Self {
             store: ctx.objects.clone(),
             runtime: Handle::current(),
-            key: format!("{REJECTED_PREFIX}{dataset_id}/{job}.csv"),
+            key,
             writer: header()?,
             upload: None,
             parts: Vec::new(),

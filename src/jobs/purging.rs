@@ -114,6 +114,7 @@ impl Purging<'_> {
                     return Ok(false);
                 }
                 objects.delete(&value.object_key).await?;
+                objects.delete(&super::profile_upload::report_key(value)).await?;
                 value.state = UploadState::Purged;
                 value.updated_at = self.now;
                 batch.replace(&upload);

@@ -2,6 +2,7 @@
 
 mod counts;
 mod records;
+mod rejected;
 mod schema;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -21,7 +22,8 @@ fn profile(session: &Session, kind: ProfileKind) -> Profile {
 /// Thin handlers for one kind: what differs is the path and the words in the API's description.
 macro_rules! endpoints {
     ($module:ident, $kind:expr, $tag:literal, schema: $schema:literal, accept: $accept:literal, records: $records:literal,
-     record: $record:literal, compute: $compute:literal, cardinalities: $cardinalities:literal, indexes: $indexes:literal) => {
+     record: $record:literal, compute: $compute:literal, cardinalities: $cardinalities:literal, indexes: $indexes:literal,
+     rejected: $rejected:literal) => {
         mod $module {
             use axum::Json;
             use axum::extract::State;
@@ -31,7 +33,7 @@ macro_rules! endpoints {
             use utoipa_axum::router::OpenApiRouter;
             use utoipa_axum::routes;
 
-            use super::{counts, profile, records, schema};
+            use super::{counts, profile, records, rejected, schema};
             use crate::domain::cardinality::Cardinalities;
             use crate::domain::profile::ProfileKind;
             use crate::http::error::ProblemBody;
@@ -52,6 +54,7 @@ macro_rules! endpoints {
                     .routes(routes!(compute_cardinalities))
                     .routes(routes!(get_cardinalities))
                     .routes(routes!(get_indexes))
+                    .routes(routes!(get_rejected))
             }
 
             /// The fields; discovered ones wait for consent while `accepted` is false.
@@ -160,6 +163,13 @@ macro_rules! endpoints {
             async fn get_indexes(State(app): State<AppState>, session: Session) -> ApiResult<Json<counts::Indexes>> {
                 counts::indexes(&app, &profile(&session, KIND)).await
             }
+
+            /// Line, column, value and reason of every row that the last uploaded file had refused.
+            #[utoipa::path(get, path = $rejected, tag = $tag,
+                responses((status = 200, content_type = "text/csv", body = String)))]
+            async fn get_rejected(State(app): State<AppState>, session: Session) -> ApiResult<Response> {
+                rejected::get(&app, &profile(&session, KIND)).await
+            }
         }
     };
 }
@@ -167,11 +177,13 @@ macro_rules! endpoints {
 endpoints!(
     agents, ProfileKind::Agents, "agents",
     schema: "/agents/schema", accept: "/agents/schema/accept", records: "/agents/records", record: "/agents/records/{id}",
-    compute: "/agents/compute_cardinalities", cardinalities: "/agents/cardinalities", indexes: "/agents/indexes"
+    compute: "/agents/compute_cardinalities", cardinalities: "/agents/cardinalities", indexes: "/agents/indexes",
+    rejected: "/agents/rejected"
 );
 endpoints!(
     customers, ProfileKind::Customers, "customers",
     schema: "/customers/schema", accept: "/customers/schema/accept", records: "/customers/records",
     record: "/customers/records/{id}", compute: "/customers/compute_cardinalities",
-    cardinalities: "/customers/cardinalities", indexes: "/customers/indexes"
+    cardinalities: "/customers/cardinalities", indexes: "/customers/indexes",
+    rejected: "/customers/rejected"
 );

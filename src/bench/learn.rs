@@ -64,7 +64,10 @@ pub fn command(arguments: &[String]) -> Result<()> {
 /// Prints the table to `out`.
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     let Some(folder) = folder() else {
-        writeln!(out, "The public data sets are not here: set TANGO_TEST_DATA to the folder with flights.csv.gz and insteval.csv.gz.")?;
+        writeln!(
+            out,
+            "The public data sets are not here: set TANGO_TEST_DATA to the folder with flights.csv.gz and insteval.csv.gz."
+        )?;
         return Ok(());
     };
     for name in ["insteval", "flights-random", "flights-time"] {
@@ -110,7 +113,12 @@ fn measure(task: &TaskData, model_type: ModelType, options: &Options, out: &mut 
     writeln!(out, "  {name:<34} {auc:>7.4} {loss:>9.4} {cpu:>8.1} {:>6} {:>9}", trained.quality.trees, bytes.len())?;
     if options.repeat {
         let again = train(&training, &spec, &Silent, Some(1))?.artifact.encode()?;
-        writeln!(out, "  {:<34} {}", "trained again on one thread:", if again == bytes { "identical bytes" } else { "DIFFERENT BYTES" })?;
+        writeln!(
+            out,
+            "  {:<34} {}",
+            "trained again on one thread:",
+            if again == bytes { "identical bytes" } else { "DIFFERENT BYTES" }
+        )?;
     }
     Ok(())
 }
@@ -215,8 +223,18 @@ fn task(name: &str, folder: &Path) -> Result<TaskData> {
         timestamp: Some("time_hour"),
         features: Features {
             context: strings(&[
-                "month", "day", "sched_dep_time", "sched_arr_time", "carrier", "flight", "origin", "dest", "distance",
-                "hour", "minute", "time_hour",
+                "month",
+                "day",
+                "sched_dep_time",
+                "sched_arr_time",
+                "carrier",
+                "flight",
+                "origin",
+                "dest",
+                "distance",
+                "hour",
+                "minute",
+                "time_hour",
             ]),
             ..Features::default()
         },
@@ -252,11 +270,13 @@ fn random_split(rows: usize) -> (Vec<usize>, Vec<usize>) {
 const PYTHON: &str = include_str!("learn_reference.py");
 
 fn python(task: &TaskData, out: &mut dyn Write) -> Result<()> {
-    let mut names: Vec<&str> = task.features.context.iter().chain(&task.features.customer).map(String::as_str).collect();
+    let mut names: Vec<&str> =
+        task.features.context.iter().chain(&task.features.customer).map(String::as_str).collect();
     names.push(task.agent_id);
     let file = std::env::temp_dir().join(format!("tango-bench-learn-{}.csv", std::process::id()));
     write_csv(task, &names, &file)?;
-    let child = Command::new("python3").arg("-c").arg(PYTHON).arg(&file).stdout(Stdio::piped()).stderr(Stdio::null()).output();
+    let child =
+        Command::new("python3").arg("-c").arg(PYTHON).arg(&file).stdout(Stdio::piped()).stderr(Stdio::null()).output();
     match child {
         Ok(output) if output.status.success() => {
             for line in String::from_utf8_lossy(&output.stdout).lines() {

@@ -1,5 +1,6 @@
 //! `tango bench …`: figures that anyone can measure again, printed beside an alternative's.
 
+mod append;
 pub mod learn;
 mod public_data;
 pub mod score;
@@ -14,6 +15,11 @@ pub struct Bench {
 
 /// Every benchmark by name.
 pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "append",
+        about: "Profile records a second over HTTP, beside a bare SQLite loop: [seconds] [rounds] [folder]",
+        run: append::run,
+    },
     Bench {
         name: "learn",
         about: "Quality of the model types on public data: [insteval|flights-random|flights-time] [--python] [--repeat] [--threads N]",

@@ -78,10 +78,9 @@ pub fn take(table: &Table, rows: &[usize]) -> Table {
             Column::Boolean(v) => Column::Boolean(rows.iter().map(|row| v[*row]).collect()),
             Column::Integer(v) => Column::Integer(rows.iter().map(|row| v[*row]).collect()),
             Column::Float(v) => Column::Float(rows.iter().map(|row| v[*row]).collect()),
-            Column::Text { codes, dictionary } => Column::Text {
-                codes: rows.iter().map(|row| codes[*row]).collect(),
-                dictionary: dictionary.clone(),
-            },
+            Column::Text { codes, dictionary } => {
+                Column::Text { codes: rows.iter().map(|row| codes[*row]).collect(), dictionary: dictionary.clone() }
+            }
             Column::Timestamp(v) => Column::Timestamp(rows.iter().map(|row| v[*row]).collect()),
             Column::List(v) => Column::List(rows.iter().map(|row| v[*row].clone()).collect()),
             Column::Dict(v) => Column::Dict(rows.iter().map(|row| v[*row].clone()).collect()),

@@ -56,7 +56,13 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     let trained = train(&table, &spec, &Silent, None)?;
     let forest = &trained.artifact.forest;
     let leaves = forest.inputs.iter().filter(|input| **input == crate::score::LEAF).count();
-    writeln!(out, "{} agents, {} trees, {:.1} leaves a tree", options.agents, forest.trees(), leaves as f64 / forest.trees() as f64)?;
+    writeln!(
+        out,
+        "{} agents, {} trees, {:.1} leaves a tree",
+        options.agents,
+        forest.trees(),
+        leaves as f64 / forest.trees() as f64
+    )?;
     let model = CompiledModel::new(Arc::new(trained.artifact));
     let agents = AgentSet::build(&model, []);
     let positions = agents.all_positions();
@@ -86,7 +92,13 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     for (name, times) in ["tango, factorised", "tango, plain traversal"].iter().zip(&mut times) {
         times.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize];
-        writeln!(out, "  {name:<24} median {:>8.3} ms   p99 {:>8.3} ms   ({} requests, whole request)", at(0.5), at(0.99), times.len())?;
+        writeln!(
+            out,
+            "  {name:<24} median {:>8.3} ms   p99 {:>8.3} ms   ({} requests, whole request)",
+            at(0.5),
+            at(0.99),
+            times.len()
+        )?;
     }
     Ok(())
 }
@@ -102,7 +114,8 @@ fn context(row: usize) -> Map<String, Value> {
 
 /// A number in 0..1 that looks random.
 fn mixed(row: usize, feature: usize) -> f64 {
-    let mut x = (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (feature as u64 + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mut x =
+        (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (feature as u64 + 1).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x ^= x >> 29;
     x = x.wrapping_mul(0x94d0_49bb_1331_11eb);
     x ^= x >> 32;

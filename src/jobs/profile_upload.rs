@@ -104,12 +104,12 @@ impl<'a> ProfileFile<'a> {
 
     /// The file's columns with their discovered types, without the id.
     async fn columns(&self) -> Result<Vec<Field>, JobError> {
-        let mut reader = self.reader().await?;
+        let reader = self.reader().await?;
         let (upload, limits, reporter) = (self.upload.clone(), self.run.ctx.config.limits.clone(), self.run.clone());
         let discovery = blocking(move || {
             let size_bytes = reader.size();
             let file =
-                InputFile { reader: &mut reader, size_bytes, filename: &upload.filename, format: &upload.format };
+                InputFile { reader: Box::new(reader), size_bytes, filename: &upload.filename, format: &upload.format };
             discover(file, &limits, &reporter).map_err(job_error)
         })
         .await?;
@@ -216,7 +216,7 @@ impl<'a> ProfileFile<'a> {
         read_by: &Schema,
         mut take: impl FnMut(RecordBatch) -> Result<(), IngestError> + Send + 'static,
     ) -> Result<(u64, u64), JobError> {
-        let mut reader = self.reader().await?;
+        let reader = self.reader().await?;
         let options = IngestOptions {
             limits: self.run.ctx.config.limits.clone(),
             unknown_columns: UnknownColumns::Refuse,
@@ -227,7 +227,7 @@ impl<'a> ProfileFile<'a> {
         blocking(move || {
             let size_bytes = reader.size();
             let file =
-                InputFile { reader: &mut reader, size_bytes, filename: &upload.filename, format: &upload.format };
+                InputFile { reader: Box::new(reader), size_bytes, filename: &upload.filename, format: &upload.format };
             let summary =
                 for_each_record(file, &schema, &id_field, &options, &reporter, &mut take).map_err(job_error)?;
             Ok((summary.records + summary.rejected_rows, summary.rejected_rows))

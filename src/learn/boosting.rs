@@ -93,7 +93,12 @@ pub(super) fn boost(
         if reporter.is_cancelled() {
             return Err(TrainError::Cancelled);
         }
-        reporter.report(Progress { done: done as u64, total: Some(most as u64), unit: "trees".into(), phase: phase.into() });
+        reporter.report(Progress {
+            done: done as u64,
+            total: Some(most as u64),
+            unit: "trees".into(),
+            phase: phase.into(),
+        });
         let (gradient, hessian) = derivatives(kind, rows, &margins);
         let mut tree = Tree::new();
         let tree_rows = tree.fit_with_tiles(
@@ -242,7 +247,11 @@ fn append(forest: &mut Forest, tree: &Tree, has_missing: &[bool]) {
         let missing = if has_missing[node.split_feature] { node.missing_node } else { heavier };
         forest.inputs.push(node.split_feature as u16);
         // Cuts were made from 32-bit numbers, so nothing is lost; the top one is beyond every value.
-        forest.values.push(if node.split_value >= f64::from(f32::MAX) { f32::INFINITY } else { node.split_value as f32 });
+        forest.values.push(if node.split_value >= f64::from(f32::MAX) {
+            f32::INFINITY
+        } else {
+            node.split_value as f32
+        });
         forest.left.push(node.left_child as u16);
         forest.right.push(node.right_child as u16);
         forest.missing.push(missing as u16);

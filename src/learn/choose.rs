@@ -96,7 +96,9 @@ fn fixed_crosses(task: &Task<'_>, fit: &FitPart) -> Result<Option<Vec<CrossKey>>
         if keys.len() == before {
             return Err(TrainError::unusable(
                 "unknown_field",
-                format!("settings.crosses names {name:?}, which is no context or customer feature with 2 to 250 values"),
+                format!(
+                    "settings.crosses names {name:?}, which is no context or customer feature with 2 to 250 values"
+                ),
             ));
         }
     }

@@ -15,11 +15,18 @@ const CHUNK: usize = 8_192;
 /// What a block's coefficients stand for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Term {
-    Number { input: usize },
-    Levels { input: usize },
+    Number {
+        input: usize,
+    },
+    Levels {
+        input: usize,
+    },
     Agents,
     /// One coefficient for each pair that occurs: (agent, level), ascending.
-    Cross { input: usize, pairs: Vec<(u32, u32)> },
+    Cross {
+        input: usize,
+        pairs: Vec<(u32, u32)>,
+    },
 }
 
 enum Values<'a> {
@@ -70,8 +77,12 @@ impl<'a> Design<'a> {
     pub fn add_cross(&mut self, input: usize, agents: &[u32], levels: &[u32]) {
         let key = |agent: u32, level: u32| (u64::from(agent) << 32) | u64::from(level);
         let known = |agent: &u32| *agent != NO_AGENT;
-        let mut keys: Vec<u64> =
-            agents.iter().zip(levels).filter(|(agent, _)| known(agent)).map(|(agent, level)| key(*agent, *level)).collect();
+        let mut keys: Vec<u64> = agents
+            .iter()
+            .zip(levels)
+            .filter(|(agent, _)| known(agent))
+            .map(|(agent, level)| key(*agent, *level))
+            .collect();
         keys.par_sort_unstable();
         keys.dedup();
         let codes: Vec<u32> = agents

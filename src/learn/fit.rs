@@ -86,7 +86,12 @@ impl<'a> LinearFit<'a> {
         let mut coefficients = vec![0.0; design.coefficients];
         coefficients[0] = starting_intercept(task.spec.kind, &fit.part);
         for round in 0..RIDGE_ROUNDS {
-            let step = Progress { done: round as u64, total: Some(RIDGE_ROUNDS as u64), unit: "rounds".into(), phase: "regression".into() };
+            let step = Progress {
+                done: round as u64,
+                total: Some(RIDGE_ROUNDS as u64),
+                unit: "rounds".into(),
+                phase: "regression".into(),
+            };
             reporter.report(step);
             let problem = problem(task.spec.kind, &design, &fit.part, &fit.part.weights);
             let ridge = problem.spread(&estimated);
@@ -102,7 +107,8 @@ impl<'a> LinearFit<'a> {
         let mut groups: Vec<f64> = self.estimated.iter().map(|ridge| (ridge * choices.ridge * l2).max(1e-3)).collect();
         for block in &self.design.blocks {
             if matches!(block.term, Term::Agents | Term::Cross { .. }) {
-                groups[block.group] = (self.estimated[block.group] * choices.ridge * choices.agent_ridge * l2).max(1e-3);
+                groups[block.group] =
+                    (self.estimated[block.group] * choices.ridge * choices.agent_ridge * l2).max(1e-3);
             }
         }
         problem.spread(&groups)
@@ -132,7 +138,12 @@ impl<'a> LinearFit<'a> {
     ) -> Result<Vec<f64>, TrainError> {
         let mut margins = vec![0.0; fit.rows()];
         for fold in 0..FOLDS as u8 {
-            let step = Progress { done: u64::from(fold), total: Some(FOLDS as u64), unit: "folds".into(), phase: "out-of-fold margins".into() };
+            let step = Progress {
+                done: u64::from(fold),
+                total: Some(FOLDS as u64),
+                unit: "folds".into(),
+                phase: "out-of-fold margins".into(),
+            };
             reporter.report(step);
             let kept = |(weight, own): (&f32, &u8)| if *own == fold { 0.0 } else { *weight };
             let weights: Vec<f32> = fit.part.weights.iter().zip(fit.folds()).map(kept).collect();
@@ -202,7 +213,10 @@ fn starting_intercept(kind: MetricKind, part: &Part) -> f64 {
 pub(super) enum Trees<'a> {
     Exactly(usize),
     /// At most so many, judged on these rows.
-    Judged { most: usize, part: &'a Part },
+    Judged {
+        most: usize,
+        part: &'a Part,
+    },
 }
 
 /// Fits everything. The regression is estimated by the caller, who may have tried choices on it.
@@ -229,12 +243,26 @@ pub(super) fn finish(
     let part = &fit.part;
     let rows = Rows { columns: &columns.columns, outcomes: &part.outcomes, weights: &part.weights, offset: &offset };
     let forest = match trees {
-        Trees::Exactly(count) => boosting::boost(spec.kind, &spec.settings, &rows, &Until::Trees(*count), reporter, "trees")?,
+        Trees::Exactly(count) => {
+            boosting::boost(spec.kind, &spec.settings, &rows, &Until::Trees(*count), reporter, "trees")?
+        }
         Trees::Judged { most, part: judge } => {
             let judge_columns = columns.of(judge, &fit.encoding);
             let judge_offset = linear_margins(&linear, &fit.encoding, judge);
-            let judge = Rows { columns: &judge_columns, outcomes: &judge.outcomes, weights: &judge.weights, offset: &judge_offset };
-            boosting::boost(spec.kind, &spec.settings, &rows, &Until::Best { most: *most, rows: judge }, reporter, "trying trees")?
+            let judge = Rows {
+                columns: &judge_columns,
+                outcomes: &judge.outcomes,
+                weights: &judge.weights,
+                offset: &judge_offset,
+            };
+            boosting::boost(
+                spec.kind,
+                &spec.settings,
+                &rows,
+                &Until::Best { most: *most, rows: judge },
+                reporter,
+                "trying trees",
+            )?
         }
     };
     Ok(Fitted { linear, trees: columns, forest })

@@ -55,7 +55,10 @@ pub(super) fn fit(
     let mut encoding = Encoding { reference_time, ..Encoding::default() };
     for (source, inputs) in sources.iter().zip(found) {
         if inputs.is_empty() {
-            warnings.push(format!("feature {:?} has at most one value in the training data and is not used", source.field.name));
+            warnings.push(format!(
+                "feature {:?} has at most one value in the training data and is not used",
+                source.field.name
+            ));
         }
         encoding.inputs.extend(inputs);
     }
@@ -81,16 +84,30 @@ fn sources(table: &TrainingTable) -> Result<Vec<Source<'_>>, TrainError> {
         .map(|feature| {
             let column = column(table, &feature.column, "a feature")?;
             if feature.column == table.metric {
-                return Err(TrainError::unusable("unknown_field", format!("the metric {:?} cannot be a feature too", table.metric)));
+                return Err(TrainError::unusable(
+                    "unknown_field",
+                    format!("the metric {:?} cannot be a feature too", table.metric),
+                ));
             }
             let is_request_time = feature.side == Side::Context && table.timestamp.as_ref() == Some(&feature.column);
-            let field = EncodedField { name: feature.name.clone(), side: feature.side, field_type: field_type(column), is_request_time };
+            let field = EncodedField {
+                name: feature.name.clone(),
+                side: feature.side,
+                field_type: field_type(column),
+                is_request_time,
+            };
             Ok(Source { column, field })
         })
         .collect()
 }
 
-fn field_inputs(source: &Source<'_>, field: u32, target: &Target, positions: &[u32], reference: Option<i64>) -> Vec<Input> {
+fn field_inputs(
+    source: &Source<'_>,
+    field: u32,
+    target: &Target,
+    positions: &[u32],
+    reference: Option<i64>,
+) -> Vec<Input> {
     let rows = || positions.iter().map(|at| target.rows[*at as usize] as usize);
     let numeric = |derive: Derive| {
         let values = numbers(source, &derive, target, positions, reference);
@@ -98,7 +115,9 @@ fn field_inputs(source: &Source<'_>, field: u32, target: &Target, positions: &[u
     };
     match source.column {
         Column::Boolean(_) | Column::Integer(_) | Column::Float(_) => numeric(Derive::Value),
-        Column::Timestamp(_) => [Derive::Hour, Derive::Weekday, Derive::AgeDays].into_iter().flat_map(numeric).collect(),
+        Column::Timestamp(_) => {
+            [Derive::Hour, Derive::Weekday, Derive::AgeDays].into_iter().flat_map(numeric).collect()
+        }
         Column::Text { codes, dictionary } => {
             let mut counts = vec![0u32; dictionary.len()];
             for row in rows().filter(|row| codes[*row] != MISSING_CODE) {
@@ -113,7 +132,8 @@ fn field_inputs(source: &Source<'_>, field: u32, target: &Target, positions: &[u
             if by_text.len() + usize::from(any_missing) < 2 {
                 return Vec::new();
             }
-            let frequent = most_frequent(by_text.into_iter().map(|(text, count)| (Arc::clone(text), count)), least, MAX_LEVELS);
+            let frequent =
+                most_frequent(by_text.into_iter().map(|(text, count)| (Arc::clone(text), count)), least, MAX_LEVELS);
             vec![Input { field, derive: Derive::Value, scale: None, levels: Some(Levels::Texts(frequent)) }]
         }
         Column::List(values) => {
@@ -176,7 +196,13 @@ fn number_inputs(field: u32, derive: Derive, values: &[f64], field_type: FieldTy
 }
 
 /// One number a row of a field that is no text; NaN is missing.
-fn numbers(source: &Source<'_>, derive: &Derive, target: &Target, positions: &[u32], reference: Option<i64>) -> Vec<f64> {
+fn numbers(
+    source: &Source<'_>,
+    derive: &Derive,
+    target: &Target,
+    positions: &[u32],
+    reference: Option<i64>,
+) -> Vec<f64> {
     let value = |position: u32| -> f64 {
         let row = target.rows[position as usize] as usize;
         match (source.column, derive) {
@@ -191,9 +217,9 @@ fn numbers(source: &Source<'_>, derive: &Derive, target: &Target, positions: &[u
                 };
                 f64::from(derived_time(derive, at, until))
             }),
-            (Column::List(values), Derive::ListItem(item)) => values[row].as_ref().map_or(f64::NAN, |items| {
-                f64::from(u8::from(items.iter().any(|v| v.as_ref() == item.as_str())))
-            }),
+            (Column::List(values), Derive::ListItem(item)) => values[row]
+                .as_ref()
+                .map_or(f64::NAN, |items| f64::from(u8::from(items.iter().any(|v| v.as_ref() == item.as_str())))),
             (Column::Dict(values), Derive::DictKey(key)) => {
                 let pairs = values[row].as_deref().unwrap_or(&[]);
                 pairs.iter().find(|(k, _)| k.as_ref() == key.as_str()).map_or(f64::NAN, |(_, v)| *v)
@@ -216,7 +242,8 @@ pub(super) fn encode(
         let source = &sources[input.field as usize];
         if let (Column::Text { codes, dictionary }, Some(levels)) = (source.column, &input.levels) {
             let Levels::Texts(texts) = levels else { return InputColumn::default() };
-            let index: HashMap<&str, u32> = texts.iter().enumerate().map(|(at, text)| (text.as_ref(), at as u32)).collect();
+            let index: HashMap<&str, u32> =
+                texts.iter().enumerate().map(|(at, text)| (text.as_ref(), at as u32)).collect();
             let by_code: Vec<u32> =
                 dictionary.iter().map(|text| index.get(text.as_ref()).copied().unwrap_or(levels.other())).collect();
             let level = |at: &u32| match codes[target.rows[*at as usize] as usize] {
@@ -227,7 +254,9 @@ pub(super) fn encode(
         }
         let values = numbers(source, &input.derive, target, positions, encoding.reference_time);
         let levels = match &input.levels {
-            Some(levels) => values.iter().map(|v| if v.is_finite() { levels.of_number(*v) } else { levels.missing() }).collect(),
+            Some(levels) => {
+                values.iter().map(|v| if v.is_finite() { levels.of_number(*v) } else { levels.missing() }).collect()
+            }
             None => Vec::new(),
         };
         let numbers = match input.scale {

@@ -16,7 +16,14 @@ pub(super) struct Means {
 }
 
 /// `levels` holds one level a row, [`NO_AGENT`] for rows to be given the prior.
-pub(super) fn means(levels: &[u32], count: usize, outcomes: &[f32], weights: &[f32], folds: &[u8], fold_count: usize) -> Means {
+pub(super) fn means(
+    levels: &[u32],
+    count: usize,
+    outcomes: &[f32],
+    weights: &[f32],
+    folds: &[u8],
+    fold_count: usize,
+) -> Means {
     let mut sums = vec![(0.0f64, 0.0f64); count * fold_count];
     let (mut total, mut total_weight, mut total_square) = (0.0f64, 0.0f64, 0.0f64);
     for (row, level) in levels.iter().enumerate() {
@@ -31,8 +38,10 @@ pub(super) fn means(levels: &[u32], count: usize, outcomes: &[f32], weights: &[f
         }
     }
     let prior = total / total_weight;
-    let per_level: Vec<(f64, f64)> =
-        sums.chunks(fold_count).map(|cells| cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1))).collect();
+    let per_level: Vec<(f64, f64)> = sums
+        .chunks(fold_count)
+        .map(|cells| cells.iter().fold((0.0, 0.0), |sum, cell| (sum.0 + cell.0, sum.1 + cell.1)))
+        .collect();
     let k = shrinkage(&per_level, prior, total_square / total_weight - prior * prior);
     let smooth = |(sum, weight): (f64, f64)| ((sum + k * prior) / (weight + k)) as f32;
     let full = per_level.iter().map(|cell| smooth(*cell)).collect();

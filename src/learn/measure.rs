@@ -106,7 +106,9 @@ fn bootstrap(value: f64, rows: usize, seed: u64, mut measure: impl FnMut(&[u8]) 
         values.extend(measure(&weights));
     }
     values.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| values.get((share * (values.len().saturating_sub(1)) as f64).round() as usize).copied().unwrap_or(value);
+    let at = |share: f64| {
+        values.get((share * (values.len().saturating_sub(1)) as f64).round() as usize).copied().unwrap_or(value)
+    };
     Estimate { value, low: at(0.025).min(value), high: at(0.975).max(value) }
 }
 

@@ -79,7 +79,13 @@ impl Task<'_> {
         self.part(positions, &fit.encoding, fit.standard, &fit.local)
     }
 
-    fn part(&self, positions: &[u32], encoding: &Encoding, standard: Standard, local: &[bool]) -> Result<Part, TrainError> {
+    fn part(
+        &self,
+        positions: &[u32],
+        encoding: &Encoding,
+        standard: Standard,
+        local: &[bool],
+    ) -> Result<Part, TrainError> {
         let at = |position: &u32| *position as usize;
         let agent = |position: &u32| match self.target.agents[at(position)] {
             NO_AGENT => NO_AGENT,
@@ -88,7 +94,10 @@ impl Task<'_> {
         };
         Ok(Part {
             columns: inputs::encode(self.table, self.target, positions, encoding)?,
-            outcomes: positions.iter().map(|p| ((self.target.outcomes[at(p)] - standard.mean) / standard.deviation) as f32).collect(),
+            outcomes: positions
+                .iter()
+                .map(|p| ((self.target.outcomes[at(p)] - standard.mean) / standard.deviation) as f32)
+                .collect(),
             weights: positions.iter().map(|p| self.target.weights[at(p)]).collect(),
             agents: positions.iter().map(agent).collect(),
         })
@@ -226,8 +235,13 @@ pub(super) fn linear_margins(linear: &LinearPart, encoding: &Encoding, part: &Pa
         *margin += linear.agents.get(*agent as usize).map_or(0.0, |value| f64::from(*value));
     }
     for cross in &linear.crosses {
-        let pairs: HashMap<(u32, u32), f32> =
-            cross.agents.iter().zip(&cross.levels).zip(&cross.values).map(|((agent, level), value)| ((*agent, *level), *value)).collect();
+        let pairs: HashMap<(u32, u32), f32> = cross
+            .agents
+            .iter()
+            .zip(&cross.levels)
+            .zip(&cross.values)
+            .map(|((agent, level), value)| ((*agent, *level), *value))
+            .collect();
         let levels = &part.columns[cross.input as usize].levels;
         for ((margin, agent), level) in margins.iter_mut().zip(&part.agents).zip(levels) {
             *margin += pairs.get(&(*agent, *level)).map_or(0.0, |value| f64::from(*value));

@@ -60,12 +60,20 @@ pub(super) fn read(
     let rows: Vec<u32> = (0..outcomes.len() as u32).filter(|row| outcomes[*row as usize].is_finite()).collect();
     let dropped = outcomes.len() - rows.len();
     if dropped > 0 {
-        warnings.push(format!("{dropped} of {} rows have no value of {:?} and were left out", outcomes.len(), table.metric));
+        warnings.push(format!(
+            "{dropped} of {} rows have no value of {:?} and were left out",
+            outcomes.len(),
+            table.metric
+        ));
     }
     if rows.len() < MIN_ROWS {
         return Err(TrainError::unusable(
             "too_few_rows",
-            format!("{} rows have a value of {:?}, at least {MIN_ROWS} are needed: add data or widen the date range", rows.len(), table.metric),
+            format!(
+                "{} rows have a value of {:?}, at least {MIN_ROWS} are needed: add data or widen the date range",
+                rows.len(),
+                table.metric
+            ),
         ));
     }
     let outcomes: Vec<f64> = rows.iter().map(|row| outcomes[*row as usize]).collect();
@@ -78,7 +86,10 @@ pub(super) fn read(
                 rows.iter().map(|row| values[*row as usize].unwrap_or(earliest)).collect()
             }
             _ => {
-                return Err(TrainError::unusable("unknown_field", format!("the field {name:?} is named as the timestamp but is not of type Timestamp")));
+                return Err(TrainError::unusable(
+                    "unknown_field",
+                    format!("the field {name:?} is named as the timestamp but is not of type Timestamp"),
+                ));
             }
         },
     };
@@ -101,28 +112,43 @@ fn classes(column: &Column, name: &str, positive: Option<&Value>) -> Result<Vec<
                 Some(Value::Bool(wanted)) => *wanted,
                 Some(value) if value.as_f64() == Some(1.0) => true,
                 Some(value) if value.as_f64() == Some(0.0) => false,
-                Some(value) => return bad(format!("the metric {name:?} is Boolean, so metric.positive cannot be {value}: give true or false")),
+                Some(value) => {
+                    return bad(format!(
+                        "the metric {name:?} is Boolean, so metric.positive cannot be {value}: give true or false"
+                    ));
+                }
             };
             Ok(values.iter().map(|v| v.map_or(f64::NAN, |v| flag(v == wanted))).collect())
         }
         Column::Text { codes, dictionary } => {
             let Some(Value::String(wanted)) = positive else {
                 let seen: Vec<&str> = dictionary.iter().take(5).map(AsRef::as_ref).collect();
-                return bad(format!("the metric {name:?} is text: give metric.positive, the text that counts as success (values are such as {seen:?})"));
+                return bad(format!(
+                    "the metric {name:?} is text: give metric.positive, the text that counts as success (values are such as {seen:?})"
+                ));
             };
             let hits: Vec<bool> = dictionary.iter().map(|text| text.as_ref() == wanted.as_str()).collect();
-            Ok(codes.iter().map(|code| if *code == MISSING_CODE { f64::NAN } else { flag(hits[*code as usize]) }).collect())
+            Ok(codes
+                .iter()
+                .map(|code| if *code == MISSING_CODE { f64::NAN } else { flag(hits[*code as usize]) })
+                .collect())
         }
         Column::Integer(_) | Column::Float(_) => {
             let values = numbers(column, name)?;
             let wanted = match positive {
                 Some(value) => match value.as_f64().or(value.as_bool().map(flag)) {
                     Some(wanted) => wanted,
-                    None => return bad(format!("the metric {name:?} is a number, so metric.positive cannot be {value}: give a number")),
+                    None => {
+                        return bad(format!(
+                            "the metric {name:?} is a number, so metric.positive cannot be {value}: give a number"
+                        ));
+                    }
                 },
                 None => match values.iter().find(|v| v.is_finite() && **v != 0.0 && **v != 1.0) {
                     Some(other) => {
-                        return bad(format!("the metric {name:?} has values other than 0 and 1 (such as {other}): give metric.positive, or choose regression"));
+                        return bad(format!(
+                            "the metric {name:?} has values other than 0 and 1 (such as {other}): give metric.positive, or choose regression"
+                        ));
                     }
                     None => 1.0,
                 },
@@ -139,7 +165,10 @@ fn numbers(column: &Column, name: &str) -> Result<Vec<f64>, TrainError> {
         Column::Integer(values) => values.iter().map(|v| v.map_or(f64::NAN, |v| v as f64)).collect(),
         Column::Float(values) => values.clone(),
         _ => {
-            return Err(TrainError::unusable("metric_values", format!("the metric {name:?} must be a number for a regression")));
+            return Err(TrainError::unusable(
+                "metric_values",
+                format!("the metric {name:?} must be a number for a regression"),
+            ));
         }
     })
 }
@@ -151,7 +180,9 @@ fn check_variation(outcomes: &[f64], name: &str, kind: MetricKind) -> Result<(),
     Err(match kind {
         MetricKind::Classification => TrainError::unusable(
             "one_class",
-            format!("every row has the same class of {name:?}, so there is nothing to tell apart: check metric.positive, or add data"),
+            format!(
+                "every row has the same class of {name:?}, so there is nothing to tell apart: check metric.positive, or add data"
+            ),
         ),
         MetricKind::Regression => TrainError::unusable(
             "constant_metric",
@@ -162,7 +193,9 @@ fn check_variation(outcomes: &[f64], name: &str, kind: MetricKind) -> Result<(),
 
 fn agents(column: &Column, name: &str, rows: &[u32]) -> Result<(Vec<u32>, Vec<Arc<str>>), TrainError> {
     let (codes, names): (Vec<u32>, Vec<Arc<str>>) = match column {
-        Column::Text { codes, dictionary } => (rows.iter().map(|row| codes[*row as usize]).collect(), dictionary.clone()),
+        Column::Text { codes, dictionary } => {
+            (rows.iter().map(|row| codes[*row as usize]).collect(), dictionary.clone())
+        }
         Column::Integer(values) => {
             let mut seen: HashMap<i64, u32> = HashMap::new();
             let mut names = Vec::new();
@@ -176,7 +209,10 @@ fn agents(column: &Column, name: &str, rows: &[u32]) -> Result<(Vec<u32>, Vec<Ar
             (codes, names)
         }
         _ => {
-            return Err(TrainError::unusable("unknown_field", format!("the agent id {name:?} must be text or a whole number")));
+            return Err(TrainError::unusable(
+                "unknown_field",
+                format!("the agent id {name:?} must be text or a whole number"),
+            ));
         }
     };
     // Only agents that occur in usable rows, in the order of their ids; equal texts under two codes are one agent.
@@ -184,17 +220,20 @@ fn agents(column: &Column, name: &str, rows: &[u32]) -> Result<(Vec<u32>, Vec<Ar
     for code in codes.iter().filter(|code| **code != MISSING_CODE) {
         used[*code as usize] = true;
     }
-    let mut ids: Vec<Arc<str>> = names.iter().zip(&used).filter(|(_, used)| **used).map(|(id, _)| Arc::clone(id)).collect();
+    let mut ids: Vec<Arc<str>> =
+        names.iter().zip(&used).filter(|(_, used)| **used).map(|(id, _)| Arc::clone(id)).collect();
     ids.sort();
     ids.dedup();
     let place: Vec<u32> = names.iter().map(|name| ids.binary_search(name).map_or(NO_AGENT, |at| at as u32)).collect();
-    let agents = codes.iter().map(|code| if *code == MISSING_CODE { NO_AGENT } else { place[*code as usize] }).collect();
+    let agents =
+        codes.iter().map(|code| if *code == MISSING_CODE { NO_AGENT } else { place[*code as usize] }).collect();
     Ok((agents, ids))
 }
 
 fn weights(times: &[i64], half_life_days: Option<f64>, rows: usize) -> Vec<f32> {
     let (Some(half_life), Some(latest)) = (half_life_days, times.iter().max()) else { return vec![1.0; rows] };
-    let raw: Vec<f64> = times.iter().map(|at| (-((latest - at) as f64 / 86_400e6) / half_life).exp2().max(1e-6)).collect();
+    let raw: Vec<f64> =
+        times.iter().map(|at| (-((latest - at) as f64 / 86_400e6) / half_life).exp2().max(1e-6)).collect();
     let mean = raw.iter().sum::<f64>() / raw.len() as f64;
     raw.iter().map(|weight| (weight / mean) as f32).collect()
 }

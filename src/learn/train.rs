@@ -83,7 +83,10 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
 
 fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {
     if table.features.is_empty() && spec.model_type == ModelType::Global {
-        return Err(TrainError::unusable("no_features", "a GLOBAL model needs at least one context, customer or agent feature"));
+        return Err(TrainError::unusable(
+            "no_features",
+            "a GLOBAL model needs at least one context, customer or agent feature",
+        ));
     }
     if table.agent_id.is_none() && spec.model_type != ModelType::Global {
         return Err(TrainError::unusable(
@@ -113,7 +116,8 @@ fn measure_on_holdout(
     let outcomes: Vec<f64> = parts.holdout.iter().map(|at| target.outcomes[*at as usize]).collect();
     let prior = parts.train.iter().map(|at| target.outcomes[*at as usize]).sum::<f64>() / parts.train.len() as f64;
     let first = parts.holdout.iter().filter_map(|at| target.times.get(*at as usize)).min();
-    let holdout_from = first.filter(|_| parts.kind == Holdout::Time).and_then(|at| Timestamp::from_timestamp_micros(*at));
+    let holdout_from =
+        first.filter(|_| parts.kind == Holdout::Time).and_then(|at| Timestamp::from_timestamp_micros(*at));
     let crosses = choices.crosses.iter().map(|key| fit.encoding.fields[key.field as usize].name.clone());
     let mut crosses: Vec<String> = crosses.collect();
     crosses.dedup();
@@ -174,7 +178,13 @@ fn artifact(task: &Task<'_>, fit: &FitPart, fitted: Fitted) -> Artifact {
     };
     Artifact {
         model_type: spec.model_type,
-        outcome: Outcome { kind: spec.kind, goal: spec.goal, mean: fit.standard.mean, deviation: fit.standard.deviation, high },
+        outcome: Outcome {
+            kind: spec.kind,
+            goal: spec.goal,
+            mean: fit.standard.mean,
+            deviation: fit.standard.deviation,
+            high,
+        },
         agent_source: spec.agent_source,
         encoding: fit.encoding.clone(),
         target_means: fitted.trees.target_means,

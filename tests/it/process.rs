@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::app::{PATIENCE, client, client_builder};
 
 /// A running `tango`; killed when the test ends.
-struct Process {
+pub struct Process {
     child: Child,
     /// Lines of standard output as they come.
     lines: Receiver<String>,
@@ -34,7 +34,7 @@ fn text(output: &Output) -> String {
 }
 
 impl Process {
-    fn start(folder: &Path, arguments: &[&str]) -> Self {
+    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut child = command(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = child.stdout.take().unwrap();
@@ -61,18 +61,18 @@ impl Process {
     }
 
     /// The word after a label of the welcome text.
-    fn told(&self, label: &str) -> &str {
+    pub fn told(&self, label: &str) -> &str {
         let line = self.welcome.lines().find_map(|line| line.trim().strip_prefix(label));
         line.unwrap_or_else(|| panic!("no {label:?} in:\n{}", self.welcome)).trim()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Its exit code; `None` when a signal killed it.
-    fn wait(&mut self) -> Option<i32> {
+    pub fn wait(&mut self) -> Option<i32> {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -91,7 +91,7 @@ impl Drop for Process {
     }
 }
 
-const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
+pub const LOCAL: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 async fn sign_in(url: &str, username: &str, password: &str) -> reqwest::Response {
     let body = json!({"username": username, "password": password});

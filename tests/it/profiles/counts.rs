@@ -38,6 +38,19 @@ async fn counted(app: &TestApp, counted: u64, accepted: u64) -> (Value, Duration
     }
 }
 
+/// Waits until so many records of a profile are counted.
+pub async fn counted_of(app: &TestApp, profile: &str, counted: u64) -> Value {
+    let started = Instant::now();
+    loop {
+        let counts = app.get(&format!("/api/v1/{profile}/cardinalities")).send().await.expect_status(200).json();
+        if numbers(&counts).0 >= counted {
+            return counts;
+        }
+        assert!(started.elapsed() < PATIENCE, "{counts}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_portion_that_is_full_is_counted_within_five_seconds() {
     let app = TestApp::start().await;

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::url_encode;
 use crate::app::TestApp;
 
 async fn post(app: &TestApp, records: Value) -> Value {
@@ -13,10 +14,6 @@ async fn ids(app: &TestApp, filter: &str) -> Vec<String> {
     let page =
         app.get(&format!("/api/v1/agents/records?filter={filter}&limit=500")).send().await.expect_status(200).json();
     page["items"].as_array().unwrap().iter().map(|item| item["id"].as_str().unwrap().to_owned()).collect()
-}
-
-fn url_encode(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]

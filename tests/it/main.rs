@@ -7,3 +7,4 @@ mod crash_store;
 mod process;
 mod profiles;
 mod session;
+mod uploads;

@@ -200,3 +200,15 @@ async fn a_store_that_is_away_is_unavailable() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_url_that_has_expired_takes_nothing() {
+    let Fixture { store, server: _server, _folder } = start().await;
+    let upload = store.create_upload("raw/e").await.unwrap();
+    let signer = store.part_signer(&store.public_base(None), "raw/e", &upload, Duration::from_secs(1)).unwrap();
+    let part = signer.sign(1, 3, None).await.unwrap();
+    let started = std::time::Instant::now();
+    while put(&part, b"abc".to_vec()).await.status() != 403 {
+        assert!(started.elapsed() < Duration::from_secs(20), "the URL never expires");
+    }
+}

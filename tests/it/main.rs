@@ -4,6 +4,7 @@ mod app;
 mod architecture;
 mod crash_jobs;
 mod crash_store;
+mod datasets;
 mod process;
 mod profiles;
 mod session;

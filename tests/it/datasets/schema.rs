@@ -1,0 +1,87 @@
+//! Schemas: proposed, edited, accepted, changed later.
+
+use serde_json::{Value, json};
+
+use super::{calls, dataset, get, job};
+use crate::app::TestApp;
+
+async fn fields(app: &TestApp, id: &str) -> Vec<Value> {
+    let schema = get(app, id, "/schema").await;
+    let plain = |field: &Value| json!({"name": field["name"], "type": field["type"], "role": field["role"]});
+    schema["fields"].as_array().unwrap().iter().map(plain).collect()
+}
+
+#[tokio::test]
+async fn a_proposed_schema_is_edited_and_accepted() {
+    let app = TestApp::start().await;
+    let done = app.upload("dataset", calls(0, 500).as_bytes(), json!({"accept_schema": false})).await;
+    assert_eq!(done["job"]["result"]["state"], "awaiting_schema", "{:#}", done["job"]);
+    let id = done["dataset_id"].as_str().unwrap();
+    let before = get(&app, id, "").await;
+    assert_eq!((&before["state"], &before["rows"]), (&json!("awaiting_schema"), &json!(0)));
+    let path = format!("/api/v1/datasets/{id}/schema");
+    app.post(&format!("/api/v1/datasets/{id}/append"))
+        .body("text/csv", "call\nx\n")
+        .send()
+        .await
+        .expect_problem(409, "dataset_not_ready");
+
+    let mut wanted = fields(&app, id).await;
+    wanted.retain(|field| field["name"] != "solved");
+    wanted[2] = json!({"name": "seconds", "type": "Float", "role": "metric"});
+    let edited = app.put(&path).json(&json!({"fields": wanted})).send().await.expect_status(200).json();
+    assert_eq!((&edited["version"], &edited["accepted"]), (&json!(2), &json!(false)));
+    let mut unknown = wanted.clone();
+    unknown.push(json!({"name": "colour", "type": "String"}));
+    app.put(&path).json(&json!({"fields": unknown})).send().await.expect_problem(422, "bad_schema");
+    let mut hidden = wanted.clone();
+    hidden[0]["anonymize"] = json!(true);
+    app.put(&path).json(&json!({"fields": hidden})).send().await.expect_problem(422, "not_available");
+    let mut twice = wanted.clone();
+    twice.push(wanted[0].clone());
+    app.put(&path).json(&json!({"fields": twice})).send().await.expect_problem(422, "bad_schema");
+
+    let done = job(&app, id, "/schema/accept", json!({})).await;
+    assert_eq!(done["result"]["rows"], 500);
+    app.post(&format!("{path}/accept")).send().await.expect_problem(409, "schema_already_accepted");
+    let row = get(&app, id, "/rows?limit=1").await["items"][0].clone();
+    assert!(row["seconds"].is_number() && row.get("solved").is_none(), "{row}");
+}
+
+#[tokio::test]
+async fn roles_change_at_once_and_types_in_a_job() {
+    let app = TestApp::start().await;
+    let id = dataset(&app, &calls(0, 500)).await;
+    let path = format!("/api/v1/datasets/{id}/schema");
+    let mut wanted = fields(&app, &id).await;
+    wanted[1]["role"] = json!("agent_id");
+    wanted[2]["role"] = json!("metric");
+    let changed = app.put(&path).json(&json!({"fields": wanted})).send().await.expect_status(200).json();
+    assert_eq!(changed["version"], 2);
+    assert_eq!(changed["fields"][1]["role"], "agent_id");
+    assert_eq!(get(&app, &id, "").await["version"], 1, "the data is the same");
+
+    wanted[2]["type"] = json!("String");
+    let started = app.put(&path).json(&json!({"fields": wanted})).send().await.expect_status(202).json();
+    app.wait_for_job(started["job_id"].as_str().unwrap()).await;
+    let after = get(&app, &id, "").await;
+    assert_eq!((&after["schema_version"], &after["version"], &after["rows"]), (&json!(3), &json!(2), &json!(500)));
+    let row = get(&app, &id, "/rows?limit=1").await["items"][0].clone();
+    assert!(row["seconds"].is_string(), "{row}");
+
+    // What does not fit is named, and nothing changes.
+    wanted[0]["type"] = json!("Integer");
+    let started = app.put(&path).json(&json!({"fields": wanted})).send().await.expect_status(202).json();
+    let failed = app.wait_for_job_end(started["job_id"].as_str().unwrap()).await;
+    assert_eq!(failed["state"], "failed");
+    assert!(failed["error"].as_str().unwrap().contains("call"), "{failed}");
+    assert_eq!(get(&app, &id, "").await["schema_version"], 3);
+
+    // The version before has its own schema.
+    job(&app, &id, "/revert", json!({"version": 1})).await;
+    let row = get(&app, &id, "/rows?limit=1").await["items"][0].clone();
+    assert!(row["seconds"].is_number(), "{row}");
+    let appended = format!("/api/v1/datasets/{id}/append");
+    let started = app.post(&appended).body("text/csv", calls(500, 5)).send().await.expect_status(202).json();
+    app.wait_for_job(started["job_id"].as_str().unwrap()).await;
+}

@@ -45,15 +45,21 @@ impl Process {
                 }
             }
         });
+        // Read all the time: a full pipe would stop the program at its next log line.
+        let stderr = child.stderr.take().unwrap();
+        let errors = std::thread::spawn(move || {
+            let mut errors = String::new();
+            let _ = BufReader::new(stderr).read_to_string(&mut errors);
+            errors
+        });
         let mut process = Self { child, lines, welcome: String::new() };
         loop {
             match process.lines.recv_timeout(PATIENCE) {
                 Ok(line) if line.starts_with("Stop with") => return process,
                 Ok(line) => process.welcome += &format!("{line}\n"),
                 Err(_) => {
-                    let mut errors = String::new();
                     let _ = process.child.kill();
-                    process.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+                    let errors = errors.join().unwrap();
                     panic!("tango did not start: {errors}{}", process.welcome);
                 }
             }

@@ -179,13 +179,19 @@ impl Worker {
     fn announce(&self, events: &[FeedEvent]) -> bool {
         let mut others = false;
         for event in events {
-            let running = match event {
-                FeedEvent::Changed(change) => JobId::parse(&change.key.id).ok().and_then(|id| self.running.get(&id)),
-                FeedEvent::Gap => None,
-            };
-            match running {
-                Some(running) => running.lease.look(),
-                None => others = true,
+            match event {
+                FeedEvent::Changed(change) => {
+                    let id = JobId::parse(&change.key.id).ok();
+                    match id.and_then(|id| self.running.get(&id)) {
+                        Some(running) => running.lease.look(),
+                        None => others = true,
+                    }
+                }
+                // Any of them may have changed.
+                FeedEvent::Gap => {
+                    self.running.values().for_each(|running| running.lease.look());
+                    others = true;
+                }
             }
         }
         others

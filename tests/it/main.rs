@@ -1,4 +1,5 @@
 //! The tests of the program as a whole: each boots the real server on a free port and speaks HTTP to it.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod app;
 mod architecture;

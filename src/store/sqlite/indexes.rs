@@ -14,8 +14,9 @@ use crate::store::{Collection, IndexInfo, IndexSpec, IndexState, Path, Result, S
 
 /// Rows of an element index filled in one transaction.
 const ROWS_PER_STEP: i64 = 2_000;
-/// Statements whose plans are remembered for counting uses.
+/// Statements whose plans are remembered for counting uses, and how long one may be.
 const MAX_PLANS: usize = 1_000;
+pub(super) const MAX_REMEMBERED_BYTES: usize = 8_192;
 
 #[derive(Debug, Clone)]
 pub(super) struct Index {
@@ -134,7 +135,8 @@ impl Catalog {
 
     /// Counts one use of every index that the statement's plan names.
     pub(super) fn count_uses(&self, connection: &Connection, sql: &str) -> Result<()> {
-        if self.indexes.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+        // Filters of many conditions are rare and long: they are not remembered, and not counted.
+        if sql.len() > MAX_REMEMBERED_BYTES || self.indexes.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
             return Ok(());
         }
         let known = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();

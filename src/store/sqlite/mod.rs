@@ -228,10 +228,10 @@ impl Store for SqliteStore {
                     let selection = paging::selection(&query, &catalog)?;
                     let sql = format!("SELECT COUNT(*){}", selection.text);
                     catalog.count_uses(connection, &sql)?;
-                    let mut statement = connection.prepare_cached(&sql)?;
-                    let count: i64 =
-                        statement.query_row(rusqlite::params_from_iter(&selection.values), |row| row.get(0))?;
-                    Ok(count.unsigned_abs())
+                    readers::with_statement(connection, &sql, |statement| {
+                        let values = rusqlite::params_from_iter(&selection.values);
+                        Ok(statement.query_row(values, |row| row.get::<_, i64>(0))?.unsigned_abs())
+                    })
                 })
             })
             .await

@@ -7,6 +7,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use serde::{Deserialize, Serialize};
 
 use super::indexes::Catalog;
+use super::readers::with_statement;
 use super::sql::{Conditions, Sql, extract, literal};
 use crate::store::{Comparison, Condition, Document, Key, Page, Path, Query, Result, StoreError};
 
@@ -187,19 +188,24 @@ pub(super) fn page(connection: &Connection, statements: &[Sql], query: &Query) -
     let mut documents = Vec::new();
     let mut last = CursorValue::Missing;
     for sql in statements {
-        let missing = query.limit - documents.len();
-        let mut statement = connection.prepare_cached(&sql.text)?;
         // One more than asked for tells whether there is a next page.
+        let missing = query.limit - documents.len();
         let limit = SqlValue::Integer(i64::try_from(missing).unwrap_or(i64::MAX).saturating_add(1));
-        let values = sql.values.iter().chain(std::iter::once(&limit));
-        let mut rows = statement.query(params_from_iter(values))?;
-        while let Some(row) = rows.next()? {
-            if documents.len() == query.limit {
-                let next = next_cursor(query, &documents, last)?;
-                return Ok(Page { documents, next });
+        let more = with_statement(connection, &sql.text, |statement| {
+            let values = sql.values.iter().chain(std::iter::once(&limit));
+            let mut rows = statement.query(params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                if documents.len() == query.limit {
+                    return Ok(true);
+                }
+                last = CursorValue::of_row(row)?;
+                documents.push(document(row)?);
             }
-            last = CursorValue::of_row(row)?;
-            documents.push(document(row)?);
+            Ok(false)
+        })?;
+        if more {
+            let next = next_cursor(query, &documents, last)?;
+            return Ok(Page { documents, next });
         }
     }
     Ok(Page { documents, next: None })

@@ -51,3 +51,16 @@ fn open_reader(file: &Path) -> Result<Connection> {
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
 }
+
+/// Runs a query whose text may be long: only statements of usual length stay prepared.
+pub(super) fn with_statement<T>(
+    connection: &Connection,
+    sql: &str,
+    work: impl FnOnce(&mut rusqlite::Statement<'_>) -> Result<T>,
+) -> Result<T> {
+    if sql.len() > super::indexes::MAX_REMEMBERED_BYTES {
+        work(&mut connection.prepare(sql)?)
+    } else {
+        work(&mut *connection.prepare_cached(sql)?)
+    }
+}

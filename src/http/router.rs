@@ -68,6 +68,11 @@ pub fn openapi() -> Document {
     parts().1
 }
 
+/// The API alone, for pages that do what it does.
+pub fn api_alone(app: AppState) -> Router {
+    parts().0.layer(DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes)).with_state(app)
+}
+
 /// The server's routes with everything around them.
 pub fn router(app: AppState) -> Router {
     let (router, document) = parts();

@@ -6,6 +6,8 @@ mod architecture;
 mod crash_jobs;
 mod crash_store;
 mod datasets;
+mod edge;
+mod pages;
 mod process;
 mod profiles;
 mod session;

@@ -3,6 +3,7 @@
 pub mod assets;
 mod home;
 mod login;
+mod overview;
 
 use askama::Template;
 use axum::Router;
@@ -18,6 +19,10 @@ pub fn routes() -> Router<AppState> {
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
         .route("/home", get(home::page))
+        .route("/home/upload", post(home::upload))
+        .route("/home/datasets/{id}/accept", post(home::accept))
+        .route("/home/jobs/{id}/cancel", post(home::cancel))
+        .route("/home/jobs/{id}/retry", post(home::retry))
         .route("/assets/{*path}", get(assets::asset))
 }
 

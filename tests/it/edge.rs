@@ -1,0 +1,155 @@
+//! What is around every endpoint: problems, ids, limits, repetition, events, settings.
+
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::app::{Answer, PATIENCE, TestApp};
+
+#[tokio::test]
+async fn unknown_addresses_and_methods_are_problems_too() {
+    let test = TestApp::start().await;
+    let problem = test.get("/api/v1/nonsense").send().await.expect_problem(404, "not_found");
+    assert!(problem["detail"].as_str().unwrap().contains("/docs"));
+    assert_eq!(problem["error_code"], 404);
+    test.delete("/api/v1/auth/login").send().await.expect_problem(405, "method_not_allowed");
+    test.get("/nonsense").send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn every_answer_is_named() {
+    let test = TestApp::start().await;
+    let first = test.get("/api/v1/auth/me").send().await.headers["x-request-id"].to_str().unwrap().to_owned();
+    let answer = test.get("/api/v1/nonsense").send().await;
+    let second = answer.headers["x-request-id"].to_str().unwrap().to_owned();
+    assert!(first.starts_with("req_") && first != second);
+    assert_eq!(answer.json()["request_id"], second.as_str());
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+}
+
+#[tokio::test]
+async fn a_large_body_is_refused_by_the_limits_name() {
+    let test = TestApp::start_with(|config| config.limits.max_body_bytes = 2_000).await;
+    let body = format!("{{\"username\":\"{}\"}}", "x".repeat(3_000));
+    let answer = test.post("/api/v1/auth/login").body("application/json", body).send().await;
+    let problem = answer.expect_problem(413, "too_large");
+    assert!(problem["detail"].as_str().unwrap().contains("MAX_BODY_BYTES"));
+}
+
+#[tokio::test]
+async fn figures_and_the_openapi_document_are_there() {
+    let test = TestApp::start().await;
+    test.get("/api/v1/auth/me").send().await.ok();
+    let metrics = test.get("/metrics").send().await.expect_status(200);
+    assert!(metrics.text.contains("tango_http_requests_total{"), "{}", metrics.text);
+    assert!(metrics.text.contains("route=\"/api/v1/auth/me\""), "{}", metrics.text);
+    let document = test.get("/api/v1/openapi.json").send().await.ok().json();
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for path in ["/api/v1/jobs/{id}/cancel", "/api/v1/uploads", "/api/v1/cluster"] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    assert!(document["components"]["securitySchemes"]["token"].is_object());
+}
+
+#[tokio::test]
+async fn the_log_level_changes_while_running() {
+    let test = TestApp::start().await;
+    let path = "/api/v1/settings/log_level";
+    let problem = test.put(path).json(&json!({"level": "LOUD"})).send().await.expect_problem(422, "bad_log_level");
+    assert_eq!(problem["fields"][0]["path"], "level");
+    test.put(path).json(&json!({"level": "debug"})).send().await.ok();
+    assert_eq!(test.get(path).send().await.json()["level"], "DEBUG");
+    let auth = &test.app.state.auth;
+    let account = auth.default_account().await.unwrap().id;
+    auth.add_user(&account, "ana@example.com", "ana's password", false).await.unwrap();
+    let token = test.sign_in("ana@example.com", "ana's password").await;
+    let answer = test.http.put(format!("{}{path}", test.url)).bearer_auth(token).json(&json!({"level": "INFO"}));
+    Answer::read(answer.send().await.unwrap()).await.expect_problem(403, "forbidden");
+}
+
+#[tokio::test]
+async fn the_cluster_is_one_node_here() {
+    let test = TestApp::start().await;
+    let cluster = test.get("/api/v1/cluster").send().await.ok().json();
+    assert_eq!(cluster["mode"], "single-node");
+    assert_eq!(cluster["nodes"][0]["state"], "ready");
+    assert_eq!(cluster["store"][0]["state"], "ok");
+    assert_eq!(cluster["queues"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn the_same_key_and_body_have_their_effect_once() {
+    let test = TestApp::start().await;
+    let send = async |key: &str, id: &str| {
+        let body = json!({"records": [{"id": id, "loginStatus": 4}]});
+        test.post("/api/v1/agents/records").header("idempotency-key", key).json(&body).send().await
+    };
+    let first = send("k1", "a1").await.expect_status(200);
+    assert!(!first.headers.contains_key("idempotency-replayed"));
+    let again = send("k1", "a1").await.expect_status(200);
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(first.json(), again.json());
+    send("k1", "a2").await.expect_problem(422, "idempotency_key_reused");
+    send("k2", "a2").await.expect_status(200);
+    send(&"k".repeat(256), "a3").await.expect_problem(400, "bad_idempotency_key");
+
+    // At the same time: one has the effect, the others are told to come back, or get its answer.
+    let answers = futures::future::join_all((0..8).map(|_| send("k3", "a4"))).await;
+    let mut fresh = 0;
+    for answer in answers {
+        match answer.status.as_u16() {
+            200 => fresh += usize::from(!answer.headers.contains_key("idempotency-replayed")),
+            409 => assert_eq!(answer.json()["code"], "in_flight"),
+            other => panic!("{other}: {}", answer.text),
+        }
+    }
+    assert_eq!(fresh, 1);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_told_and_controlled() {
+    let test = TestApp::start().await;
+    let job = test.post("/api/v1/agents/compute_cardinalities").send().await.expect_status(202).json();
+    let id = job["job_id"].as_str().unwrap();
+    let job = test.wait_for_job(id).await;
+    assert_eq!(job["topic"], "analysis");
+    let path = format!("/api/v1/jobs/{id}");
+    test.post(&format!("{path}/cancel")).send().await.expect_problem(409, "job_finished");
+    test.post(&format!("{path}/retry")).send().await.expect_problem(409, "job_finished");
+    test.get("/api/v1/jobs/job_0").send().await.expect_problem(404, "job_not_found");
+    test.get("/api/v1/jobs/nonsense").send().await.expect_problem(404, "job_not_found");
+    let list = test.get("/api/v1/jobs?topic=analysis&state=succeeded&limit=1").send().await.ok().json();
+    assert_eq!(list["items"][0]["id"], id);
+    for bad in ["limit=0", "limit=501", "sort=colour", "state=lazy", "after=nonsense"] {
+        test.get(&format!("/api/v1/jobs?{bad}")).send().await.expect_status(400);
+    }
+}
+
+#[tokio::test]
+async fn changes_are_told_while_somebody_listens_and_a_stop_is_not_held_up() {
+    let test = TestApp::start().await;
+    let request = test.http.get(format!("{}/api/v1/events", test.url)).bearer_auth(&test.token);
+    let answer = request.send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    let mut stream = answer.bytes_stream();
+    let mut text = String::new();
+    let mut job_id = None;
+    let listening = async {
+        loop {
+            text += std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap();
+            if job_id.is_none() && text.contains("event: cluster") {
+                let job = test.post("/api/v1/agents/compute_cardinalities").send().await.ok().json();
+                job_id = Some(job["job_id"].as_str().unwrap().to_owned());
+            }
+            let ended = text.lines().filter_map(|line| line.strip_prefix("data: ")).any(|data| {
+                let data: Value = serde_json::from_str(data).unwrap_or_default();
+                data["id"].as_str() == job_id.as_deref() && job_id.is_some() && data["state"] == "succeeded"
+            });
+            if ended {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, listening).await.unwrap();
+    // The stream is still open: stopping ends it.
+    tokio::time::timeout(PATIENCE, test.stop()).await.unwrap();
+}

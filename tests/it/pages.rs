@@ -1,0 +1,159 @@
+//! The pages that a browser shows: sign-in, home, and the forms that work without a script.
+
+use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use tango::http::session::COOKIE as COOKIE_NAME;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::app::{Answer, PASSWORD, TestApp, USERNAME};
+
+/// Signs in by the form, as a browser does; the cookie.
+async fn cookie(test: &TestApp) -> String {
+    let form = [("username", USERNAME), ("password", PASSWORD)];
+    let answer = test.http.post(format!("{}/login", test.url)).form(&form).send().await.unwrap();
+    assert_eq!(answer.status(), 303);
+    assert_eq!(answer.headers()[LOCATION], "/home");
+    let set = answer.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+    assert!(set.contains("HttpOnly") && set.contains("SameSite=Strict") && set.contains("Path=/"), "{set}");
+    set.split(';').next().unwrap().to_owned()
+}
+
+async fn page(test: &TestApp, path: &str, cookie: &str) -> Answer {
+    Answer::read(test.http.get(format!("{}{path}", test.url)).header(COOKIE, cookie).send().await.unwrap()).await
+}
+
+async fn post(test: &TestApp, path: &str, cookie: &str, origin: Option<&str>, form: &[(&str, &str)]) -> Answer {
+    let mut request = test.http.post(format!("{}{path}", test.url)).header(COOKIE, cookie).form(form);
+    if let Some(origin) = origin {
+        request = request.header("origin", origin);
+    }
+    Answer::read(request.send().await.unwrap()).await
+}
+
+#[tokio::test]
+async fn the_sign_in_page_is_200_for_whoever_asks_however() {
+    let test = TestApp::start_with(|config| {
+        config.login_messages = "Gr&uuml;&szlig;e &lt;b&gt; <script>alert(1)</script>".to_owned();
+    })
+    .await;
+    let login = format!("{}/login", test.url);
+    let answer = Answer::read(test.http.get(&login).send().await.unwrap()).await.expect_status(200);
+    assert!(answer.text.contains("Grüße"), "entities are decoded: {}", answer.text);
+    assert!(!answer.text.contains("<script>alert") && !answer.text.contains("<b>"), "markup is not executed");
+    let policy = answer.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!(test.http.head(&login).send().await.unwrap().status(), 200);
+    let signed_in = cookie(&test).await;
+    page(&test, "/login", &signed_in).await.expect_status(200);
+    page(&test, "/login", &format!("{COOKIE_NAME}=nonsense")).await.expect_status(200);
+    let strange = test.http.get(&login).header("host", "elsewhere.example:1").send().await.unwrap();
+    assert_eq!(strange.status(), 200);
+
+    // An old load balancer: HTTP/1.0, no Host.
+    let mut stream = tokio::net::TcpStream::connect(test.app.address).await.unwrap();
+    stream.write_all(b"GET /login HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).await.unwrap();
+    assert!(text.starts_with("HTTP/1.0 200"), "{}", text.lines().next().unwrap_or_default());
+}
+
+#[tokio::test]
+async fn while_draining_the_probes_say_so_and_everything_else_works() {
+    let test = TestApp::start().await;
+    let ready = test.get("/readyz").send().await.expect_status(200).json();
+    assert_eq!(ready["status"], "ready");
+    assert_eq!(ready["checks"]["document_store"], "ok");
+    test.app.state.lifecycle.start_draining();
+    test.get("/login").send().await.expect_status(503);
+    assert_eq!(test.get("/readyz").send().await.expect_status(503).json()["status"], "draining");
+    test.get("/livez").send().await.expect_status(200);
+    test.get("/api/v1/auth/me").send().await.expect_status(200);
+}
+
+#[tokio::test]
+async fn a_wrong_password_shows_the_form_again() {
+    let test = TestApp::start().await;
+    let form = [("username", "<ana>"), ("password", "wrong")];
+    let answer = Answer::read(test.http.post(format!("{}/login", test.url)).form(&form).send().await.unwrap()).await;
+    let answer = answer.expect_status(401);
+    assert!(answer.text.contains("the password or the API key is wrong"), "{}", answer.text);
+    assert!(!answer.text.contains("<ana>"), "what was typed is escaped");
+}
+
+#[tokio::test]
+async fn the_home_page_needs_a_session_and_ends_with_it() {
+    let test = TestApp::start().await;
+    for (path, to) in [("/", "/home"), ("/home", "/login")] {
+        let answer = test.http.get(format!("{}{path}", test.url)).send().await.unwrap();
+        assert!(answer.status().is_redirection());
+        assert_eq!(answer.headers()[LOCATION], to);
+    }
+    let cookie = cookie(&test).await;
+    let home = page(&test, "/home", &cookie).await.expect_status(200);
+    for words in [USERNAME, "Datasets", "Predictors and models", "Jobs", "/assets/upload.js"] {
+        assert!(home.text.contains(words), "{words}");
+    }
+    let out = post(&test, "/logout", &cookie, Some(&test.url), &[]).await;
+    assert_eq!(out.headers[LOCATION], "/login");
+    let home = page(&test, "/home", &cookie).await;
+    assert_eq!(home.headers[LOCATION], "/login", "the cookie's token has ended, not only the cookie");
+}
+
+#[tokio::test]
+async fn a_cookie_writes_only_from_our_own_pages() {
+    let test = TestApp::start().await;
+    let cookie = cookie(&test).await;
+    let write = async |origin: Option<&str>, site: Option<&str>| {
+        let mut request = test.http.post(format!("{}/api/v1/auth/logout", test.url)).header(COOKIE, &cookie);
+        if let Some(origin) = origin {
+            request = request.header("origin", origin);
+        }
+        if let Some(site) = site {
+            request = request.header("sec-fetch-site", site);
+        }
+        Answer::read(request.send().await.unwrap()).await
+    };
+    write(None, None).await.expect_problem(403, "forbidden");
+    write(Some("https://evil.example"), None).await.expect_problem(403, "forbidden");
+    write(Some(&test.url), Some("cross-site")).await.expect_problem(403, "forbidden");
+    write(Some(&test.url), Some("same-site")).await.expect_problem(403, "forbidden");
+    let read = test.http.get(format!("{}/api/v1/auth/me", test.url)).header(COOKIE, &cookie);
+    assert_eq!(read.send().await.unwrap().status(), 200, "reading is fine");
+    write(Some(&test.url), Some("same-origin")).await.expect_status(204);
+}
+
+#[tokio::test]
+async fn a_small_csv_goes_in_without_a_script() {
+    let test = TestApp::start().await;
+    let cookie = cookie(&test).await;
+    let mut csv = String::from("started,agent_id,reason,resolved\r\n");
+    for row in 0..40 {
+        csv += &format!("2026-01-01T10:00:{row:02}Z,a{},billing,{}\r\n", row % 3, row % 2 == 0);
+    }
+    let form = [("target", "dataset"), ("name", "pasted rows"), ("csv", csv.as_str())];
+    let foreign = post(&test, "/home/upload", &cookie, Some("https://evil.example"), &form).await;
+    foreign.expect_problem(403, "forbidden");
+    let answer = post(&test, "/home/upload", &cookie, Some(&test.url), &form).await;
+    assert_eq!(answer.status, 303, "{}", answer.text);
+    let jobs = test.get("/api/v1/jobs?sort=-created_at&topic=dataset_upload").send().await.ok().json();
+    test.wait_for_job(jobs["items"][0]["id"].as_str().unwrap()).await;
+    let datasets = test.get("/api/v1/datasets").send().await.ok().json();
+    assert_eq!(datasets["items"][0]["rows"], 40, "{datasets}");
+    let home = page(&test, answer.headers[LOCATION].to_str().unwrap(), &cookie).await.expect_status(200);
+    assert!(home.text.contains("in the queue") && home.text.contains("pasted rows"), "{}", home.text);
+
+    let empty = post(&test, "/home/upload", &cookie, Some(&test.url), &[("target", "agents"), ("csv", "")]).await;
+    assert!(empty.expect_status(422).text.contains("The file is empty"));
+}
+
+#[tokio::test]
+async fn assets_are_embedded_and_sent_once() {
+    let test = TestApp::start().await;
+    let style = test.get("/assets/style.css").send().await.expect_status(200);
+    assert_eq!(style.headers["content-type"], "text/css");
+    let etag = style.headers["etag"].to_str().unwrap();
+    test.get("/assets/style.css").header("if-none-match", etag).send().await.expect_status(304);
+    test.get("/assets/../Cargo.toml").send().await.expect_status(404);
+    test.get("/assets/missing.js").send().await.expect_problem(404, "file_not_found");
+    let docs = test.get("/docs/").send().await.expect_status(200);
+    assert!(docs.text.contains("swagger-ui"), "{}", docs.text);
+}

@@ -1,6 +1,7 @@
 //! `tango bench …`: figures that anyone can measure again, printed beside an alternative's.
 
 mod append;
+pub mod ingest;
 pub mod learn;
 mod public_data;
 pub mod score;
@@ -19,6 +20,11 @@ pub const BENCHES: &[Bench] = &[
         name: "append",
         about: "Profile records a second over HTTP, beside a bare SQLite loop: [seconds] [rounds] [folder]",
         run: append::run,
+    },
+    Bench {
+        name: "ingest",
+        about: "Files to counted segments, beside pandas: [--rows N] [--repeat N] [--lookup-rows N] [--only files|lookup|cardinality] [--skip-python]",
+        run: ingest::command,
     },
     Bench {
         name: "learn",

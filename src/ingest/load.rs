@@ -1,12 +1,14 @@
 //! Ingest: a file's rows into segments.
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use super::columns::ColumnBuilder;
 use super::rows::{RowTarget, feed};
 use super::segment_builder::SegmentBuilder;
 use super::{
-    EncodedSegment, IngestError, IngestOptions, InputFile, RejectedRow, RejectedSink, Result, SegmentSink, Summary,
+    EncodedSegment, IngestError, IngestOptions, InputFile, RejectedRow, RejectedSink, Result, SegmentSink, StageTimes,
+    Summary,
 };
 use crate::domain::job::Reporter;
 use crate::domain::schema::Schema;
@@ -23,6 +25,7 @@ pub fn ingest(
     rejected: &mut dyn RejectedSink,
     reporter: &dyn Reporter,
 ) -> Result<Summary> {
+    let started = Instant::now();
     let mut loader = Loader {
         builder: SegmentBuilder::new(schema, options),
         segments,
@@ -36,11 +39,15 @@ pub fn ingest(
             from: None,
             to: None,
             cardinality: CardinalityState::new(schema),
+            times: StageTimes::default(),
         },
     };
     let totals = feed(file, schema, options, &mut loader, reporter)?;
     loader.flush()?;
     let mut summary = loader.summary;
+    let stages = loader.builder.times;
+    summary.times =
+        StageTimes { read: totals.read_time, store: summary.times.store, total: started.elapsed(), ..stages };
     summary.rejected_rows = totals.rejected;
     summary.uncompressed_bytes = totals.uncompressed_bytes;
     Ok(summary)
@@ -67,7 +74,10 @@ impl Loader<'_> {
         self.summary.size_bytes += directory.size_bytes;
         self.summary.from = self.summary.from.into_iter().chain(directory.from).min();
         self.summary.to = self.summary.to.into_iter().chain(directory.to).max();
-        self.segments.put(segment).map_err(IngestError::Sink)
+        let started = Instant::now();
+        let result = self.segments.put(segment).map_err(IngestError::Sink);
+        self.summary.times.store += started.elapsed();
+        result
     }
 }
 

@@ -34,6 +34,7 @@ mod values;
 
 use std::io::{self, Read, Seek};
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -185,6 +186,24 @@ pub struct Summary {
     pub to: Option<Timestamp>,
     /// Counts of the rows taken, to be merged into what is stored.
     pub cardinality: CardinalityState,
+    pub times: StageTimes,
+}
+
+/// Where the time of an ingest went (its work is done by one thread); what is left of `total` is splitting rows and
+/// parsing values.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StageTimes {
+    /// Reading, decompressing and checking the encoding of text files.
+    pub read: Duration,
+    /// Cardinalities, bounds, and sorting by time.
+    pub count: Duration,
+    /// Bloom filters and postings.
+    pub index: Duration,
+    /// Parquet encoding and compression.
+    pub encode: Duration,
+    /// In the caller's sink.
+    pub store: Duration,
+    pub total: Duration,
 }
 
 /// One record of a profile's file.

@@ -105,6 +105,7 @@ pub(super) struct Totals {
     pub rows: u64,
     pub rejected: u64,
     pub uncompressed_bytes: u64,
+    pub read_time: std::time::Duration,
 }
 
 struct Feed<'a, T: RowTarget> {
@@ -191,6 +192,7 @@ impl<T: RowTarget> Feed<'_, T> {
             }
         }
         self.totals.uncompressed_bytes = rows.bytes_read();
+        self.totals.read_time = rows.text().elapsed();
         Ok(())
     }
 
@@ -210,6 +212,7 @@ impl<T: RowTarget> Feed<'_, T> {
             }
         }
         self.totals.uncompressed_bytes = rows.bytes_read();
+        self.totals.read_time = rows.text().elapsed();
         Ok(())
     }
 

@@ -1,12 +1,14 @@
 //! Rows → a segment: typed columns up to a bound, sorted by time, examined, indexed, encoded.
 
+use std::time::Instant;
+
 use super::bloom;
 use super::columns::{ColumnBuilder, Values};
 use super::encode::{EncodeColumn, Order, encode};
 use super::facts::{Facts, examine};
 use super::postings::{self, Postings};
 use super::values::MISSING;
-use super::{EncodedSegment, IngestError, IngestOptions, Result};
+use super::{EncodedSegment, IngestError, IngestOptions, Result, StageTimes};
 use crate::domain::Timestamp;
 use crate::domain::column::MISSING_CODE;
 use crate::domain::schema::{Field, FieldType, Role, Schema};
@@ -27,6 +29,8 @@ pub(super) struct SegmentBuilder {
     rows: usize,
     time: Option<usize>,
     options: IngestOptions,
+    /// Time spent so far in counting, indexing and encoding.
+    pub times: StageTimes,
 }
 
 impl SegmentBuilder {
@@ -37,6 +41,7 @@ impl SegmentBuilder {
             rows: 0,
             time: time_field(schema),
             options: options.clone(),
+            times: StageTimes::default(),
         };
         builder.columns = builder.new_columns();
         builder
@@ -66,6 +71,7 @@ impl SegmentBuilder {
         if rows == 0 {
             return Ok(None);
         }
+        let started = Instant::now();
         let fresh = self.new_columns();
         let columns: Vec<Values> = std::mem::replace(&mut self.columns, fresh).into_iter().map(|c| c.values).collect();
         let order = self.time.and_then(|time| time_order(&columns[time]));
@@ -77,6 +83,7 @@ impl SegmentBuilder {
             facts.push(examine(values, rows, counter));
         }
         counts.records += rows as u64;
+        let counted = Instant::now();
         let mut directory = SegmentDirectory {
             rows: rows as u64,
             size_bytes: 0,
@@ -112,6 +119,7 @@ impl SegmentBuilder {
             directory.from = time_of(facts[time].min.as_ref());
             directory.to = time_of(facts[time].max.as_ref());
         }
+        let indexed_at = Instant::now();
         let encode_columns = self.fields.iter().zip(columns).zip(&facts).map(|((field, values), facts)| EncodeColumn {
             name: &field.name,
             field_type: field.field_type,
@@ -123,6 +131,9 @@ impl SegmentBuilder {
             postings.bytes = blob;
             directory.columns[at].postings = Some(postings.location(*start));
         }
+        self.times.count += counted - started;
+        self.times.index += indexed_at - counted;
+        self.times.encode += indexed_at.elapsed();
         directory.size_bytes = encoded.bytes.len() as u64;
         directory.column_index_start = encoded.column_index_start;
         directory.offset_index_start = encoded.offset_index_start;

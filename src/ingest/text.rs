@@ -1,6 +1,7 @@
 //! Bytes of a text file → valid UTF-8 without NUL, whatever the file's encoding.
 
 use std::io::{self, Read};
+use std::time::{Duration, Instant};
 
 use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8};
 
@@ -25,6 +26,7 @@ pub(super) struct TextReader {
     newlines: u64,
     bytes_out: u64,
     ended: bool,
+    elapsed: Duration,
 }
 
 impl TextReader {
@@ -44,7 +46,17 @@ impl TextReader {
         let (encoding, mark_bytes) = Encoding::for_bom(&raw).unwrap_or((chosen, 0));
         raw.drain(..mark_bytes);
         let decoder = (encoding != UTF_8).then(|| encoding.new_decoder_without_bom_handling());
-        Ok(Self { reader, encoding, decoder, raw, offset: mark_bytes as u64, newlines: 0, bytes_out: 0, ended: false })
+        Ok(Self {
+            reader,
+            encoding,
+            decoder,
+            raw,
+            offset: mark_bytes as u64,
+            newlines: 0,
+            bytes_out: 0,
+            ended: false,
+            elapsed: Duration::ZERO,
+        })
     }
 
     pub fn encoding_name(&self) -> &'static str {
@@ -61,6 +73,11 @@ impl TextReader {
         }
     }
 
+    /// Time spent in reading, decompressing, decoding and checking.
+    pub fn elapsed(&self) -> Duration {
+        self.elapsed
+    }
+
     /// UTF-8 bytes handed out so far.
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out
@@ -71,6 +88,7 @@ impl TextReader {
         if self.ended {
             return Ok(false);
         }
+        let started = Instant::now();
         let before = out.len();
         if self.decoder.is_none() {
             self.read_utf8(out)?
@@ -83,6 +101,7 @@ impl TextReader {
         }
         self.newlines += memchr::memchr_iter(b'\n', added).count() as u64;
         self.bytes_out += added.len() as u64;
+        self.elapsed += started.elapsed();
         Ok(!self.ended || out.len() > before)
     }
 

@@ -2,13 +2,15 @@
 
 use super::error::TrainError;
 use super::fit::{Choices, CrossKey, LinearFit, Trees, cross_candidates, finish};
+use super::inputs::Drifting;
 use super::part::{FitPart, Part, Task, linear_margins};
 use super::regression::{mean_loss, sigmoid};
-use super::target::NO_AGENT;
+use super::target::{NO_AGENT, Parts};
 use crate::domain::job::Reporter;
-use crate::domain::model::ModelType;
+use crate::domain::model::{Holdout, ModelType};
 use crate::domain::predictor::MetricKind;
 use crate::score::LinearPart;
+use crate::score::encoding::Derive;
 
 /// Below so many validation rows, chance would choose.
 const MIN_VALIDATION: usize = 50;
@@ -17,28 +19,29 @@ const FACTORS: [f64; 4] = [1.0, 0.3, 4.0, 16.0];
 /// Most inputs crossed with agents when the choice is automatic.
 const MAX_AUTOMATIC: usize = 8;
 const MAX_DISJOINT: usize = 20;
-/// Standard errors by which a cross's residuals must exceed chance to be tried.
-const MIN_SIGNAL: f64 = 2.0;
 
-/// Fits to `fit_positions`, measures on `validation_positions`.
-pub(super) fn choose(
-    task: &Task<'_>,
-    fit_positions: &[u32],
-    validation_positions: &[u32],
-    reporter: &dyn Reporter,
-) -> Result<Choices, TrainError> {
+/// Fits to the train part, measures on the holdout of `parts` (both lie inside the training rows).
+pub(super) fn choose(task: &Task<'_>, parts: &Parts, reporter: &dyn Reporter) -> Result<Choices, TrainError> {
     let settings = &task.spec.settings;
-    let fit = task.fit_part(fit_positions, &mut Vec::new())?;
+    let mut fit = task.fit_part(&parts.train, &[], &mut Vec::new())?;
+    let mut drifting = Vec::new();
+    if parts.kind == Holdout::Time {
+        drifting = drifting_inputs(&fit, &task.other_part(&parts.holdout, &fit)?);
+        if !drifting.is_empty() {
+            fit = task.fit_part(&parts.train, &drifting, &mut Vec::new())?;
+        }
+    }
     let fixed = fixed_crosses(task, &fit)?;
     let wanted_trees = if task.spec.model_type == ModelType::Disjoint { 0 } else { settings.trees as usize };
-    let mut choices = Choices { ridge: 1.0, agent_ridge: 1.0, crosses: fixed.clone().unwrap_or_default(), trees: 0 };
+    let mut choices =
+        Choices { ridge: 1.0, agent_ridge: 1.0, crosses: fixed.clone().unwrap_or_default(), drifting, trees: 0 };
     if !settings.early_stop {
         choices.trees = wanted_trees;
     }
-    if validation_positions.len() < MIN_VALIDATION {
+    if parts.holdout.len() < MIN_VALIDATION {
         return Ok(choices);
     }
-    let validation = task.other_part(validation_positions, &fit)?;
+    let validation = task.other_part(&parts.holdout, &fit)?;
     let try_out = |estimate: &mut LinearFit<'_>, choices: &Choices| -> Result<f64, TrainError> {
         let linear = estimate.refit(task, &fit, choices, reporter)?;
         let margins = linear_margins(&linear, &fit.encoding, &validation);
@@ -83,6 +86,27 @@ pub(super) fn choose(
     Ok(choices)
 }
 
+/// Numbers that lie outside of what was fitted for most of the later rows, and the interaction's own age, which is always
+/// the newest when it is scored.
+fn drifting_inputs(fit: &FitPart, later: &Part) -> Vec<Drifting> {
+    let mut found: Vec<Drifting> = Vec::new();
+    for (index, input) in fit.encoding.inputs.iter().enumerate().filter(|(_, input)| input.scale.is_some()) {
+        let own_age = input.derive == Derive::AgeDays && fit.encoding.fields[input.field as usize].is_request_time;
+        let fitted = fit.part.columns[index].numbers.iter().filter(|v| !v.is_nan());
+        let (low, high) = fitted.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+        let present = later.columns[index].numbers.iter().filter(|v| !v.is_nan());
+        let (mut all, mut outside) = (0, 0);
+        for value in present {
+            all += 1;
+            outside += usize::from(*value < low || *value > high);
+        }
+        if own_age || outside * 2 > all {
+            found.push(Drifting { field: input.field, derive: input.derive.clone() });
+        }
+    }
+    found
+}
+
 /// The crosses that the settings name; none when the choice is automatic.
 fn fixed_crosses(task: &Task<'_>, fit: &FitPart) -> Result<Option<Vec<CrossKey>>, TrainError> {
     let Some(names) = &task.spec.settings.crosses else { return Ok(None) };
@@ -105,14 +129,14 @@ fn fixed_crosses(task: &Task<'_>, fit: &FitPart) -> Result<Option<Vec<CrossKey>>
     Ok(Some(keys))
 }
 
-/// Inputs whose pairs with agents leave more in the residuals than chance would.
+/// Inputs whose pairs with agents leave most in the residuals, measured against chance. Whether they are worth it, and
+/// how much each may say, is left to the ridge strengths and the validation part.
 fn automatic_crosses(task: &Task<'_>, fit: &FitPart, plain: &LinearPart) -> Vec<CrossKey> {
     let disjoint = task.spec.model_type == ModelType::Disjoint;
     let margins = linear_margins(plain, &fit.encoding, &fit.part);
     let mut found: Vec<(f64, CrossKey)> = cross_candidates(&fit.encoding)
         .into_iter()
         .map(|(input, key)| (signal(task.spec.kind, &fit.part, &margins, &fit.part.columns[input].levels), key))
-        .filter(|(signal, _)| disjoint || *signal > MIN_SIGNAL)
         .collect();
     found.sort_by(|a, b| b.0.total_cmp(&a.0));
     found.truncate(if disjoint { MAX_DISJOINT } else { MAX_AUTOMATIC });

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::inputs::InputColumn;
 use super::target::NO_AGENT;
-use crate::score::encoding::Encoding;
+use crate::score::encoding::{Encoding, Levels};
 
 /// In a block's codes: the row hits none of its coefficients.
 const NONE: u32 = u32::MAX;
@@ -54,10 +54,12 @@ pub(super) struct Design<'a> {
 
 impl<'a> Design<'a> {
     /// The blocks of an encoding's inputs; all numbers share one ridge strength, each input's levels have their own.
+    /// A number whose every value is a level needs no slope, which would only reach beyond what was seen.
     pub fn new(encoding: &Encoding, columns: &'a [InputColumn], rows: usize) -> Self {
         let mut design = Design { rows, blocks: Vec::new(), coefficients: 1, groups: 1 };
         for (input, column) in columns.iter().enumerate() {
-            if let Some(scale) = encoding.inputs[input].scale {
+            let listed = matches!(encoding.inputs[input].levels, Some(Levels::Integers(_)));
+            if let Some(scale) = encoding.inputs[input].scale.filter(|_| !listed) {
                 let values = column.numbers.iter().map(|v| scale.apply(*v)).collect();
                 design.push(Term::Number { input }, 1, Some(0), Values::Numbers(values));
             }

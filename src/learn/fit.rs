@@ -3,6 +3,7 @@
 use super::boosting::{self, Rows, Until};
 use super::design::{Design, Term};
 use super::error::TrainError;
+use super::inputs::Drifting;
 use super::part::{FOLDS, FitPart, Part, Task, TreeColumns, linear_margins};
 use super::regression::{Problem, sigmoid};
 use crate::domain::job::{Progress, Reporter};
@@ -31,6 +32,7 @@ pub(super) struct Choices {
     pub ridge: f64,
     pub agent_ridge: f64,
     pub crosses: Vec<CrossKey>,
+    pub drifting: Vec<Drifting>,
     pub trees: usize,
 }
 

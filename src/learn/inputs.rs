@@ -37,12 +37,21 @@ struct Source<'a> {
     field: EncodedField,
 }
 
+/// A number whose values move on with time (a month, a running count, the age of the interaction): what was learned of
+/// its size says nothing about tomorrow's. Only its single values are used, and an unseen one is "other".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Drifting {
+    pub field: u32,
+    pub derive: Derive,
+}
+
 /// Learns the encoding from the rows at `positions` of the target.
 pub(super) fn fit(
     table: &TrainingTable,
     target: &Target,
     positions: &[u32],
     model_type: ModelType,
+    drifting: &[Drifting],
     warnings: &mut Vec<String>,
 ) -> Result<Encoding, TrainError> {
     let sources = sources(table)?;
@@ -60,14 +69,14 @@ pub(super) fn fit(
                 source.field.name
             ));
         }
-        encoding.inputs.extend(inputs);
+        encoding.inputs.extend(inputs.into_iter().filter_map(|input| steady(input, drifting)));
     }
     encoding.fields = sources.into_iter().map(|source| source.field).collect();
     for (index, input) in encoding.inputs.iter().enumerate() {
         let index = index as u32;
         if input.scale.is_some() {
             encoding.tree_inputs.push(TreeInput::Number { input: index });
-        } else {
+        } else if !drifting.iter().any(|key| key.field == input.field && key.derive == input.derive) {
             encoding.tree_inputs.push(TreeInput::Target { input: index });
         }
     }
@@ -75,6 +84,17 @@ pub(super) fn fit(
         encoding.tree_inputs.push(TreeInput::Agent);
     }
     Ok(encoding)
+}
+
+/// What is left of an input when its number drifts.
+fn steady(input: Input, drifting: &[Drifting]) -> Option<Input> {
+    if !drifting.iter().any(|key| key.field == input.field && key.derive == input.derive) {
+        return Some(input);
+    }
+    match input.levels {
+        Some(Levels::Integers(_) | Levels::Texts(_)) => Some(Input { scale: None, ..input }),
+        _ => None,
+    }
 }
 
 fn sources(table: &TrainingTable) -> Result<Vec<Source<'_>>, TrainError> {

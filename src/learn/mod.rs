@@ -30,3 +30,6 @@ pub use error::TrainError;
 pub use quality::{CalibrationBin, ClassificationQuality, Estimate, GainPoint, Quality, RegressionQuality};
 pub use spec::{FeatureColumn, TrainingSpec, TrainingTable, check_settings};
 pub use train::{Trained, train};
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::coverage::MIN_LOCAL_SAMPLES;
 use super::error::TrainError;
-use super::inputs::{self, InputColumn};
+use super::inputs::{self, Drifting, InputColumn};
 use super::means::{Means, means};
 use super::random::folds;
 use super::spec::{TrainingSpec, TrainingTable};
@@ -65,8 +65,13 @@ pub(super) struct TreeColumns {
 
 impl Task<'_> {
     /// Learns an encoding from the rows and encodes them.
-    pub fn fit_part(&self, positions: &[u32], warnings: &mut Vec<String>) -> Result<FitPart, TrainError> {
-        let encoding = inputs::fit(self.table, self.target, positions, self.spec.model_type, warnings)?;
+    pub fn fit_part(
+        &self,
+        positions: &[u32],
+        drifting: &[Drifting],
+        warnings: &mut Vec<String>,
+    ) -> Result<FitPart, TrainError> {
+        let encoding = inputs::fit(self.table, self.target, positions, self.spec.model_type, drifting, warnings)?;
         let standard = self.standard(positions);
         let local = self.local_agents(positions);
         let part = self.part(positions, &encoding, standard, &local)?;

@@ -70,11 +70,11 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     }
     let inner = target::split(&target, &parts.train, settings.holdout, 0.2, spec.seed.wrapping_add(1));
     round(0, "choosing settings")?;
-    let choices = choose(&task, &inner.train, &inner.holdout, reporter)?;
+    let choices = choose(&task, &inner, reporter)?;
     round(1, "measuring on the holdout")?;
     let quality = measure_on_holdout(&task, &parts, &choices, reporter)?;
     round(2, "fitting to all rows")?;
-    let fit = task.fit_part(&all, &mut warnings)?;
+    let fit = task.fit_part(&all, &choices.drifting, &mut warnings)?;
     let fitted = fit_with(&task, &fit, &choices, reporter)?;
     let coverage = coverage(&task, &all, &fit);
     let artifact = artifact(&task, &fit, fitted);
@@ -109,7 +109,7 @@ fn measure_on_holdout(
     reporter: &dyn Reporter,
 ) -> Result<Quality, TrainError> {
     let (spec, target) = (task.spec, task.target);
-    let fit = task.fit_part(&parts.train, &mut Vec::new())?;
+    let fit = task.fit_part(&parts.train, &choices.drifting, &mut Vec::new())?;
     let fitted = fit_with(task, &fit, choices, reporter)?;
     let holdout = task.other_part(&parts.holdout, &fit)?;
     let predicted = predictions(spec.kind, &fit, &fitted.margins(&fit, &holdout));

@@ -24,3 +24,8 @@ pub use forest::{Forest, LEAF, MAX_LEAVES};
 pub use linear::{Cross, LinearPart};
 pub use ranking::{Summary, rank, summarize};
 pub use request::{AgentScore, DefaultPolicy, Eligible, ScoreInput, ScoreOutput, ScoreSource};
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;

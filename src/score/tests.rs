@@ -1,0 +1,314 @@
+//! What scoring promises, on a hand-made model and on random forests.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::encoding::{Derive, EncodedField, Encoding, Input, Scale, Side, TreeInput};
+use super::forest::LEAF;
+use super::samples;
+use super::*;
+use crate::domain::Timestamp;
+use crate::domain::predictor::{Goal, MetricKind};
+use crate::domain::schema::FieldType;
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().cloned().unwrap_or_default()
+}
+
+fn score(
+    model: &CompiledModel,
+    agents: &AgentSet,
+    context: Value,
+    ids: &[&str],
+    default: DefaultPolicy,
+) -> ScoreOutput {
+    let context = object(context);
+    let input = ScoreInput {
+        context: &context,
+        customer: None,
+        now: Timestamp::UNIX_EPOCH,
+        eligible: Eligible::Ids(ids),
+        top: None,
+        default,
+        expression: None,
+    };
+    let fast = model.score(&input, agents);
+    assert_eq!(fast, model.score_plainly(&input, agents), "the factorised form equals plain traversal");
+    fast
+}
+
+fn sample() -> (CompiledModel, AgentSet) {
+    let model = CompiledModel::new(Arc::new(samples::artifact()));
+    let (a, b, new) = (object(json!({"tenure": 20.0})), object(json!({"tenure": 3})), object(json!({"tenure": 10.0})));
+    let input = |id, fields| AgentInput { id, fields };
+    let agents = AgentSet::build(&model, [input("a", &a), input("b", &b), input("new", &new)]);
+    (model, agents)
+}
+
+fn sigmoid(x: f64) -> f64 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+#[test]
+fn a_score_is_the_sum_of_its_parts() {
+    let (model, agents) = sample();
+    let answer = score(&model, &agents, json!({"reason": "help", "wait": 5.0}), &["a"], DefaultPolicy::Global);
+    // Intercept, help, wait (5 - 10) / 5 × -0.25, tenure (20 - 10) / 5 × 0.5, its range, agent, cross, both trees.
+    let margin = -0.5 - 0.5 + 0.25 + 1.0 + 0.25 + 0.5 + 2.0 + 0.25 - 0.0625;
+    let p = sigmoid(margin);
+    assert_eq!(answer.scores[0].p_score, Some(p));
+    assert_eq!(answer.scores[0].score, 1000.0 * p);
+    assert_eq!(answer.scores[0].source, ScoreSource::Local);
+    // Every agent input missing: no tenure, no agent; the first tree sends a missing tenure left, the second the prior right.
+    assert_eq!(answer.global, 1000.0 * sigmoid(-0.5 - 0.5 + 0.25 + 0.125 + 0.0625));
+}
+
+#[test]
+fn sources_defaults_ranks_and_duplicates() {
+    let (model, agents) = sample();
+    let ids = ["new", "a", "ghost", "b", "c", "a"];
+    let answer = score(&model, &agents, json!({"reason": "bill", "wait": 9.0}), &ids, DefaultPolicy::Max);
+    assert_eq!(answer.eligible, 5, "an id counts once");
+    let find = |id: &str| answer.scores.iter().find(|s| s.agent_id.as_ref() == id).unwrap();
+    assert_eq!(find("new").source, ScoreSource::Global);
+    assert_eq!(find("c").source, ScoreSource::Global);
+    assert_eq!(find("b").source, ScoreSource::Local);
+    assert_eq!((find("ghost").source, find("ghost").p_score), (ScoreSource::Default, None));
+    assert_eq!(Some(find("ghost").score), answer.max);
+    assert_eq!(answer.scores.iter().map(|s| s.rank).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    let best = &answer.scores[0];
+    assert!(best.agent_id.as_ref() < "ghost", "a tie breaks by agent id");
+    let nobody = score(&model, &agents, json!({}), &["ghost"], DefaultPolicy::Min);
+    assert_eq!(nobody.scores[0].score, nobody.global, "the global score when no agent is known");
+    let empty = score(&model, &agents, json!({}), &[], DefaultPolicy::Global);
+    assert_eq!((empty.eligible, empty.median), (0, None));
+    let zero = score(&model, &agents, json!({}), &["ghost"], DefaultPolicy::Zero);
+    assert_eq!(zero.scores[0].score, 0.0);
+}
+
+#[test]
+fn odd_values_are_scored_as_missing_and_named() {
+    let (model, agents) = sample();
+    let plain = score(&model, &agents, json!({}), &["a"], DefaultPolicy::Global);
+    let odd = score(&model, &agents, json!({"reason": 7, "wait": "long", "colour": 1}), &["a"], DefaultPolicy::Global);
+    assert_eq!(odd.scores, plain.scores);
+    assert_eq!(odd.warnings.len(), 3, "{:?}", odd.warnings);
+    let unknown = score(&model, &agents, json!({"reason": "sales"}), &["a"], DefaultPolicy::Global);
+    assert!(unknown.warnings[0].contains("reason"), "{:?}", unknown.warnings);
+    let many: Map<String, Value> = (0..5_000).map(|n| (format!("field{n}"), json!(n))).collect();
+    let many = score(&model, &agents, Value::Object(many), &["a"], DefaultPolicy::Global);
+    assert!(many.warnings.len() == 1 && many.warnings[0].ends_with("and 4990 more"), "{:?}", many.warnings);
+}
+
+#[test]
+fn the_context_overrides_agent_features() {
+    let (model, agents) = sample();
+    let own = score(&model, &agents, json!({"wait": 1.0}), &["a", "b"], DefaultPolicy::Global);
+    let same = score(&model, &agents, json!({"wait": 1.0, "tenure": 20.0}), &["a"], DefaultPolicy::Global);
+    let of = |answer: &ScoreOutput, id: &str| answer.scores.iter().find(|s| s.agent_id.as_ref() == id).unwrap().score;
+    assert_eq!(of(&same, "a"), of(&own, "a"), "overriding with the agent's own value changes nothing");
+    let other = score(&model, &agents, json!({"wait": 1.0, "tenure": 20.0}), &["b"], DefaultPolicy::Global);
+    assert!(of(&other, "b") > of(&own, "b"));
+}
+
+#[test]
+fn a_change_of_an_agent_builds_only_its_block() {
+    let (model, agents) = sample();
+    let changed = object(json!({"tenure": 9.0, "loginStatus": 4}));
+    let next = agents.with_changes(&model, &[AgentInput { id: "b", fields: &changed }], &["new", "a"]);
+    assert!(next.position("new").is_none() && next.len() == 3);
+    let rebuilt = AgentSet::build(&model, [AgentInput { id: "b", fields: &changed }]);
+    let ids = ["a", "b", "c", "new"];
+    let context = json!({"reason": "bill", "wait": 3.0});
+    let expected = score(&model, &rebuilt, context.clone(), &ids, DefaultPolicy::Global);
+    assert_eq!(score(&model, &next, context, &ids, DefaultPolicy::Global), expected);
+    let again = next.with_changes(&model, &[AgentInput { id: "late", fields: &changed }], &[]);
+    assert_eq!(again.position("late"), agents.position("new"), "a vacant place is used again");
+}
+
+#[test]
+fn scores_are_finite_and_not_negative() {
+    let mut artifact = samples::artifact();
+    artifact.outcome =
+        Outcome { kind: MetricKind::Regression, goal: Goal::Minimize, mean: 100.0, deviation: 400.0, high: 50.0 };
+    let model = CompiledModel::new(Arc::new(artifact));
+    let agents = AgentSet::build(&model, []);
+    let context = object(json!({"wait": 1e300}));
+    let hostile: &(dyn Fn(f64) -> f64 + Sync) = &|_| f64::NAN;
+    for expression in [None, Some(hostile)] {
+        let input = ScoreInput {
+            context: &context,
+            customer: None,
+            now: Timestamp::UNIX_EPOCH,
+            eligible: Eligible::Ids(&["a", "b"]),
+            top: Some(1),
+            default: DefaultPolicy::Global,
+            expression,
+        };
+        let answer = model.score(&input, &agents);
+        assert_eq!((answer.scores.len(), answer.eligible), (1, 2));
+        assert!(answer.scores.iter().all(|s| s.score.is_finite() && s.score >= 0.0));
+    }
+}
+
+#[test]
+fn artifacts_survive_the_bytes_and_damage_is_refused() {
+    let artifact = samples::artifact();
+    let bytes = artifact.encode().unwrap();
+    assert_eq!(Artifact::decode(&bytes).unwrap(), artifact);
+    assert_eq!(Artifact::decode(b"hello"), Err(ArtifactError::NotAnArtifact));
+    let mut newer = bytes.clone();
+    newer[8] = 99;
+    assert!(matches!(Artifact::decode(&newer), Err(ArtifactError::Newer { found: 99, .. })));
+    for at in [20, 60, bytes.len() - 1] {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1;
+        assert_eq!(Artifact::decode(&damaged), Err(ArtifactError::Checksum));
+    }
+    let mut endless = artifact.clone();
+    endless.forest.left[0] = 0;
+    assert!(matches!(Artifact::decode(&endless.encode().unwrap()), Err(ArtifactError::Corrupt(_))));
+    let mut astray = artifact;
+    astray.linear.crosses[0].agents[1] = 9;
+    assert!(matches!(Artifact::decode(&astray.encode().unwrap()), Err(ArtifactError::Corrupt(_))));
+}
+
+/// Written by format version 1; every later version must read it.
+#[test]
+fn the_first_format_can_still_be_read() {
+    let golden = include_bytes!("golden/artifact-v1.tango");
+    assert_eq!(Artifact::decode(golden).unwrap(), samples::artifact());
+}
+
+/// A random tree over `inputs` inputs with a few splits; thresholds and values lie on a small grid, so that equality
+/// and missing values are common.
+fn grow(forest: &mut Forest, inputs: u16, choices: &[(u16, i8, bool, u8)]) {
+    // Each choice splits one of the leaves that exist, as an index modulo their number.
+    let start = forest.inputs.len();
+    let mut nodes: Vec<(u16, f32, u16, u16, u16)> = vec![(LEAF, 0.5, 0, 0, 0)];
+    for (input, threshold, missing_left, pick) in choices {
+        let leaves: Vec<usize> = (0..nodes.len()).filter(|at| nodes[*at].0 == LEAF).collect();
+        let at = leaves[*pick as usize % leaves.len()];
+        let (left, right) = (nodes.len() as u16, nodes.len() as u16 + 1);
+        nodes[at] = (input % inputs, f32::from(*threshold), left, right, if *missing_left { left } else { right });
+        nodes.push((LEAF, f32::from(*threshold) / 7.0 + f32::from(left) * 0.01, 0, 0, 0));
+        nodes.push((LEAF, -f32::from(*threshold) / 3.0 - f32::from(right) * 0.02, 0, 0, 0));
+    }
+    for (input, value, left, right, missing) in nodes {
+        forest.inputs.push(input);
+        forest.values.push(value);
+        forest.left.push(left);
+        forest.right.push(right);
+        forest.missing.push(missing);
+    }
+    forest.starts.push(forest.inputs.len() as u32);
+    assert!(forest.inputs.len() > start);
+}
+
+/// Two context numbers and two agent numbers, no linear part.
+fn numeric_artifact(forest: Forest) -> Artifact {
+    let mut artifact = samples::artifact();
+    let names = [("c0", Side::Context), ("c1", Side::Context), ("a0", Side::Agent), ("a1", Side::Agent)];
+    artifact.encoding = Encoding {
+        fields: names
+            .map(|(name, side)| EncodedField {
+                name: name.into(),
+                side,
+                field_type: FieldType::Float,
+                is_request_time: false,
+            })
+            .to_vec(),
+        inputs: (0..4)
+            .map(|field| Input {
+                field,
+                derive: Derive::Value,
+                scale: Some(Scale { mean: 0.0, deviation: 1.0 }),
+                levels: None,
+            })
+            .collect(),
+        tree_inputs: (0..4).map(|input| TreeInput::Number { input }).collect(),
+        reference_time: None,
+    };
+    artifact.target_means = vec![Vec::new(); 4];
+    artifact.linear = LinearPart { numbers: vec![0.1; 4], levels: vec![Vec::new(); 4], ..LinearPart::default() };
+    artifact.forest = forest;
+    artifact
+}
+
+proptest! {
+    #[test]
+    fn factorised_scores_equal_plain_ones_bit_for_bit(
+        trees in prop::collection::vec(prop::collection::vec((0u16..4, -3i8..4, any::<bool>(), any::<u8>()), 0..63), 1..12),
+        agents in prop::collection::vec((prop::option::of(-4i8..5), prop::option::of(-4i8..5)), 1..150),
+        context in (prop::option::of(-4i8..5), prop::option::of(-4i8..5)),
+        overridden in prop::option::of(-4i8..5),
+    ) {
+        let mut forest = Forest { starts: vec![0], ..Forest::default() };
+        for choices in &trees {
+            grow(&mut forest, 4, choices);
+        }
+        let artifact = numeric_artifact(forest);
+        let artifact = Artifact::decode(&artifact.encode().unwrap()).unwrap();
+        let model = CompiledModel::new(Arc::new(artifact));
+        let profile: Vec<(String, Map<String, Value>)> = agents
+            .iter()
+            .enumerate()
+            .map(|(at, (a0, a1))| (format!("agent{at}"), object(json!({"a0": a0, "a1": a1}))))
+            .collect();
+        let set = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
+        let mut context = object(json!({"c0": context.0, "c1": context.1}));
+        if let Some(value) = overridden {
+            context.insert("a1".into(), json!(value));
+        }
+        let positions = set.all_positions();
+        let input = ScoreInput {
+            context: &context,
+            customer: None,
+            now: Timestamp::UNIX_EPOCH,
+            eligible: Eligible::Positions(&positions),
+            top: None,
+            default: DefaultPolicy::Global,
+            expression: None,
+        };
+        prop_assert_eq!(model.score(&input, &set), model.score_plainly(&input, &set));
+    }
+
+    #[test]
+    fn assignments_are_the_best_of_all(
+        rows in 1usize..5,
+        columns in 1usize..5,
+        scores in prop::collection::vec(prop::option::weighted(0.8, 0i32..50), 16),
+    ) {
+        let scores: Vec<Option<f64>> = scores[..rows * columns].iter().map(|s| s.map(f64::from)).collect();
+        let assigned = assignment::maximize(&scores, rows, columns);
+        let value = |assigned: &[Option<usize>]| {
+            let made: Vec<f64> = assigned.iter().enumerate().filter_map(|(row, column)| column.map(|c| scores[row * columns + c].unwrap())).collect();
+            (made.len(), made.iter().sum::<f64>())
+        };
+        let mut used: Vec<usize> = assigned.iter().flatten().copied().collect();
+        used.sort_unstable();
+        used.dedup();
+        prop_assert_eq!(used.len(), assigned.iter().flatten().count(), "a column is used once");
+        prop_assert_eq!(value(&assigned), best(&scores, columns, 0, rows, &mut vec![false; columns]));
+    }
+}
+
+/// Pairs and total of the best assignment, by trying all.
+fn best(scores: &[Option<f64>], columns: usize, row: usize, rows: usize, used: &mut Vec<bool>) -> (usize, f64) {
+    if row == rows {
+        return (0, 0.0);
+    }
+    let mut found = best(scores, columns, row + 1, rows, used);
+    for column in 0..columns {
+        let Some(score) = scores[row * columns + column].filter(|_| !used[column]) else { continue };
+        used[column] = true;
+        let (pairs, total) = best(scores, columns, row + 1, rows, used);
+        used[column] = false;
+        if (pairs + 1, total + score) > found {
+            found = (pairs + 1, total + score);
+        }
+    }
+    found
+}

@@ -46,7 +46,8 @@ impl Totals {
         Self { rows: version.rows, size_bytes: version.size_bytes, from: version.from, to: version.to }
     }
 
-    pub fn add(mut self, segments: &[Segment]) -> Self {
+    /// With these segments, too.
+    pub fn with(mut self, segments: &[Segment]) -> Self {
         for segment in segments {
             let directory = &segment.directory;
             self.rows += directory.rows;

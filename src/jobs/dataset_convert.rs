@@ -72,7 +72,7 @@ impl RunJob for ConvertDataset {
                 reason: "schema",
                 schema_version: schema.version,
                 segments: added.iter().map(|segment| (segment.id.clone(), segment.directory.rows)).collect(),
-                totals: Totals::default().add(&added),
+                totals: Totals::default().with(&added),
                 added: &added,
             };
             let version = current.write(&mut batch, new, &run.job.id, now);

@@ -67,7 +67,7 @@ impl RunJob for DeleteRange {
                 reason: "delete_range",
                 schema_version: schema.version,
                 segments: all.iter().map(|segment| (segment.id.clone(), segment.directory.rows)).collect(),
-                totals: Totals::default().add(&all),
+                totals: Totals::default().with(&all),
                 added: &added,
             };
             let now = ctx.clock.now();

@@ -150,7 +150,7 @@ async fn commit(
             reason: if first { "upload" } else { "append" },
             schema_version: schema.version,
             segments,
-            totals: Totals::of_version(&current.version).add(&data.segments),
+            totals: Totals::of_version(&current.version).with(&data.segments),
             added: &data.segments,
         };
         let version = current.write(&mut batch, new, &run.job.id, now);

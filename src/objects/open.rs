@@ -33,7 +33,8 @@ pub async fn open(
 fn remote(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
     let internal = config.s3_internal_endpoint.as_deref().unwrap_or(endpoint);
     for url in [endpoint, internal] {
-        if !url.starts_with("https://") && !(config.allow_http && url.starts_with("http://")) {
+        let allowed = url.starts_with("https://") || (config.allow_http && url.starts_with("http://"));
+        if !allowed {
             bail!("S3_ENDPOINT and S3_INTERNAL_ENDPOINT must start with https://, but one is {url:?}");
         }
     }

@@ -44,8 +44,11 @@ pub fn split(text: &str, schema: &Schema) -> ApiResult<SplitFilter> {
 /// Adds what can be pushed down; false when something is left to evaluate.
 fn push(test: &Test, tests: &mut Vec<RowTest>) -> bool {
     match test {
-        // Every part is looked at, also after one that cannot be pushed.
-        Test::All(parts) => parts.iter().fold(true, |all, part| push(part, tests) && all),
+        Test::All(parts) => {
+            // Every part is looked at, also after one that cannot be pushed.
+            let left = parts.iter().filter(|part| !push(part, tests)).count();
+            left == 0
+        }
         Test::Compare { target, operator, value } => {
             let column = match target {
                 Target::Field(field) => field.clone(),

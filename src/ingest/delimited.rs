@@ -251,14 +251,15 @@ impl DelimitedRows {
                 format!("The file has {} columns; the limit max_columns is {}.", self.spans.len(), limits.max_columns),
             ));
         }
-        let names = (0..self.spans.len()).map(|i| String::from_utf8_lossy(self.value(i)).trim().to_owned()).collect();
+        let names: Vec<String> =
+            (0..self.spans.len()).map(|i| String::from_utf8_lossy(self.value(i)).trim().to_owned()).collect();
         check_names(&names, self.line)?;
         Ok(names)
     }
 }
 
 /// Column names must be there, differ, and be at most 255 bytes long.
-pub(super) fn check_names(names: &Vec<String>, line: u64) -> Result<()> {
+pub(super) fn check_names(names: &[String], line: u64) -> Result<()> {
     let mut seen = std::collections::HashMap::with_capacity(names.len());
     for (at, name) in names.iter().enumerate() {
         let column = at + 1;

@@ -227,7 +227,7 @@ impl Run<'_> {
                         ));
                     }
                     None => {
-                        super::delimited::check_names(&vec![name.trim().to_owned()], rows.line())?;
+                        super::delimited::check_names(&[name.trim().to_owned()], rows.line())?;
                         known.insert(name.clone(), columns.len());
                         columns.push(Evidence::new(name));
                         columns.len() - 1

@@ -60,7 +60,7 @@ type Result<T, E = ParquetError> = std::result::Result<T, E>;
 /// Encodes columns, and puts `blobs` (postings) between the data and the footer.
 /// Columns are consumed one after the other, so that their memory is given back on the way.
 pub(super) fn encode(columns: Vec<EncodeColumn<'_>>, order: Order<'_>, blobs: &[Vec<u8>]) -> Result<Encoded> {
-    let fields = columns.iter().map(|c| schema_of(c)).collect::<Result<Vec<TypePtr>>>()?;
+    let fields = columns.iter().map(schema_of).collect::<Result<Vec<TypePtr>>>()?;
     let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?);
     let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))

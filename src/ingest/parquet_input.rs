@@ -126,7 +126,7 @@ impl ParquetRows {
             };
             columns.push((field.name().trim().to_owned(), field_type));
         }
-        check_names(&columns.iter().map(|(name, _)| name.clone()).collect(), 1)?;
+        check_names(&columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), 1)?;
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata)
             .with_batch_size(BATCH_ROWS)
             .build()

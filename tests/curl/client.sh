@@ -1,7 +1,7 @@
 # What both scripts share: a server of their own, and the API by `curl` alone. Sourced, not run.
 # Needs curl, coreutils, sed, grep. Ends the script with a message on any surprise.
 
-set -euo pipefail
+set -Eeuo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -26,6 +26,7 @@ clean_up() {
     rm -rf "$work"
 }
 trap clean_up EXIT
+trap 'fail "line $LINENO of ${BASH_SOURCE[0]##*/}"' ERR
 
 # The test data is not part of the project: without it there is nothing to do.
 need_data() {
@@ -82,6 +83,14 @@ member() {
     value=$(grep -o "\"$1\" *: *\(\"[^\"]*\"\|[-0-9.eE+]*\|true\|false\|null\)" "$work/answer" | head -n 1 |
         sed "s/^\"$1\" *: *//; s/^\"//; s/\"\$//") || true
     [ -n "$value" ] || fail "the answer has no member $1: $(head -c 2000 "$work/answer")"
+    printf '%s' "$value"
+}
+
+# measured NAME: the value of an estimate, such as {"high":0.7,"low":0.6,"value":0.65}, in the last answer.
+measured() {
+    local value
+    value=$(grep -o "\"$1\" *: *{[^}]*}" "$work/answer" | head -n 1 | sed -n 's/.*"value" *: *\([-0-9.eE+]*\).*/\1/p') || true
+    [ -n "$value" ] || fail "the answer has no estimate $1: $(head -c 2000 "$work/answer")"
     printf '%s' "$value"
 }
 
@@ -163,18 +172,16 @@ accept_schema() {
     step "$rows rows are there"
 }
 
-# train_and_activate PREDICTOR TYPE SETTINGS: sets model and prints the quality.
+# train_and_activate PREDICTOR TYPE SETTINGS: sets model; its quality is in $work/quality.
 train_and_activate() {
     step "train a $2 model"
     expect 201 POST "/api/v1/predictors/$1/models" "{\"name\":\"$2\",\"type\":\"$2\",\"settings\":$3}"
     model=$(member id)
     expect 202 POST "/api/v1/models/$model/train" '{}'
     wait_for_job "$(member job_id)"
-    expect 200 GET "/api/v1/models/$model/quality"
-    auc=$(grep -o '"auc":{"value":[0-9.]*' "$work/answer" | sed 's/.*://')
-    step "AUC on the holdout: $auc"
     expect 200 POST "/api/v1/models/$model/activate" '{}'
     [ "$(member active)" = true ] || fail "the model is not active"
+    expect 200 GET "/api/v1/models/$model/quality"
 }
 
 # at_least VALUE BOUND WHAT

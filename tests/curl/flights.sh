@@ -27,14 +27,8 @@ expect 422 POST /api/v1/predictors \
 expect 201 POST /api/v1/predictors \
     "{\"name\":\"delay\",\"dataset_id\":\"$dataset\",\"metric\":$metric,\"agent_source\":\"profile\",\"features\":$features}"
 
-step "train a HYBRID model"
-expect 201 POST /api/v1/predictors/delay/models '{"name":"h","type":"HYBRID","settings":{"trees":60}}'
-model=$(member id)
-expect 202 POST "/api/v1/models/$model/train" '{}'
-wait_for_job "$(member job_id)"
-expect 200 GET "/api/v1/models/$model/quality"
-step "mean absolute error on the last fifth of the year: $(grep -o '"mae":{"value":[0-9.]*' "$work/answer" | sed 's/.*://') minutes"
-expect 200 POST "/api/v1/models/$model/activate" '{}'
+train_and_activate delay HYBRID '{"trees":60}'
+step "mean absolute error on the last fifth of the year: $(measured mae) minutes"
 
 context='{"time_hour":"2013-12-20T18:00:00Z","carrier":"UA","origin":"EWR","dest":"ORD","sched_dep_time":1300,"distance":719}'
 step "score by list"

@@ -26,6 +26,8 @@ expect 201 POST /api/v1/predictors \
 expect 409 POST /api/v1/predictors/top_rating/score '{"agents":["1"]}'
 [ "$(member code)" = no_active_model ] || fail "another code than no_active_model"
 train_and_activate top_rating DISJOINT '{"holdout":"random"}'
+auc=$(measured auc)
+step "AUC on the holdout: $auc"
 at_least "$auc" 0.65 "the AUC"
 
 step "score by list"

@@ -69,7 +69,7 @@ impl LoadedCentre {
             "agent_source": "profile",
             "customer_source": "profile",
             "features": {
-                "context": ["start_time", "reason", "language", "channel", "previous_contacts"],
+                "context": ["start_time", "reason", "language", "channel", "previous_contacts", "wait_seconds"],
                 "customer": ["tier", "segment"],
                 "agent": ["skills", "site", "tenure_months"],
             },

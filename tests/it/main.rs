@@ -3,12 +3,17 @@
 
 mod app;
 mod architecture;
+mod centre;
 mod crash_jobs;
 mod crash_store;
 mod datasets;
 mod edge;
+mod models;
 mod pages;
+mod predictors;
 mod process;
 mod profiles;
+mod score;
+mod score_log;
 mod session;
 mod uploads;

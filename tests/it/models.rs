@@ -104,7 +104,7 @@ async fn settings_and_features_out_of_range_are_refused() {
         (json!({"settings": {"holdout_share": 0.9}}), "bad_settings"),
         (json!({"settings": {"crosses": ["tier"]}}), "bad_settings"),
         (json!({"settings": {"depth": 3}}), "unknown_field"),
-        (json!({"features": {"context": ["wait_seconds"]}}), "bad_feature"),
+        (json!({"features": {"context": ["handle_time_seconds"]}}), "bad_feature"),
         (json!({"features": {}}), "no_features"),
         (json!({"name": ""}), "bad_name"),
     ] {

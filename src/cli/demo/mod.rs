@@ -25,6 +25,7 @@ use crate::app::control::{self, Request};
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
 use crate::simulation::{Centre, Settings};
+use crate::telemetry;
 
 /// Marks a folder that a demo made, and that the next demo may therefore empty.
 const MARK: &str = "made-by-tango-demo";
@@ -62,6 +63,10 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> anyhow::Result<()> {
         (_, true) => std::env::temp_dir().join(format!("tango-demo-{}", std::process::id())),
         (_, false) => PathBuf::from(FOLDER),
     };
+    if loaded.values.iter().any(|value| value.name == "LOG_LEVEL" && value.source == "default") {
+        // The log of a healthy server would only run through the tables.
+        telemetry::start_logging("WARN").map_err(anyhow::Error::msg)?;
+    }
     prepare_folder(&folder).await?;
     let config = Config {
         data_dir: folder.clone(),

@@ -14,6 +14,7 @@ use super::dataset_objects::{RejectedObject, blocking, job_error, storage_error}
 use super::profile_counts::{CountProfile, request_if_due};
 use super::profile_indexes::IndexProfile;
 use super::{Done, JobError, JobRun, RunJob, enqueue};
+use crate::config::Limits;
 use crate::domain::dataset::RejectedReport;
 use crate::domain::id::UploadId;
 use crate::domain::job::Topic;
@@ -217,11 +218,9 @@ impl<'a> ProfileFile<'a> {
         mut take: impl FnMut(RecordBatch) -> Result<(), IngestError> + Send + 'static,
     ) -> Result<(u64, u64), JobError> {
         let reader = self.reader().await?;
-        let options = IngestOptions {
-            limits: self.run.ctx.config.limits.clone(),
-            unknown_columns: UnknownColumns::Refuse,
-            ..IngestOptions::default()
-        };
+        // How many refused rows are too many is decided here, after the report is written.
+        let limits = Limits { max_rejected_share: 1.0, ..self.run.ctx.config.limits.clone() };
+        let options = IngestOptions { limits, unknown_columns: UnknownColumns::Refuse, ..IngestOptions::default() };
         let (upload, id_field, reporter, schema) =
             (self.upload.clone(), self.id_field.clone(), self.run.clone(), read_by.clone());
         blocking(move || {

@@ -5,6 +5,7 @@ mod crash;
 mod indexes;
 mod records;
 mod schema;
+mod upload;
 
 /// Every byte as `%XX`.
 fn url_encode(text: &str) -> String {

@@ -32,7 +32,9 @@ pub fn start_logging(level: &str) -> Result<(), String> {
         return set_level(level);
     }
     let (filter, handle) = reload::Layer::new(filter(position));
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    // Colours are for a person at a terminal, not for a file or a journal.
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
     // Another subscriber (a test's) may be there first; then it stays.
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
         let _ = RELOAD.set(handle);

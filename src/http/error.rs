@@ -272,3 +272,39 @@ fn sentence(text: &str) -> String {
     let full_stop = if text.ends_with('.') { "" } else { "." };
     format!("{first}{}{full_stop}", letters.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    async fn answer(error: impl Into<ApiError>) -> (Response<()>, Value) {
+        let (parts, body) = error.into().into_response().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (Response::from_parts(parts, ()), serde_json::from_slice(&bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_507_and_worth_another_try() {
+        let full = || anyhow::anyhow!("SQLITE_FULL in /secret/path");
+        for error in [ApiError::from(StoreError::Full(full())), ApiError::from(ObjectError::Full(full()))] {
+            let (response, body) = answer(error).await;
+            assert_eq!(response.status(), StatusCode::INSUFFICIENT_STORAGE);
+            assert!(response.headers().contains_key(header::RETRY_AFTER));
+            assert_eq!(body["code"], "disk_full");
+            assert!(!body.to_string().contains("secret"), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unavailable_store_is_503_and_an_internal_error_keeps_its_source() {
+        let (response, body) = answer(StoreError::Unavailable(anyhow::anyhow!("10.0.0.7 refused"))).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key(header::RETRY_AFTER));
+        assert_eq!(body["code"], "store_unavailable");
+        let (response, body) = answer(StoreError::Corrupt("users/ana: bad".to_owned())).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.to_string().contains("ana"), "{body}");
+    }
+}

@@ -16,4 +16,5 @@ mod profiles;
 mod score;
 mod score_log;
 mod session;
+mod tls;
 mod uploads;

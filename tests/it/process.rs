@@ -185,6 +185,25 @@ async fn other_addresses_are_served_by_https_unless_one_insists() {
     assert!(process.welcome.contains("WARNING: plain HTTP"), "{}", process.welcome);
 }
 
+#[tokio::test]
+async fn a_draining_process_tells_load_balancers_and_a_second_signal_ends_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tango.env"), "DRAIN_SECONDS=600\n").unwrap();
+    let mut process = Process::start(folder.path(), &LOCAL);
+    let url = process.told("web application").to_owned();
+    let http = client();
+    let status = async |path: &str| http.get(format!("{url}{path}")).send().await.unwrap().status().as_u16();
+    assert_eq!(status("/login").await, 200);
+    process.signal("TERM");
+    let started = Instant::now();
+    while status("/login").await != 503 {
+        assert!(started.elapsed() < PATIENCE, "/login goes on with 200");
+    }
+    assert_eq!(status("/livez").await, 200, "what is not a probe for traffic goes on");
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(128 + 15));
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let folder = tempfile::tempdir().unwrap();

@@ -72,7 +72,7 @@ fn fields(client: usize, record: usize) -> Value {
     json!({
         "loginStatus": record % 10,
         "skills": {"English": record % 6, "Billing": (record + client) % 11, "Tech": true},
-        "groups": ["Frontline", if record % 2 == 0 { "Billing" } else { "Sales" }],
+        "groups": ["Frontline", if record.is_multiple_of(2) { "Billing" } else { "Sales" }],
         "site": format!("site {}", record % 17),
         "tenure": record as f64 / 7.0,
         "changed": record,

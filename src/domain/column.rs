@@ -5,6 +5,9 @@ use std::sync::Arc;
 /// Marks a missing text value in [`Column::Text`].
 pub const MISSING_CODE: u32 = u32::MAX;
 
+/// Keys with their values, in the order of the source.
+pub type DictValue = Vec<(Arc<str>, f64)>;
+
 /// One column of values. Every variant has one entry a row.
 #[derive(Debug, Clone)]
 pub enum Column {
@@ -21,7 +24,7 @@ pub enum Column {
     Timestamp(Vec<Option<i64>>),
     List(Vec<Option<Vec<Arc<str>>>>),
     /// Booleans are 0 and 1.
-    Dict(Vec<Option<Vec<(Arc<str>, f64)>>>),
+    Dict(Vec<Option<DictValue>>),
 }
 
 impl Column {

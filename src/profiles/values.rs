@@ -310,7 +310,7 @@ fn whole(number: &serde_json::Number) -> Option<i64> {
     number.as_i64().or_else(|| {
         let float = number.as_f64().filter(|_| number.is_f64())?;
         // In range and without a fraction: the conversion is exact.
-        (float.fract() == 0.0 && float >= -BEYOND_I64 && float < BEYOND_I64).then_some(float as i64)
+        (float.fract() == 0.0 && (-BEYOND_I64..BEYOND_I64).contains(&float)).then_some(float as i64)
     })
 }
 

@@ -3,6 +3,7 @@
 //! It listens on the public address that presigned URLs name (with the product's certificate when that is not the
 //! loopback address) and once more, plainly, on a free loopback port for this process itself.
 
+mod drain;
 mod folder;
 #[cfg(test)]
 mod tests;
@@ -108,6 +109,7 @@ fn service(folder: Folder, keys: &Keys) -> axum::Router {
         .max_age(Duration::from_secs(3_600));
     let answer = move |request: axum::extract::Request| {
         let s3 = s3.clone();
+        let request = request.map(|body| axum::body::Body::new(drain::DrainOnDrop::new(body)));
         async move {
             match tower::ServiceExt::oneshot(s3, request).await {
                 Ok(response) => response.map(axum::body::Body::new),

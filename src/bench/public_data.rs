@@ -29,7 +29,8 @@ pub fn read(path: &Path) -> Result<Table> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
     let mut cells: Vec<Vec<u32>> = vec![Vec::new(); names.len()];
-    let mut dictionaries: Vec<(HashMap<Arc<str>, u32>, Vec<Arc<str>>)> = vec![Default::default(); names.len()];
+    type Dictionary = (HashMap<Arc<str>, u32>, Vec<Arc<str>>);
+    let mut dictionaries: Vec<Dictionary> = vec![Default::default(); names.len()];
     let mut record = csv::StringRecord::new();
     let mut rows = 0;
     while reader.read_record(&mut record)? {

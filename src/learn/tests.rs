@@ -184,11 +184,11 @@ fn agents_with_little_or_one_sided_data_get_no_local_model() {
     let Column::Text { codes, dictionary } = column(&mut table, "agent") else { panic!() };
     dictionary.push("rare".into());
     dictionary.push("always".into());
-    for row in 0..rows {
+    for (row, code) in codes.iter_mut().enumerate() {
         if row < 4 {
-            codes[row] = AGENTS as u32;
+            *code = AGENTS as u32;
         } else if row % 40 == 0 {
-            codes[row] = AGENTS as u32 + 1;
+            *code = AGENTS as u32 + 1;
         }
     }
     let Column::Boolean(won) = column(&mut table, "won") else { panic!() };

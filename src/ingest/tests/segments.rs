@@ -74,7 +74,8 @@ fn filtered_pages_equal_a_full_look() {
     let loaded = loaded(20_000, 6_000);
     let everything = all_rows(&loaded);
     assert_eq!(everything.len(), 20_000);
-    let filters: Vec<(Vec<RowTest>, Box<dyn Fn(&[serde_json::Value]) -> bool>)> = vec![
+    type Expected = Box<dyn Fn(&[serde_json::Value]) -> bool>;
+    let filters: Vec<(Vec<RowTest>, Expected)> = vec![
         (vec![test("customer_id", Equal, json!(77))], Box::new(|row| row[2] == json!(77))),
         (vec![test("customer_id", Equal, json!(77.0))], Box::new(|row| row[2] == json!(77))),
         (vec![test("customer_id", Equal, json!("77"))], Box::new(|_| false)),

@@ -63,8 +63,8 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> anyhow::Result<()> {
         (_, true) => std::env::temp_dir().join(format!("tango-demo-{}", std::process::id())),
         (_, false) => PathBuf::from(FOLDER),
     };
-    if loaded.values.iter().any(|value| value.name == "LOG_LEVEL" && value.source == "default") {
-        // The log of a healthy server would only run through the tables.
+    if loaded.config.log_level == "INFO" {
+        // The log of a healthy server would only run through the tables; DEBUG is somebody's wish.
         telemetry::start_logging("WARN").map_err(anyhow::Error::msg)?;
     }
     prepare_folder(&folder).await?;

@@ -19,13 +19,13 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::context::Context;
 use crate::http::{AppState, idempotency, router};
-use crate::jobs::{self, Runner, RunnerHandle, profile_watch, purging};
+use crate::jobs::{self, Runner, RunnerHandle, purging, watch};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
-use crate::store::sqlite::SqliteStore;
-use crate::store::{SharedStore, Store};
+use crate::store::sqlite::{MigrationStatus, SqliteStore};
+use crate::store::{self, SharedStore, Store};
 use crate::telemetry;
 
 /// A client that has not sent a whole request head by then is cut off.
@@ -105,7 +105,8 @@ impl App {
         let live = Live::start(&ctx, lifecycle.stopped()).await?;
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
-        let state = AppState { ctx, auth, live, lifecycle, in_flight: Default::default(), secure, started_at };
+        let (in_flight, index_use) = Default::default();
+        let state = AppState { ctx, auth, live, lifecycle, in_flight, index_use, secure, started_at };
         start_background(&state);
         let url = url(address, secure);
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
@@ -155,6 +156,11 @@ pub fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
     }
     create_data_folder(config)?;
     Ok(Arc::new(SqliteStore::open(&config.data_dir)?))
+}
+
+/// Which steps of the document store's schema are applied and which are missing, without changing anything.
+pub fn migration_status(config: &Config) -> anyhow::Result<MigrationStatus> {
+    Ok(store::sqlite::migration_status(&config.data_dir)?)
 }
 
 /// The installation's secret: from the environment, else from the data folder, where it is made once.
@@ -227,7 +233,7 @@ fn start_background(state: &AppState) {
             }
         }
     });
-    tokio::spawn(profile_watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
+    tokio::spawn(watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
     let stop = state.lifecycle.stopped();
     tokio::spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {

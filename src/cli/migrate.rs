@@ -4,15 +4,33 @@
 use anyhow::bail;
 
 use crate::app::control::{self, Request};
-use crate::app::open_store;
+use crate::app::{migration_status, open_store};
 use crate::config::Config;
 
-pub async fn run(config: &Config) -> anyhow::Result<()> {
+/// Applies the missing steps and names them; with `only_status` names them alone.
+pub async fn run(config: &Config, only_status: bool) -> anyhow::Result<()> {
+    let folder = config.data_dir.display();
+    let before = migration_status(config)?;
+    if only_status {
+        println!("document store in {folder}");
+        println!("  applied   {} of {} steps that this program knows", before.schema_version, before.known_version);
+        println!(
+            "  missing   {}",
+            if before.pending.is_empty() { "none".to_owned() } else { before.pending.join(", ") }
+        );
+        if let Some(program) = &before.min_program {
+            println!("  readable  by tango {program} and later");
+        }
+        return Ok(());
+    }
     if control::ask(&config.data_dir, &Request::Status).await?.is_some() {
-        bail!("tango is running on {}: it brought the store up to date when it started", config.data_dir.display());
+        bail!("tango is running on {folder}: it brought the store up to date when it started");
     }
     let store = open_store(config)?;
     store.ping().await?;
-    println!("the document store in {} is up to date", config.data_dir.display());
+    for step in &before.pending {
+        println!("applied {step}");
+    }
+    println!("the document store in {folder} is up to date");
     Ok(())
 }

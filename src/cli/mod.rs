@@ -63,8 +63,12 @@ enum Command {
     Server,
     /// Work on jobs only (cluster mode)
     Worker,
-    /// Bring the document store to this version's schema
-    Migrate,
+    /// Bring the document store to this version's schema; starting tango does the same
+    Migrate {
+        /// Change nothing: say which steps the store has and which are missing
+        #[arg(long)]
+        status: bool,
+    },
     /// Look at the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -141,7 +145,7 @@ pub fn run() -> ExitCode {
         match tango.command {
             None | Some(Command::Server) => serve::run(loaded).await,
             Some(Command::Worker) => serve::worker(loaded),
-            Some(Command::Migrate) => migrate::run(&loaded.config).await,
+            Some(Command::Migrate { status }) => migrate::run(&loaded.config, status).await,
             Some(Command::Config(ConfigCommand::Check)) => config_check::run(&loaded),
             Some(Command::Doctor) => doctor::run(&loaded).await,
             Some(Command::Healthcheck) => healthcheck::run(&loaded.config).await,

@@ -53,12 +53,15 @@ pub struct DatasetVersion {
     pub dataset_id: DatasetId,
     pub version: u64,
     pub schema_version: u32,
-    /// `upload`, `append`, `compaction`, `revert`, `delete_range`, `schema`.
+    /// `upload`, `append`, `compaction`, `indexes`, `revert`, `delete_range`, `schema`.
     pub reason: String,
     pub segments: Vec<SegmentId>,
     /// Rows of each segment, so that small ones are found without reading their directories.
     #[serde(default)]
     pub segment_rows: Vec<u64>,
+    /// How many of the segments were written while `AUTOGENERATE_INDEXES` was False.
+    #[serde(default)]
+    pub segments_not_indexed: u64,
     /// The job that made this version: its effect is recognised when it runs again.
     #[serde(default)]
     pub job_id: Option<JobId>,

@@ -38,6 +38,9 @@ pub struct SegmentDirectory {
     pub to: Option<Timestamp>,
     /// Rows whose timestamp field is missing; every row when there is no such field.
     pub rows_without_time: u64,
+    /// Bloom filters and postings were wanted when it was written (`AUTOGENERATE_INDEXES`).
+    #[serde(default)]
+    pub indexed: bool,
     /// The Parquet column indexes (minimum and maximum of each page), then the offset indexes (where each page is),
     /// then the footer: three neighbours, so that one read gets what a reader wants of them.
     pub column_index_start: u64,

@@ -16,6 +16,7 @@ pub mod models;
 pub mod pages;
 pub mod predictors;
 mod profiles;
+mod rejected;
 pub mod reports;
 pub mod request_id;
 pub mod router;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::datasets::IndexUse;
 use super::idempotency::InFlight;
 use crate::auth::Auth;
 use crate::context::Context;
@@ -17,6 +18,7 @@ pub struct AppState {
     pub live: Arc<Live>,
     pub lifecycle: Lifecycle,
     pub in_flight: InFlight,
+    pub index_use: IndexUse,
     /// Served over TLS: cookies are marked so.
     pub secure: bool,
     pub started_at: Timestamp,

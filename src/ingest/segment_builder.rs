@@ -90,6 +90,7 @@ impl SegmentBuilder {
             from: None,
             to: None,
             rows_without_time: rows as u64,
+            indexed: self.options.indexes,
             column_index_start: 0,
             offset_index_start: 0,
             footer_start: 0,

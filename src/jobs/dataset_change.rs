@@ -4,6 +4,8 @@
 //! new version, its segments, its counts and the job's fence. Who loses the race decides again on what is there
 //! now; segments that are already stored are used again.
 
+use std::collections::HashMap;
+
 use super::dataset_objects::storage_error;
 use super::{JobError, JobRun};
 use crate::context::Context;
@@ -37,13 +39,20 @@ pub struct NewVersion<'a> {
 pub struct Totals {
     pub rows: u64,
     pub size_bytes: u64,
+    pub segments_not_indexed: u64,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
 }
 
 impl Totals {
     pub fn of_version(version: &DatasetVersion) -> Self {
-        Self { rows: version.rows, size_bytes: version.size_bytes, from: version.from, to: version.to }
+        Self {
+            rows: version.rows,
+            size_bytes: version.size_bytes,
+            segments_not_indexed: version.segments_not_indexed,
+            from: version.from,
+            to: version.to,
+        }
     }
 
     /// With these segments, too.
@@ -52,8 +61,20 @@ impl Totals {
             let directory = &segment.directory;
             self.rows += directory.rows;
             self.size_bytes += directory.size_bytes;
+            self.segments_not_indexed += u64::from(!directory.indexed);
             self.from = [self.from, directory.from].into_iter().flatten().min();
             self.to = [self.to, directory.to].into_iter().flatten().max();
+        }
+        self
+    }
+
+    /// Without these segments. The time range stays: use it where the rows do.
+    pub fn without(mut self, segments: &[Segment]) -> Self {
+        for segment in segments {
+            let directory = &segment.directory;
+            self.rows = self.rows.saturating_sub(directory.rows);
+            self.size_bytes = self.size_bytes.saturating_sub(directory.size_bytes);
+            self.segments_not_indexed = self.segments_not_indexed.saturating_sub(u64::from(!directory.indexed));
         }
         self
     }
@@ -87,6 +108,7 @@ impl Current {
             reason: new.reason.to_owned(),
             segments,
             segment_rows,
+            segments_not_indexed: new.totals.segments_not_indexed,
             job_id: Some(job.clone()),
             rows: new.totals.rows,
             size_bytes: new.totals.size_bytes,
@@ -126,6 +148,7 @@ fn empty_version(dataset: &Dataset) -> DatasetVersion {
         reason: "created".to_owned(),
         segments: Vec::new(),
         segment_rows: Vec::new(),
+        segments_not_indexed: 0,
         job_id: None,
         rows: 0,
         size_bytes: 0,
@@ -187,6 +210,58 @@ pub async fn try_commit(run: &JobRun, batch: Batch) -> Result<bool, JobError> {
         Err(StoreError::Conflict(_)) => Ok(false),
         Err(StoreError::Full(_)) => Err(storage_error(std::io::ErrorKind::StorageFull.into())),
         Err(error) => Err(JobError::Retry(error.into())),
+    }
+}
+
+/// Segments whose rows other segments hold from now on.
+pub struct Replacement {
+    /// Which go, all of them in one place: where the first one was.
+    pub old: Vec<Segment>,
+    pub new: Vec<Segment>,
+}
+
+/// Commits a version with the same rows in other segments. False, and nothing done, when one of the old segments
+/// is not in the dataset any more, or its schema is another one.
+pub async fn replace_segments(
+    run: &JobRun,
+    dataset: &DatasetId,
+    reason: &str,
+    schema_version: u32,
+    replacements: &[Replacement],
+) -> Result<bool, JobError> {
+    let mut places: HashMap<&SegmentId, &[Segment]> = HashMap::new();
+    for replacement in replacements {
+        for (position, old) in replacement.old.iter().enumerate() {
+            places.insert(&old.id, if position == 0 { &replacement.new } else { &[] });
+        }
+    }
+    loop {
+        let current = Current::load(&run.ctx, &run.job.account_id, dataset).await?;
+        let present = current.version.segments.iter().filter(|id| places.contains_key(id)).count();
+        if present != places.len() || current.version.schema_version != schema_version {
+            return Ok(false);
+        }
+        let mut segments = Vec::with_capacity(current.version.segments.len());
+        for (id, rows) in current.segments() {
+            match places.get(&id) {
+                None => segments.push((id, rows)),
+                Some(new) => segments.extend(new.iter().map(|new| (new.id.clone(), new.directory.rows))),
+            }
+        }
+        let mut totals = Totals::of_version(&current.version);
+        let mut added = Vec::new();
+        for replacement in replacements {
+            totals = totals.without(&replacement.old).with(&replacement.new);
+            added.extend(replacement.new.iter().cloned());
+        }
+        let now = run.ctx.clock.now();
+        let mut batch = Batch::new();
+        let new = NewVersion { reason, schema_version, segments, totals, added: &added };
+        let version = current.write(&mut batch, new, &run.job.id, now);
+        batch.replace(&current.dataset_after(&version, &run.job.id, now));
+        if try_commit(run, batch).await? {
+            return Ok(true);
+        }
     }
 }
 

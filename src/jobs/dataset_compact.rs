@@ -1,12 +1,10 @@
 //! Merges the small segments that small appends leave, so that a dataset is thousands of rows an object, not ten.
 
-use std::collections::HashSet;
-
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::dataset_change::{Current, NewVersion, Totals, load_schema, load_segments, made_before, try_commit};
+use super::dataset_change::{Current, Replacement, load_schema, load_segments, made_before, replace_segments};
 use super::dataset_ingest::ingest_options;
 use super::dataset_objects::{ObjectSegmentSink, ObjectSegmentSource, blocking, job_error};
 use super::{Done, JobError, JobRun, RunJob};
@@ -71,43 +69,13 @@ impl RunJob for CompactDataset {
             let detail = format!("{} rows became {} when segments were merged", rows(&replaced), rows(&merged));
             return Err(JobError::Failed(format!("Compaction was given up: {detail}. The dataset is unchanged.")));
         }
-        let small: HashSet<SegmentId> = small.into_iter().collect();
-        let sizes = |segments: &[crate::domain::segment::Segment]| -> u64 {
-            segments.iter().map(|segment| segment.directory.size_bytes).sum()
-        };
-        loop {
-            let current = Current::load(ctx, &run.job.account_id, &self.dataset_id).await?;
-            let kept = current.segments().filter(|(id, _)| small.contains(id)).count();
-            if kept != small.len() || current.version.schema_version != schema.version {
-                // Deleted, converted or reverted meanwhile: the next append asks again.
-                return done(0, 0);
-            }
-            let mut list = Vec::new();
-            let mut placed = false;
-            for (id, rows) in current.segments() {
-                if !small.contains(&id) {
-                    list.push((id, rows));
-                } else if !placed {
-                    placed = true;
-                    list.extend(merged.iter().map(|segment| (segment.id.clone(), segment.directory.rows)));
-                }
-            }
-            let mut totals = Totals::of_version(&current.version);
-            totals.size_bytes = totals.size_bytes.saturating_sub(sizes(&replaced)) + sizes(&merged);
-            let new = NewVersion {
-                reason: "compaction",
-                schema_version: schema.version,
-                segments: list,
-                totals,
-                added: &merged,
-            };
-            let now = ctx.clock.now();
-            let mut batch = Batch::new();
-            let version = current.write(&mut batch, new, &run.job.id, now);
-            batch.replace(&current.dataset_after(&version, &run.job.id, now));
-            if try_commit(run, batch).await? {
-                return done(replaced.len(), merged.len());
-            }
+        let (merged_count, made) = (replaced.len(), merged.len());
+        let replacement = Replacement { old: replaced, new: merged };
+        if replace_segments(run, &self.dataset_id, "compaction", schema.version, &[replacement]).await? {
+            done(merged_count, made)
+        } else {
+            // Deleted, converted or reverted meanwhile: the next append asks again.
+            done(0, 0)
         }
     }
 }

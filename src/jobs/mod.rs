@@ -7,6 +7,7 @@ pub mod dataset_convert;
 pub mod dataset_count;
 pub mod dataset_delete_range;
 pub mod dataset_discover;
+pub mod dataset_index;
 pub mod dataset_ingest;
 pub mod dataset_objects;
 pub mod dataset_reader;
@@ -14,10 +15,10 @@ pub mod dataset_revert;
 pub mod profile_counts;
 pub mod profile_indexes;
 pub mod profile_upload;
-pub mod profile_watch;
 pub mod purging;
 pub mod train_model;
 mod training_table;
+pub mod watch;
 
 mod control;
 mod finish;
@@ -46,6 +47,7 @@ pub fn every_kind() -> Registry {
     let mut registry = Registry::new();
     registry
         .register::<dataset_discover::DiscoverUpload>()
+        .register::<dataset_index::IndexDataset>()
         .register::<dataset_ingest::IngestUpload>()
         .register::<dataset_compact::CompactDataset>()
         .register::<dataset_convert::ConvertDataset>()

@@ -88,7 +88,7 @@ impl Counter<'_> {
     /// Counts what waits, and goes on while a whole portion waits again.
     pub async fn count_waiting(&self) -> Result<Counted, CountError> {
         let mut total = 0;
-        loop {
+        'portions: loop {
             self.stop_if_cancelled()?;
             let stored = counts::load_head(&self.ctx.store, self.profile).await?;
             let mut head = stored.as_ref().map_or_else(|| Head::empty(self.profile), |stored| stored.value.clone());
@@ -106,7 +106,10 @@ impl Counter<'_> {
             let mut state = counts::load_state(&self.ctx.store, &head, &schema).await?;
             let mut records = 0;
             for entry in &entries {
-                for mutation in journal::mutations(&self.ctx.store, &entry.value).await? {
+                let Some(mutations) = journal::mutations(&self.ctx.store, &entry.value).await? else {
+                    continue 'portions;
+                };
+                for mutation in mutations {
                     state.add_record(&mutation.fields, mutation.new);
                     records += 1;
                 }
@@ -245,7 +248,8 @@ impl Counter<'_> {
                 continue;
             }
             self.stop_if_cancelled()?;
-            for mutation in journal::mutations(&self.ctx.store, &entry.value).await? {
+            // Consumed only after another full count took over; then this one's commit finds that out.
+            for mutation in journal::mutations(&self.ctx.store, &entry.value).await?.unwrap_or_default() {
                 if mutation.new {
                     left_out.remove(&mutation.id);
                 }

@@ -140,10 +140,14 @@ pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64
     }
 }
 
-/// The values of one entry.
-pub async fn mutations(store: &SharedStore, entry: &Entry) -> Result<Vec<Mutation>, StoreError> {
-    let missing = || StoreError::Corrupt(format!("journal entry {}/{} has no values", entry.scope, entry.id));
-    let bytes = store.get_blob(&blob_key(&entry.scope, &entry.id)).await?.ok_or_else(missing)?;
+/// The values of one entry; `None` when another counter has consumed it since it was read.
+pub async fn mutations(store: &SharedStore, entry: &Entry) -> Result<Option<Vec<Mutation>>, StoreError> {
+    let Some(bytes) = store.get_blob(&blob_key(&entry.scope, &entry.id)).await? else {
+        return match store.load::<Entry>(&entry.key()).await? {
+            None => Ok(None),
+            Some(_) => Err(StoreError::Corrupt(format!("journal entry {}/{} has no values", entry.scope, entry.id))),
+        };
+    };
     let mutations: Vec<Mutation> = serde_json::Deserializer::from_slice(&bytes)
         .into_iter::<Mutation>()
         .collect::<Result<_, _>>()
@@ -153,7 +157,7 @@ pub async fn mutations(store: &SharedStore, entry: &Entry) -> Result<Vec<Mutatio
             format!("journal entry {}/{}: {} of {} records", entry.scope, entry.id, mutations.len(), entry.records);
         return Err(StoreError::Corrupt(text));
     }
-    Ok(mutations)
+    Ok(Some(mutations))
 }
 
 /// Takes entries away, in the commit that counts them. A conflict when another counter was first.

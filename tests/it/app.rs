@@ -116,18 +116,12 @@ impl TestApp {
 
     /// Waits until a job has ended, however.
     pub async fn wait_for_job_end(&self, id: &str) -> Value {
-        let started = Instant::now();
-        let mut pause = Duration::from_millis(5);
-        loop {
+        until("the job's end", async || {
             let job = self.get(&format!("/api/v1/jobs/{id}")).send().await.ok().json();
             let state = job["state"].as_str().unwrap();
-            if !matches!(state, "queued" | "running") {
-                return job;
-            }
-            assert!(started.elapsed() < PATIENCE, "job {id} is still {state}: {job:#}");
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
-        }
+            if matches!(state, "queued" | "running") { Err(job) } else { Ok(job) }
+        })
+        .await
     }
 
     /// Uploads bytes as a client would: asks, PUTs each part to its presigned URL, completes, waits for the job.
@@ -213,6 +207,20 @@ impl Answer {
 
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text))
+    }
+}
+
+/// Looks again and again until there is an answer. What was seen instead is told when patience ends.
+pub async fn until<T, S: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(2);
+    loop {
+        match look().await {
+            Ok(answer) => return answer,
+            Err(seen) => assert!(started.elapsed() < PATIENCE, "waited in vain for {what}: {seen:#?}"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(50));
     }
 }
 

@@ -253,8 +253,29 @@ fn help_shows_examples_and_openapi_is_printed() {
     }
     let document: Value = serde_json::from_slice(&run(folder.path(), &["openapi"]).stdout).unwrap();
     assert!(document["paths"]["/api/v1/auth/login"]["post"].is_object());
+    let operations =
+        document["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values());
+    let mut ids: Vec<&str> = operations.filter_map(|operation| operation["operationId"].as_str()).collect();
+    let all = ids.len();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), all > 50), (all, true), "every operation has a name of its own");
     let unknown = run(folder.path(), &["bench", "nonsense"]);
     assert_eq!(unknown.status.code(), Some(1));
+}
+
+#[test]
+fn migrate_names_the_steps() {
+    let folder = tempfile::tempdir().unwrap();
+    let status = text(&run(folder.path(), &["migrate", "--status"]));
+    assert!(status.contains("missing   0001_documents"), "{status}");
+    assert!(!folder.path().join("tango-data").exists(), "a status changes nothing");
+    let done = text(&run(folder.path(), &["migrate"]));
+    assert!(done.contains("applied 0001_documents"), "{done}");
+    let again = text(&run(folder.path(), &["migrate"]));
+    assert!(!again.contains("applied") && again.contains("up to date"), "{again}");
+    let status = text(&run(folder.path(), &["migrate", "--status"]));
+    assert!(status.contains("missing   none"), "{status}");
 }
 
 #[test]

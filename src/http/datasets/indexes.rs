@@ -26,8 +26,10 @@ pub struct DatasetIndex {
     /// Bytes of directories and postings, all segments together.
     pub bytes: u64,
     /// What it serves.
+    pub serves: &'static str,
+    /// Searches by this field since this process started.
     #[serde(rename = "use")]
-    pub usage: &'static str,
+    pub uses: u64,
     pub segments: u64,
     pub segments_indexed: u64,
 }
@@ -56,10 +58,11 @@ pub async fn indexes(
             }
         }
     }
-    let items = schema
-        .fields
-        .iter()
-        .map(|field| fields.remove(&field.name).unwrap_or_default().describe(field.name.clone(), segments));
+    let uses = app.index_use.of(&dataset.id);
+    let items = schema.fields.iter().map(|field| {
+        let uses = uses.get(&field.name).copied().unwrap_or_default();
+        fields.remove(&field.name).unwrap_or_default().describe(field.name.clone(), segments, uses)
+    });
     Ok(Json(ListBody { items: items.collect(), next: None }))
 }
 
@@ -88,8 +91,8 @@ impl Found {
         }
     }
 
-    fn describe(self, field: String, segments: u64) -> DatasetIndex {
-        let (kind, usage, indexed) = if self.postings > 0 {
+    fn describe(self, field: String, segments: u64, uses: u64) -> DatasetIndex {
+        let (kind, serves, indexed) = if self.postings > 0 {
             ("postings", "= and != find rows by value", self.postings)
         } else if self.bloom > 0 {
             ("bloom", "= opens only segments that may hold the value", self.bloom)
@@ -99,6 +102,6 @@ impl Found {
             ("none", "a filter on it reads the column", 0)
         };
         let state = if segments == 0 || indexed == segments || kind == "none" { "ready" } else { "partial" };
-        DatasetIndex { field, kind, state, bytes: self.bytes, usage, segments, segments_indexed: indexed }
+        DatasetIndex { field, kind, state, bytes: self.bytes, serves, uses, segments, segments_indexed: indexed }
     }
 }

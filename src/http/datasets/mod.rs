@@ -3,11 +3,14 @@
 mod append;
 mod cardinalities;
 mod changes;
+mod index_use;
 mod indexes;
 mod rejected;
 mod row_filter;
 mod rows;
 mod schema;
+
+pub use index_use::IndexUse;
 
 use axum::Json;
 use axum::extract::State;
@@ -159,7 +162,10 @@ async fn delete(State(app): State<AppState>, session: Session, ApiPath(id): ApiP
         let mut batch = Batch::new();
         batch.replace(&dataset);
         match app.ctx.store.commit(batch).await {
-            Ok(()) => return Ok(StatusCode::NO_CONTENT),
+            Ok(()) => {
+                app.index_use.forget(&dataset.value.id);
+                return Ok(StatusCode::NO_CONTENT);
+            }
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error.into()),
         }

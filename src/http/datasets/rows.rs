@@ -99,6 +99,11 @@ pub async fn rows(
     let version = after.as_ref().map(|cursor| cursor.version);
     let pinned = PinnedDataset::pin(&app.ctx, &session.account_id, &dataset.id, version).await.map_err(problem)?;
     let mut filter = split(params.filter.as_deref().unwrap_or_default(), &pinned.schema)?;
+    let searched = filter.pushed.tests.iter().map(|test| match test.column.split_once('.') {
+        Some((field, _key)) if pinned.schema.field(&test.column).is_none() => field,
+        _ => test.column.as_str(),
+    });
+    app.index_use.add(&dataset.id, searched);
     filter.pushed.from = params.from;
     filter.pushed.to = params.to;
     let columns = columns(params.columns.as_deref(), &pinned.schema)?;

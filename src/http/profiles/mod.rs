@@ -2,7 +2,6 @@
 
 mod counts;
 mod records;
-mod rejected;
 mod schema;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -33,7 +32,7 @@ macro_rules! endpoints {
             use utoipa_axum::router::OpenApiRouter;
             use utoipa_axum::routes;
 
-            use super::{counts, profile, records, rejected, schema};
+            use super::{counts, profile, records, schema};
             use crate::domain::cardinality::Cardinalities;
             use crate::domain::profile::ProfileKind;
             use crate::http::error::ProblemBody;
@@ -168,7 +167,8 @@ macro_rules! endpoints {
             #[utoipa::path(get, path = $rejected, tag = $tag,
                 responses((status = 200, content_type = "text/csv", body = String)))]
             async fn get_rejected(State(app): State<AppState>, session: Session) -> ApiResult<Response> {
-                rejected::get(&app, &profile(&session, KIND)).await
+                let schema = crate::profiles::schema::load(&app.ctx.store, &profile(&session, KIND)).await?.value;
+                crate::http::rejected::download(&app, KIND.as_str(), schema.rejected).await
             }
         }
     };

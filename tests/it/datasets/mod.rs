@@ -3,6 +3,7 @@
 mod append;
 mod changes;
 mod crash;
+mod indexes;
 mod rows;
 mod schema;
 

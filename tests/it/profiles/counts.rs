@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TestApp, until};
 
 async fn append(app: &TestApp, ids: std::ops::Range<u32>) -> Value {
     let records: Vec<Value> = ids.map(|id| json!({"id": format!("a{id}"), "loginStatus": id % 5})).collect();
@@ -26,29 +26,22 @@ fn field<'a>(counts: &'a Value, name: &str) -> &'a Value {
 /// Waits until so many are counted; on the way nothing may be lost or doubled.
 async fn counted(app: &TestApp, counted: u64, accepted: u64) -> (Value, Duration) {
     let started = Instant::now();
-    loop {
+    let counts = until("the count", async || {
         let counts = cardinalities(app).await;
         let (now, pending) = numbers(&counts);
         assert_eq!(now + pending, accepted, "{counts}");
-        if now >= counted {
-            return (counts, started.elapsed());
-        }
-        assert!(started.elapsed() < PATIENCE, "{counts}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        if now >= counted { Ok(counts) } else { Err(counts) }
+    });
+    (counts.await, started.elapsed())
 }
 
 /// Waits until so many records of a profile are counted.
 pub async fn counted_of(app: &TestApp, profile: &str, counted: u64) -> Value {
-    let started = Instant::now();
-    loop {
+    until("the count", async || {
         let counts = app.get(&format!("/api/v1/{profile}/cardinalities")).send().await.expect_status(200).json();
-        if numbers(&counts).0 >= counted {
-            return counts;
-        }
-        assert!(started.elapsed() < PATIENCE, "{counts}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        if numbers(&counts).0 >= counted { Ok(counts) } else { Err(counts) }
+    })
+    .await
 }
 
 #[tokio::test]
@@ -56,7 +49,7 @@ async fn a_portion_that_is_full_is_counted_within_five_seconds() {
     let app = TestApp::start().await;
     assert_eq!(append(&app, 0..999).await["cardinalities"], json!({"pending": 999, "every": 1000}));
     // The watch looks every two seconds: it must have nothing to do.
-    tango::jobs::profile_watch::request_due_counts(&app.app.state.ctx).await.unwrap();
+    tango::jobs::watch::request_due_counts(&app.app.state.ctx).await.unwrap();
     let jobs = app.get("/api/v1/jobs?topic=analysis").send().await.json();
     assert_eq!(jobs["items"], json!([]));
     assert_eq!(numbers(&cardinalities(&app).await), (0, 999));

@@ -1,10 +1,8 @@
 //! Indexes that make themselves.
 
-use std::time::Instant;
-
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TestApp, until};
 
 async fn post(app: &TestApp) {
     let records = json!({"records": [{"id": "a", "site": "Oslo", "skills": {"English": 3}}]});
@@ -18,15 +16,11 @@ async fn lines(app: &TestApp) -> Vec<Value> {
 
 /// Waits until every line is ready.
 async fn all_ready(app: &TestApp) -> Vec<Value> {
-    let started = Instant::now();
-    loop {
+    until("indexes to be ready", async || {
         let lines = lines(app).await;
-        if lines.iter().all(|line| line["state"] == "ready") {
-            return lines;
-        }
-        assert!(started.elapsed() < PATIENCE, "{lines:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-    }
+        if lines.iter().all(|line| line["state"] == "ready") { Ok(lines) } else { Err(lines) }
+    })
+    .await
 }
 
 #[tokio::test]

@@ -1,21 +1,22 @@
-//! Rows that the last uploaded file had refused, as CSV.
+//! Rows that an uploaded file had refused, as a CSV download.
 
 use axum::body::Body;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-use crate::http::{ApiResult, AppState};
-use crate::profiles::{Profile, schema};
+use super::{ApiResult, AppState};
+use crate::domain::dataset::RejectedReport;
 
 /// Bytes that one request asks the object store for.
 const PIECE_BYTES: u64 = 4 << 20;
 
-pub async fn get(app: &AppState, profile: &Profile) -> ApiResult<Response> {
-    let schema = schema::load(&app.ctx.store, profile).await?.value;
-    let disposition = format!("attachment; filename=\"rejected-{}.csv\"", profile.kind.as_str());
-    let headers =
-        [(header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (header::CONTENT_DISPOSITION, disposition)];
-    let Some(report) = schema.rejected else {
+/// Streams the report as `rejected-{name}.csv`; only the header when nothing was refused.
+pub async fn download(app: &AppState, name: &str, report: Option<RejectedReport>) -> ApiResult<Response> {
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"rejected-{name}.csv\"")),
+    ];
+    let Some(report) = report else {
         return Ok((headers, "line,column,value,reason\n").into_response());
     };
     let size_bytes = app.ctx.objects.size(&report.object_key).await?;

@@ -1,11 +1,11 @@
-//! Looks after profiles in the background: counts that are due although the process that should have
-//! asked for them ended in between, and indexes that do not match the schema or the settings.
+//! Looks after profiles and datasets in the background: counts that are due although the process that should
+//! have asked for them ended in between, and indexes that do not match the schema or the settings.
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{profile_counts, profile_indexes::IndexProfile};
+use super::{JobError, dataset_index, profile_counts, profile_indexes::IndexProfile};
 use crate::context::Context;
 use crate::domain::profile::ProfileSchema;
 use crate::profiles::{Profile, indexes, journal};
@@ -22,7 +22,7 @@ pub async fn watch(ctx: Context, stop: CancellationToken) {
             match check_indexes(&ctx).await {
                 Ok(()) => indexes_checked = true,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "profile indexes could not be checked")
+                    tracing::warn!(%error, "indexes could not be checked, trying again")
                 }
             }
         }
@@ -48,7 +48,8 @@ pub async fn request_due_counts(ctx: &Context) -> Result<(), StoreError> {
 }
 
 /// After a start with other settings: makes or drops what differs.
-async fn check_indexes(ctx: &Context) -> Result<(), StoreError> {
+async fn check_indexes(ctx: &Context) -> Result<(), JobError> {
+    dataset_index::request_missing(ctx).await?;
     // Datasets keep schemas of another shape under other keys in the same collection.
     let mut query = Query::everywhere(Collection::Schemas).limit(500);
     loop {
@@ -60,7 +61,7 @@ async fn check_indexes(ctx: &Context) -> Result<(), StoreError> {
                 let mut batch = Batch::new();
                 let account = profile.account_id.clone();
                 super::enqueue(&mut batch, ctx, &account, &IndexProfile { profile })
-                    .map_err(|error| StoreError::Failed(error.into()))?;
+                    .map_err(|error| JobError::Failed(error.to_string()))?;
                 ctx.store.commit(batch).await?;
             }
         }

@@ -5,6 +5,7 @@ pub mod control;
 mod gate;
 mod tls;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +48,8 @@ pub struct App {
     pub address: SocketAddr,
     /// `http://…` or `https://…`, without a slash at the end; loopback when it listens on every address.
     pub url: String,
+    /// How other machines reach it, when it listens on every address.
+    pub outside_url: Option<String>,
     /// Where the embedded object store listens.
     pub objects_address: Option<SocketAddr>,
     /// The certificate when HTTPS is served.
@@ -117,7 +120,20 @@ impl App {
         gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
         let objects_address = embedded.as_ref().map(|server| server.public_address);
-        Ok(Self { state, address, url, objects_address, certificate, first_start, handle, server, worker, embedded })
+        let outside_url = outside_url(&state.ctx.config, address, secure);
+        Ok(Self {
+            state,
+            address,
+            url,
+            outside_url,
+            objects_address,
+            certificate,
+            first_start,
+            handle,
+            server,
+            worker,
+            embedded,
+        })
     }
 
     /// Tells load balancers to look elsewhere and goes on serving for `drain`; then stops accepting,
@@ -148,14 +164,27 @@ impl App {
 
 /// The stores alone, for commands that work while nothing runs.
 pub fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
+    refuse_cluster_mode(config)?;
+    create_data_folder(config)?;
+    Ok(Arc::new(SqliteStore::open(&config.data_dir)?))
+}
+
+fn refuse_cluster_mode(config: &Config) -> anyhow::Result<()> {
     if config.mongodb_url.is_some() {
         bail!(
             "MONGODB_URL is set, but this version of tango is built without cluster mode: \
              remove it to run a single node with everything inside"
         );
     }
-    create_data_folder(config)?;
-    Ok(Arc::new(SqliteStore::open(&config.data_dir)?))
+    Ok(())
+}
+
+/// What a start would refuse of the settings and the files that they name. Changes nothing.
+pub async fn check(config: &Config) -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    refuse_cluster_mode(config)?;
+    tls::check_given(config).await?;
+    objects::check(config).await
 }
 
 /// Which steps of the document store's schema are applied and which are missing, without changing anything.
@@ -181,9 +210,18 @@ fn create_data_folder(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("the data folder {} (DATA_DIR) cannot be created", folder.display()))
 }
 
-fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).with_context(|| {
-        format!("tango cannot listen on {address}: is the port taken? Choose another with --listen or LISTEN (port 0 takes a free one)")
+/// Takes the port, or says why not.
+pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        let advice = match error.kind() {
+            ErrorKind::AddrInUse => {
+                "the port is taken: choose another with --listen or LISTEN (port 0 takes a free one)"
+            }
+            ErrorKind::AddrNotAvailable => "this machine has no such address: 0.0.0.0 stands for all that it has",
+            ErrorKind::PermissionDenied => "this user may not use the port: choose one above 1023",
+            _ => "choose another address with --listen or LISTEN",
+        };
+        anyhow::Error::new(error).context(format!("tango cannot listen on {address}; {advice}"))
     })?;
     listener.set_nonblocking(true).context("the listening socket cannot be set up")?;
     Ok(listener)
@@ -196,6 +234,16 @@ fn url(address: SocketAddr, secure: bool) -> String {
         shown.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
     }
     format!("{scheme}://{shown}")
+}
+
+/// `HOST_DOMAIN`, else the address by which this machine reaches others.
+fn outside_url(config: &Config, address: SocketAddr, secure: bool) -> Option<String> {
+    if !address.ip().is_unspecified() {
+        return None;
+    }
+    let host = config.host_domain.clone().or_else(|| tls::outward_address().map(|address| address.to_string()))?;
+    let scheme = if secure { "https" } else { "http" };
+    Some(format!("{scheme}://{host}:{}", address.port()))
 }
 
 /// Waits until background work that was told to stop has dropped the store: then the folder is free.

@@ -129,7 +129,14 @@ pub async fn execute(auth: &Auth, request: Request) -> Result<Value, AuthError> 
 
 /// Asks the process that runs on this folder; `None` when none does.
 pub async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<Value>> {
-    let Ok(stream) = UnixStream::connect(socket_path(data_dir)).await else { return Ok(None) };
+    let stream = match UnixStream::connect(socket_path(data_dir)).await {
+        Ok(stream) => stream,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
+            "whether tango runs on {} cannot be seen: the folder belongs to another user; run this command as that user",
+            data_dir.display()
+        ),
+        Err(_) => return Ok(None),
+    };
     let exchange = async {
         let (reader, mut writer) = stream.into_split();
         let mut text = serde_json::to_string(request)?;

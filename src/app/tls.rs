@@ -44,6 +44,14 @@ pub(super) fn certificate_files(
     }
 }
 
+/// Whether the certificate and the key that the settings name can be used.
+pub(super) async fn check_given(config: &Config) -> anyhow::Result<()> {
+    if let (Some(certificate), Some(key)) = (&config.tls_cert_file, &config.tls_key_file) {
+        load(&CertificateFiles { certificate: certificate.clone(), key: key.clone(), generated: false }).await?;
+    }
+    Ok(())
+}
+
 /// Reads the files for the server.
 pub(super) async fn load(files: &CertificateFiles) -> anyhow::Result<RustlsConfig> {
     RustlsConfig::from_pem_file(&files.certificate, &files.key).await.with_context(|| {
@@ -135,7 +143,7 @@ fn names(config: &Config, address: SocketAddr) -> Vec<String> {
 }
 
 /// The address by which this machine would reach others. Connecting a datagram socket sends nothing.
-fn outward_address() -> Option<IpAddr> {
+pub(super) fn outward_address() -> Option<IpAddr> {
     const DOCUMENTATION_ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((DOCUMENTATION_ADDRESS, 9)).ok()?;

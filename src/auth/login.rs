@@ -48,7 +48,7 @@ impl Failures {
             .and_upsert_with(|old| old.map_or(one, |entry| (entry.into_value().0.saturating_add(1), Instant::now())));
     }
 
-    fn forget(&self, name: &str) {
+    pub(super) fn forget(&self, name: &str) {
         self.0.invalidate(name);
     }
 }

@@ -149,6 +149,8 @@ impl Auth {
                 Ok(()) => {
                     self.remember(&stored.value);
                     self.forget_initial_password(&stored.value.username).await;
+                    // Who may set passwords has decided; guesses at the old one do not matter any more.
+                    self.failures.forget(&username_key(username));
                     return Ok(stored.value);
                 }
                 Err(error) if error.is_conflict() => {}

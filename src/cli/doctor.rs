@@ -2,16 +2,18 @@
 #![expect(clippy::print_stdout, reason = "the findings are the command's output")]
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::bail;
 
 use crate::app::control::{self, Request};
-use crate::app::{open_seal, open_store};
+use crate::app::{self, open_seal, open_store};
 use crate::auth::Auth;
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
+use crate::store::{Collection, Query};
 
 /// Less free space than this is worth a warning.
 const LITTLE_SPACE_BYTES: u64 = 2 << 30;
@@ -47,6 +49,10 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         0 => findings.fine("the settings are understood"),
         count => findings.warn(format!("{count} objection(s) to the settings, see above")),
     }
+    match app::check(config).await {
+        Ok(()) => findings.fine("certificate and object store can be used as they are set"),
+        Err(error) => findings.fail(format!("{error:#}")),
+    }
     check_folder(&config.data_dir, &mut findings);
     check_open_files(&mut findings);
     match control::ask(&config.data_dir, &Request::Status).await {
@@ -61,7 +67,7 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         }
         Err(error) => findings.fail(format!("the running process: {error:#}")),
     }
-    check_certificate(config, &mut findings);
+    check_http(config, &mut findings);
     println!();
     match (findings.failures, findings.warnings) {
         (0, 0) => println!("everything is fine"),
@@ -73,8 +79,14 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
 
 fn check_folder(folder: &Path, findings: &mut Findings) {
     if !folder.exists() {
-        return findings
-            .fine(format!("the data folder {} does not exist yet; the first start makes it", folder.display()));
+        return check_parent(folder, findings);
+    }
+    match folder.metadata() {
+        Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => findings.warn(format!(
+            "other users of this machine can look into {}: take that away with chmod -R go= {0}",
+            folder.display()
+        )),
+        _ => findings.fine("only its owner can look into the data folder"),
     }
     let probe = folder.join(".doctor");
     match std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe)) {
@@ -88,6 +100,20 @@ fn check_folder(folder: &Path, findings: &mut Findings) {
             if free < LITTLE_SPACE_BYTES { findings.warn(text) } else { findings.fine(text) }
         }
         Err(error) => findings.warn(format!("its free space is not known: {error}")),
+    }
+}
+
+/// Of a data folder that is not there yet: whether it can be made.
+fn check_parent(folder: &Path, findings: &mut Findings) {
+    let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    let parent = absolute.ancestors().find(|parent| parent.exists()).unwrap_or(Path::new("/"));
+    let shown = folder.display();
+    match rustix::fs::access(parent, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => findings.fine(format!("the data folder {shown} does not exist yet; the first start makes it")),
+        Err(error) => findings.fail(format!(
+            "the data folder {shown} does not exist and cannot be made in {}: {error}; choose another DATA_DIR",
+            parent.display()
+        )),
     }
 }
 
@@ -117,11 +143,15 @@ fn check_ports(config: &Config, findings: &mut Findings) {
 }
 
 async fn check_store(config: &Config, findings: &mut Findings) {
-    if !config.data_dir.exists() {
+    // Opening makes a store where there is none.
+    if !config.data_dir.join("tango.db").exists() {
         return;
     }
     let opened = async {
         let store = open_store(config)?;
+        if store.count(&Query::new(Collection::Accounts, "")).await? == 0 {
+            return Ok(0);
+        }
         let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
         anyhow::Ok(auth.users().await?.len())
     };
@@ -131,16 +161,7 @@ async fn check_store(config: &Config, findings: &mut Findings) {
     }
 }
 
-fn check_certificate(config: &Config, findings: &mut Findings) {
-    if let (Some(certificate), Some(key)) = (&config.tls_cert_file, &config.tls_key_file) {
-        for file in [certificate, key] {
-            match std::fs::read_to_string(file) {
-                Ok(text) if text.contains("-----BEGIN") => findings.fine(format!("{} is a PEM file", file.display())),
-                Ok(_) => findings.fail(format!("{} is no PEM file", file.display())),
-                Err(error) => findings.fail(format!("{} cannot be read: {error}", file.display())),
-            }
-        }
-    }
+fn check_http(config: &Config, findings: &mut Findings) {
     if config.allow_http && !config.listen.ip().is_loopback() {
         findings.warn("plain HTTP on an address that others reach: passwords and data can be read on the way");
     }

@@ -26,8 +26,12 @@ pub async fn run(config: &Config, only_status: bool) -> anyhow::Result<()> {
     if control::ask(&config.data_dir, &Request::Status).await?.is_some() {
         bail!("tango is running on {folder}: it brought the store up to date when it started");
     }
+    let is_new = !config.data_dir.exists();
     let store = open_store(config)?;
     store.ping().await?;
+    if is_new {
+        println!("there was no data folder {folder}: a new one was made");
+    }
     for step in &before.pending {
         println!("applied {step}");
     }

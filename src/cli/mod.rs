@@ -116,6 +116,9 @@ impl Options {
 
 /// Parses the command line and carries it out. Exit codes: 0 done, 1 failed, 2 the command line or a setting is wrong.
 pub fn run() -> ExitCode {
+    // Whatever is written holds data or secrets: for the owner alone, also in a folder that others may enter.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    end_quietly_without_a_reader();
     let tango = Tango::parse();
     if let Some(Command::Openapi) = tango.command {
         return finish(print_openapi());
@@ -157,6 +160,19 @@ pub fn run() -> ExitCode {
     // Threads of abandoned work must not hold the end up.
     runtime.shutdown_background();
     finish(outcome)
+}
+
+/// `tango openapi | head` is not a failure: when the reader of our output has left, there is nothing left to say.
+/// `println!` panics then; every other panic is reported as always.
+fn end_quietly_without_a_reader() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload().downcast_ref::<String>();
+        if text.is_some_and(|text| text.starts_with("failed printing to stdout") && text.contains("Broken pipe")) {
+            std::process::exit(0);
+        }
+        report(panic);
+    }));
 }
 
 fn finish(outcome: anyhow::Result<()>) -> ExitCode {

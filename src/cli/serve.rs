@@ -83,6 +83,9 @@ pub async fn print_welcome(app: &App, config: &Config) {
     println!("tango {} is ready", env!("CARGO_PKG_VERSION"));
     println!();
     println!("  web application  {}", app.url);
+    if let Some(url) = &app.outside_url {
+        println!("  from outside     {url}");
+    }
     println!("  API reference    {}/docs", app.url);
     if let Some(address) = app.objects_address {
         println!("  object store     {address}");
@@ -103,7 +106,14 @@ pub async fn print_welcome(app: &App, config: &Config) {
             println!("  password         {password}");
             println!("                   (generated; kept in {folder}/initial-password until you change it)");
         }
-        None => println!("  password         as you set it (a new one: tango user password {user})"),
+        None => {
+            let place = if config.data_dir == Config::default().data_dir {
+                String::new()
+            } else {
+                format!(" --data-dir {folder}")
+            };
+            println!("  password         as you set it (forgotten? tango{place} user password {user})");
+        }
     }
     println!();
     if app.certificate.is_none() && !app.address.ip().is_loopback() {

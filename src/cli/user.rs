@@ -20,6 +20,7 @@ pub enum UserCommand {
     List,
     /// Add a user to the first account
     Add {
+        /// Such as an e-mail address
         username: String,
         /// May do everything
         #[arg(long)]
@@ -29,21 +30,28 @@ pub enum UserCommand {
     },
     /// Set a user's password; all of the user's sessions end
     Password {
+        /// As `tango user list` shows it
         username: String,
         #[command(flatten)]
         password: PasswordSource,
     },
     /// Remove a user; all of the user's sessions end
-    Remove { username: String },
+    Remove {
+        /// As `tango user list` shows it
+        username: String,
+    },
     /// Print the API key of the first account, for programs that sign in with one
     ApiKey,
 }
 
-/// Without either option a password is generated and printed.
+/// Where a new password comes from. Without an option: from a pipe if there is one, else it is asked for.
 #[derive(Debug, Clone, Args)]
 #[group(multiple = false)]
 pub struct PasswordSource {
-    /// Read the password from standard input (its first line)
+    /// Make one and print it
+    #[arg(long)]
+    generate: bool,
+    /// Read the password from standard input (its first line), as is done without any of these options
     #[arg(long)]
     stdin: bool,
     /// The password itself; other users of this machine can see it while the command runs
@@ -102,18 +110,18 @@ impl PasswordSource {
         if let Some(password) = &self.password {
             return Ok((password.clone(), false));
         }
-        if !self.stdin {
+        if self.generate {
             return Ok((generate_password(), true));
         }
         let stdin = std::io::stdin();
         if stdin.is_terminal() {
-            eprintln!("the new password, then Enter:");
+            eprintln!("the new password, then Enter (it is shown; --generate makes one):");
         }
         let mut line = String::new();
         stdin.lock().read_line(&mut line).context("standard input cannot be read")?;
         let password = line.trim_end_matches(['\r', '\n']);
         if password.is_empty() {
-            bail!("no password was given on standard input");
+            bail!("no password was given, so that nothing is changed; --generate makes one");
         }
         Ok((password.to_owned(), false))
     }

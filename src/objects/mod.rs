@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 pub use client::{ObjectStore, ObjectStoreSettings};
 pub use multipart::{ArrivedPart, PartNumberAndEtag};
-pub use open::open;
+pub use open::{check, open};
 pub use presign::{PublicUrls, SignedPart};
 pub use reader::{ObjectReader, fetch_blocking, object_io_error};
 

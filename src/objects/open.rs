@@ -30,6 +30,22 @@ pub async fn open(
     }
 }
 
+/// Whether the object store that the settings name answers and knows the keys. The embedded one always will.
+pub async fn check(config: &Config) -> anyhow::Result<()> {
+    match &config.s3_endpoint {
+        None => Ok(()),
+        Some(endpoint) => {
+            let store = remote(config, endpoint)?;
+            store.ping().await.with_context(|| {
+                format!(
+                    "the object store at {endpoint} (S3_ENDPOINT) does not answer for the bucket {}",
+                    config.s3_bucket
+                )
+            })
+        }
+    }
+}
+
 fn remote(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
     let internal = config.s3_internal_endpoint.as_deref().unwrap_or(endpoint);
     for url in [endpoint, internal] {

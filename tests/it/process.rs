@@ -148,10 +148,23 @@ async fn users_are_changed_through_the_running_process_and_without_one() {
     assert_eq!(sign_in(&url, "super_user@genesys.com", "a better one").await.status(), 200);
     assert!(!folder.path().join("tango-data/initial-password").exists(), "the first password is of no use any more");
 
-    let added = text(&run(folder.path(), &["user", "add", "ana@example.com"]));
+    for _ in 0..10 {
+        assert_eq!(sign_in(&url, "super_user@genesys.com", "a guess").await.status(), 401);
+    }
+    assert_eq!(sign_in(&url, "super_user@genesys.com", "a better one").await.status(), 423);
+    let piped = command(folder.path(), &["user", "password", "super_user@genesys.com"])
+        .stdin(std::fs::File::open(write(folder.path(), "the best one\n")).unwrap())
+        .output()
+        .unwrap();
+    assert!(piped.status.success(), "{}", text(&piped));
+    assert_eq!(sign_in(&url, "super_user@genesys.com", "the best one").await.status(), 200, "the lock is lifted");
+    let nothing = run(folder.path(), &["user", "password", "super_user@genesys.com"]);
+    assert!(text(&nothing).contains("nothing is changed"), "{}", text(&nothing));
+
+    let added = text(&run(folder.path(), &["user", "add", "ana@example.com", "--generate"]));
     let generated = added.lines().find_map(|line| line.strip_prefix("password: ")).unwrap().to_owned();
     assert_eq!(sign_in(&url, "ana@example.com", &generated).await.status(), 200);
-    let again = run(folder.path(), &["user", "add", "ANA@example.com"]);
+    let again = run(folder.path(), &["user", "add", "ANA@example.com", "--generate"]);
     assert_eq!(again.status.code(), Some(1));
     assert!(text(&again).contains("there is a user"), "{}", text(&again));
     drop(process);
@@ -162,6 +175,65 @@ async fn users_are_changed_through_the_running_process_and_without_one() {
     assert!(!text(&run(folder.path(), &["user", "list"])).contains("ana@"));
     let last = run(folder.path(), &["user", "remove", "super_user@genesys.com"]);
     assert_eq!(last.status.code(), Some(1), "the last super user stays");
+}
+
+fn write(folder: &Path, text: &str) -> std::path::PathBuf {
+    let path = folder.join("standard-input");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+#[test]
+fn what_is_kept_is_for_the_owner_alone_also_in_a_folder_that_was_open() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("tango-data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let process = Process::start(folder.path(), &LOCAL);
+    for entry in std::fs::read_dir(&data).unwrap() {
+        let entry = entry.unwrap();
+        let mode = entry.metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} has mode {mode:o}", entry.path().display());
+    }
+    drop(process);
+    let doctor = text(&run(folder.path(), &["doctor", "--listen", "127.0.0.1:0"]));
+    assert!(doctor.contains("chmod"), "{doctor}");
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command(folder.path(), &["openapi"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!((ended.status.code(), text(&ended)), (Some(0), String::new()));
+}
+
+#[test]
+fn doctor_refuses_what_a_start_would_refuse() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = |name: &str| {
+        let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let (cert, key) = (folder.path().join(format!("{name}.crt")), folder.path().join(format!("{name}.key")));
+        std::fs::write(&cert, pair.cert.pem()).unwrap();
+        std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+        (cert, key)
+    };
+    let ((certificate, _), (_, other_key)) = (key("one"), key("other"));
+    let doctor = command(folder.path(), &["doctor", "--listen", "127.0.0.1:0"])
+        .env("S3_LISTEN", "127.0.0.1:0")
+        .env("TLS_CERT_FILE", certificate)
+        .env("TLS_KEY_FILE", other_key)
+        .output()
+        .unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    assert!(text(&doctor).contains("belong together"), "{}", text(&doctor));
+    let doctor = command(folder.path(), &["doctor", "--listen", "127.0.0.1:0"])
+        .env("S3_ENDPOINT", "https://s3.example:9000")
+        .output()
+        .unwrap();
+    assert!(text(&doctor).contains("S3_ACCESS_KEY is missing"), "{}", text(&doctor));
 }
 
 #[tokio::test]

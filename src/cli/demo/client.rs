@@ -107,7 +107,7 @@ impl Client {
                     bar.set_length(total);
                     bar.set_prefix(progress["unit"].as_str().unwrap_or_default().to_owned());
                     bar.set_message(message.to_owned());
-                    bar.set_position(progress["done"].as_u64().unwrap_or_default());
+                    bar.set_position(progress["done"].as_u64().unwrap_or_default().min(total));
                 }
                 _ => {
                     bar.set_style(spinner.clone());

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use self::client::{Client, text};
 use self::table::{Table, thousands};
 use super::serve::{Signals, print_welcome, run_app};
-use crate::app::App;
 use crate::app::control::{self, Request};
+use crate::app::{App, listen};
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
 use crate::simulation::{Centre, Settings};
@@ -29,6 +29,8 @@ use crate::telemetry;
 
 /// Marks a folder that a demo made, and that the next demo may therefore empty.
 const MARK: &str = "made-by-tango-demo";
+/// What the mark says once everything was shown.
+const COMPLETE: &str = "A demo made this folder; `tango demo --again` empties it.\n";
 const PREDICTOR: &str = "first_contact_resolution";
 
 /// Where the data goes unless `--data-dir` says otherwise.
@@ -48,6 +50,9 @@ pub struct DemoArgs {
     /// Another seed is another contact centre
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// Replace the data of an earlier demo in the same folder
+    #[arg(long)]
+    pub again: bool,
     /// End when everything was shown, instead of serving on; the data goes into a temporary folder
     #[arg(long)]
     pub exit: bool,
@@ -67,7 +72,9 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> anyhow::Result<()> {
         // The log of a healthy server would only run through the tables; DEBUG is somebody's wish.
         telemetry::start_logging("WARN").map_err(anyhow::Error::msg)?;
     }
-    prepare_folder(&folder).await?;
+    // Before anything is removed.
+    drop(listen(loaded.config.listen)?);
+    prepare_folder(&folder, args.again).await?;
     let config = Config {
         data_dir: folder.clone(),
         s3_listen: loaded.config.s3_listen.or(Some((loaded.config.listen.ip(), 0).into())),
@@ -78,9 +85,11 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> anyhow::Result<()> {
     let app = App::start(config.clone(), Arc::new(SystemClock)).await?;
     let shown = tokio::select! {
         shown = show_everything(&args, &app, &config) => shown,
-        _ = signals.next() => bail!("stopped before everything was shown"),
+        _ = signals.next() => Err(anyhow::anyhow!("stopped before everything was shown")),
     };
     if shown.is_ok() && !args.exit {
+        std::fs::write(folder.join(MARK), COMPLETE)?;
+        println!("\nOpen it again later with: tango --data-dir {}", folder.display());
         println!();
         print_welcome(&app, &config).await;
         return run_app(app, Duration::ZERO, signals).await;
@@ -93,7 +102,7 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> anyhow::Result<()> {
 }
 
 /// An empty folder with our mark in it.
-async fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
+async fn prepare_folder(folder: &Path, again: bool) -> anyhow::Result<()> {
     let mark = folder.join(MARK);
     let used = folder.read_dir().is_ok_and(|mut entries| entries.next().is_some());
     if used && !mark.exists() {
@@ -109,10 +118,19 @@ async fn prepare_folder(folder: &Path) -> anyhow::Result<()> {
                 folder.display()
             );
         }
+        // What a person may have added to a finished demo is theirs; half a demo is of no use to anybody.
+        if !again && std::fs::read_to_string(&mark).is_ok_and(|text| text == COMPLETE) {
+            bail!(
+                "{0} holds an earlier demo. Open it again with `tango --data-dir {0}`, replace it with \
+                 `tango demo --again`, or name another folder with --data-dir",
+                folder.display()
+            );
+        }
+        println!("removing the data of an earlier demo in {}", folder.display());
         std::fs::remove_dir_all(folder).with_context(|| format!("{} could not be emptied", folder.display()))?;
     }
     std::fs::create_dir_all(folder).with_context(|| format!("{} could not be created", folder.display()))?;
-    std::fs::write(&mark, "A demo made this folder; the next one empties it.\n")?;
+    std::fs::write(&mark, "A demo makes this folder; the next one empties it.\n")?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 pub enum OpenError {
     #[error(
         "another tango process is using the data folder {}: stop it first, or choose another DATA_DIR \
-         (commands such as `tango user` and `tango export` talk to the running process)",
+         (commands such as `tango user` talk to the running process)",
         .folder.display()
     )]
     Locked { folder: PathBuf },
@@ -22,9 +22,9 @@ pub enum OpenError {
         .folder.display()
     )]
     Newer { folder: PathBuf, found: u32, known: u32, min_program: String },
-    #[error("the data folder {} cannot be used: {source}", .folder.display())]
+    #[error("the data folder {} cannot be used; does it belong to another user?", .folder.display())]
     Folder { folder: PathBuf, source: std::io::Error },
-    #[error("the document store in {} cannot be opened: {source}", .folder.display())]
+    #[error("the document store in {} cannot be opened", .folder.display())]
     Store { folder: PathBuf, source: StoreError },
 }
 

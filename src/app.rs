@@ -20,7 +20,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::context::Context;
 use crate::http::{AppState, idempotency, router};
-use crate::jobs::{self, Runner, RunnerHandle, purging, watch};
+use crate::jobs::{self, Runner, RunnerHandle, RunnerOptions, purging, watch};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
@@ -56,6 +56,8 @@ pub struct App {
     pub certificate: Option<CertificateFiles>,
     /// Set when this was the installation's first start.
     pub first_start: Option<FirstStart>,
+    /// How long the start took, from the first look at the data folder to the first request that is answered.
+    pub ready_in: Duration,
     handle: Handle<SocketAddr>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     worker: RunnerHandle,
@@ -66,6 +68,7 @@ impl App {
     /// Starts server and workers on one data folder. Warm and ready to serve when this returns;
     /// the port answers 503 from a little earlier.
     pub async fn start(config: Config, clock: SharedClock) -> anyhow::Result<Self> {
+        let began = Instant::now();
         // The only cryptography in the program; when a test installed it before, nothing changes.
         let _ = rustls::crypto::ring::default_provider().install_default();
         telemetry::start_metrics();
@@ -115,12 +118,14 @@ impl App {
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
             tracing::warn!(error = format!("{error:#}"), "commands such as `tango user` will not reach this process");
         }
-        let worker =
-            Runner::start(state.ctx.clone(), jobs::every_kind(), &state.ctx.config.worker_topics, worker_name(address));
+        let options = RunnerOptions { alone: state.ctx.config.mongodb_url.is_none(), ..RunnerOptions::default() };
+        let (ctx, topics) = (state.ctx.clone(), &state.ctx.config.worker_topics);
+        let worker = Runner::start_with(ctx, jobs::every_kind(), topics, worker_name(address), options);
         gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
         let objects_address = embedded.as_ref().map(|server| server.public_address);
         let outside_url = outside_url(&state.ctx.config, address, secure);
+        let ready_in = began.elapsed();
         Ok(Self {
             state,
             address,
@@ -129,6 +134,7 @@ impl App {
             objects_address,
             certificate,
             first_start,
+            ready_in,
             handle,
             server,
             worker,

@@ -80,7 +80,7 @@ impl Signals {
 /// Where to go and how to get in.
 pub async fn print_welcome(app: &App, config: &Config) {
     let folder = config.data_dir.display();
-    println!("tango {} is ready", env!("CARGO_PKG_VERSION"));
+    println!("tango {} is ready in {:.2} s", env!("CARGO_PKG_VERSION"), app.ready_in.as_secs_f64());
     println!();
     println!("  web application  {}", app.url);
     if let Some(url) = &app.outside_url {

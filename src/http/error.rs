@@ -175,7 +175,7 @@ impl IntoResponse for ApiError {
 }
 
 /// What a client is told when a disk is full.
-fn disk_full() -> ApiError {
+pub(super) fn disk_full() -> ApiError {
     ApiError::new(
         StatusCode::INSUFFICIENT_STORAGE,
         "disk_full",

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 
-use super::dataset_objects::storage_error;
 use super::{JobError, JobRun};
 use crate::context::Context;
 use crate::domain::Timestamp;
@@ -208,8 +207,7 @@ pub async fn try_commit(run: &JobRun, batch: Batch) -> Result<bool, JobError> {
         Ok(()) => Ok(true),
         Err(StoreError::Conflict(conflict)) if conflict.op == 0 => Err(JobError::LostLease),
         Err(StoreError::Conflict(_)) => Ok(false),
-        Err(StoreError::Full(_)) => Err(storage_error(std::io::ErrorKind::StorageFull.into())),
-        Err(error) => Err(JobError::Retry(error.into())),
+        Err(error) => Err(error.into()),
     }
 }
 

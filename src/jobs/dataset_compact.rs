@@ -53,7 +53,7 @@ impl RunJob for CompactDataset {
         let segments = load_segments(ctx, &self.dataset_id, &small).await?;
         let source = ObjectSegmentSource::new(ctx);
         let options = ingest_options(ctx, UnknownColumns::Refuse);
-        let mut sink = ObjectSegmentSink::new(ctx, &self.dataset_id, schema.version);
+        let mut sink = ObjectSegmentSink::new(run, &self.dataset_id, schema.version);
         let (replaced, merged) = blocking({
             let schema = schema.clone();
             move || {

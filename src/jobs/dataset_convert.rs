@@ -106,7 +106,7 @@ impl ConvertDataset {
             let before = load_schema(&run.ctx, &self.dataset_id, segment.schema_version).await?;
             let source = ObjectSegmentSource::new(&run.ctx);
             let options = ingest_options(&run.ctx, UnknownColumns::LeaveOut);
-            let mut sink = ObjectSegmentSink::new(&run.ctx, &self.dataset_id, schema.version);
+            let mut sink = ObjectSegmentSink::new(run, &self.dataset_id, schema.version);
             let (id, schema) = (segment.id.clone(), schema.clone());
             let made = blocking(move || {
                 let encoded = convert_segment(&source, &segment, &before, &schema, &options).map_err(job_error)?;

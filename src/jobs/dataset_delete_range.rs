@@ -105,7 +105,7 @@ impl DeleteRange {
         }
         let source = ObjectSegmentSource::new(&run.ctx);
         let options = ingest_options(&run.ctx, UnknownColumns::Refuse);
-        let mut sink = ObjectSegmentSink::new(&run.ctx, &self.dataset_id, schema.version);
+        let mut sink = ObjectSegmentSink::new(run, &self.dataset_id, schema.version);
         let (from, to, schema) = (self.from, self.to, schema.clone());
         blocking(move || match filter_range(&source, &segment, &schema, from, to, &options).map_err(job_error)? {
             None => Ok(None),

@@ -106,7 +106,7 @@ impl IndexDataset {
                 }
                 check_cancelled(run)?;
                 let source = ObjectSegmentSource::new(ctx);
-                let mut sink = ObjectSegmentSink::new(ctx, id, schema.version);
+                let mut sink = ObjectSegmentSink::new(run, id, schema.version);
                 let (schema, options) = (schema.clone(), options.clone());
                 replacements.push(
                     blocking(move || {

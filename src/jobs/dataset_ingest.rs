@@ -104,7 +104,7 @@ async fn read_file(
         ObjectReader::open(run.ctx.objects.clone(), &upload.object_key).await.map_err(|error| plain(error.into()))?;
     let unknown = if first { UnknownColumns::LeaveOut } else { UnknownColumns::Refuse };
     let options = ingest_options(&run.ctx, unknown);
-    let mut segments = ObjectSegmentSink::new(&run.ctx, dataset, schema.version);
+    let mut segments = ObjectSegmentSink::new(run, dataset, schema.version);
     let mut rejected =
         RejectedObject::new(&run.ctx, dataset, &run.job.id).map_err(|error| plain(storage_error(error)))?;
     let (upload, schema, reporter) = (upload.clone(), schema.clone(), run.clone());

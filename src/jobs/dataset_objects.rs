@@ -9,14 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::runtime::Handle;
 
-use super::JobError;
-use crate::clock::SharedClock;
+use super::{JobError, JobRun};
 use crate::context::Context;
 use crate::domain::dataset::RejectedReport;
 use crate::domain::id::{DatasetId, JobId, SegmentId};
 use crate::domain::segment::Segment;
 use crate::ingest::{EncodedSegment, IngestError, RejectedRow, RejectedSink, SegmentSink, SegmentSource};
 use crate::objects::{ObjectError, ObjectStore, PartNumberAndEtag, fetch_blocking, object_io_error};
+use crate::store::{Collection, Record};
 
 /// Prefix of the keys of segments.
 pub const SEGMENT_PREFIX: &str = "seg/";
@@ -48,10 +48,9 @@ impl SegmentSource for ObjectSegmentSource {
 }
 
 /// Stores encoded segments under new ids. Nothing refers to them until a version is committed; what is never
-/// committed is purged later.
+/// committed goes with the run's failure, or is purged later.
 pub struct ObjectSegmentSink {
-    store: Arc<ObjectStore>,
-    clock: SharedClock,
+    run: JobRun,
     runtime: Handle,
     dataset_id: DatasetId,
     schema_version: u32,
@@ -59,10 +58,9 @@ pub struct ObjectSegmentSink {
 }
 
 impl ObjectSegmentSink {
-    pub fn new(ctx: &Context, dataset_id: &DatasetId, schema_version: u32) -> Self {
+    pub fn new(run: &JobRun, dataset_id: &DatasetId, schema_version: u32) -> Self {
         Self {
-            store: ctx.objects.clone(),
-            clock: ctx.clock.clone(),
+            run: run.clone(),
             runtime: Handle::current(),
             dataset_id: dataset_id.clone(),
             schema_version,
@@ -73,20 +71,22 @@ impl ObjectSegmentSink {
 
 impl SegmentSink for ObjectSegmentSink {
     fn put(&mut self, segment: EncodedSegment) -> io::Result<()> {
-        let now = self.clock.now();
+        let now = self.run.ctx.clock.now();
         let id = SegmentId::generate(now);
         let object_key = format!("{SEGMENT_PREFIX}{}/{}.parquet", self.dataset_id, id);
-        let (store, key, bytes) = (self.store.clone(), object_key.clone(), segment.bytes);
+        let (store, key, bytes) = (self.run.ctx.objects.clone(), object_key.clone(), segment.bytes);
         let put = self.runtime.spawn(async move { store.put(&key, bytes).await });
         self.runtime.block_on(put).map_err(io::Error::other)?.map_err(object_io_error)?;
-        self.segments.push(Segment {
+        let segment = Segment {
             id,
             dataset_id: self.dataset_id.clone(),
             object_key,
             schema_version: self.schema_version,
             directory: segment.directory,
             created_at: now,
-        });
+        };
+        self.run.has_stored(Collection::Segments, segment.key(), segment.object_key.clone());
+        self.segments.push(segment);
         Ok(())
     }
 }
@@ -129,17 +129,15 @@ impl RejectedObject {
         let bytes = self.take_bytes()?;
         let (store, key) = (self.store.clone(), self.key.clone());
         let number = u32::try_from(self.parts.len() + 1).map_err(io::Error::other)?;
-        let upload = self.upload.clone();
-        let sent = self.runtime.block_on(async move {
-            let upload = match upload {
-                Some(upload) => upload,
-                None => store.create_upload(&key).await?,
-            };
-            let etag = store.upload_part(&key, &upload, number, bytes).await?;
-            Ok((upload, etag))
-        });
-        let (upload, etag) = sent.map_err(object_io_error)?;
-        self.upload = Some(upload);
+        let upload = match &self.upload {
+            Some(upload) => upload.clone(),
+            None => {
+                let upload = self.runtime.block_on(store.create_upload(&key)).map_err(object_io_error)?;
+                self.upload.insert(upload).clone()
+            }
+        };
+        let sent = self.runtime.block_on(store.upload_part(&key, &upload, number, bytes));
+        let etag = sent.map_err(object_io_error)?;
         self.parts.push(PartNumberAndEtag { number, etag });
         Ok(())
     }
@@ -155,13 +153,23 @@ impl RejectedObject {
             self.runtime.block_on(async { store.put(&key, bytes).await }).map_err(object_io_error)?;
         } else {
             self.send_part()?;
-            let upload = self.upload.take().unwrap_or_default();
-            let parts = std::mem::take(&mut self.parts);
+            let upload = self.upload.clone().unwrap_or_default();
             self.runtime
-                .block_on(async { store.complete_upload(&key, &upload, &parts).await })
+                .block_on(async { store.complete_upload(&key, &upload, &self.parts).await })
                 .map_err(object_io_error)?;
+            self.upload = None;
         }
         Ok(Some(RejectedReport { object_key: key, rows: self.rows }))
+    }
+}
+
+impl Drop for RejectedObject {
+    fn drop(&mut self) {
+        // Not finished: nobody will complete it. What a crash leaves is purged later.
+        if let Some(upload) = self.upload.take() {
+            let (store, key) = (self.store.clone(), std::mem::take(&mut self.key));
+            self.runtime.spawn(async move { store.abort_upload(&key, &upload).await });
+        }
     }
 }
 
@@ -197,19 +205,16 @@ pub fn job_error(error: IngestError) -> JobError {
 pub fn storage_error(error: io::Error) -> JobError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<ObjectError>());
     match inner {
-        Some(ObjectError::Full(_)) => disk_full(),
+        Some(ObjectError::Full(source)) => {
+            tracing::error!(error = format!("{source:#}"), "the disk of the object store is full");
+            JobError::NoSpace
+        }
         Some(ObjectError::NotFound(key)) => {
             JobError::Failed(format!("The stored file {key} does not exist any more. Upload the data again."))
         }
-        _ if error.kind() == io::ErrorKind::StorageFull => disk_full(),
+        _ if error.kind() == io::ErrorKind::StorageFull => JobError::NoSpace,
         _ => JobError::Retry(anyhow::Error::new(error)),
     }
-}
-
-fn disk_full() -> JobError {
-    JobError::Failed(
-        "The object store has no space left; nothing was added. Free some space, then retry this job.".to_owned(),
-    )
 }
 
 impl From<ObjectError> for JobError {

@@ -33,10 +33,13 @@ pub(super) fn ending(run: &JobRun, lease: &Lease, outcome: Result<Done, JobError
         (_, Some(StopReason::Lost)) | (Err(JobError::LostLease), _) => Ending::Lost,
         (Ok(done), _) => Ending::Succeeded(done),
         (Err(JobError::Failed(text)), _) => Ending::Ended(JobState::Failed, JobError::Failed(text)),
-        (Err(JobError::Cancelled | JobError::Retry(_)), Some(StopReason::Shutdown)) => Ending::Released,
-        (Err(JobError::Retry(_)), Some(StopReason::Cancelled)) | (Err(JobError::Cancelled), _) => {
+        (Err(JobError::Cancelled | JobError::Retry(_) | JobError::NoSpace), Some(StopReason::Shutdown)) => {
+            Ending::Released
+        }
+        (Err(JobError::Retry(_) | JobError::NoSpace), Some(StopReason::Cancelled)) | (Err(JobError::Cancelled), _) => {
             Ending::Ended(JobState::Cancelled, JobError::Cancelled)
         }
+        (Err(JobError::NoSpace), None) => Ending::Again(JobError::NoSpace, pause(run.job.failures, backoff)),
         (Err(error @ JobError::Retry(_)), None) => again(run, error, pause(run.job.failures, backoff)),
     }
 }
@@ -62,6 +65,12 @@ fn pause(failures: u32, first: Duration) -> Duration {
 /// Writes the end of a run, and says it once in the log.
 pub(super) async fn finish(run: &JobRun, job: &dyn AnyJob, ending: Ending) {
     log(run, &ending);
+    // After any other failure a commit may still turn out to have happened.
+    if let Ending::Ended(_, error) | Ending::Again(error, _) = &ending
+        && !matches!(error, JobError::Retry(_))
+    {
+        run.drop_unreferenced().await;
+    }
     let outcome = match &ending {
         Ending::Lost => return,
         Ending::Succeeded(done) => match settle(run, &ending, &done.effects).await {
@@ -159,6 +168,8 @@ fn describe(job: &mut Job, run: &JobRun, ending: &Ending) {
         Ending::Again(error, pause) => {
             job.state = JobState::Queued;
             job.failures += 1;
+            // A full disk is nothing that a job could run out of attempts over.
+            job.max_attempts += u32::from(matches!(error, JobError::NoSpace));
             job.error = Some(error.to_string());
             job.not_before = TimeDelta::from_std(*pause).ok().map(|pause| now + pause);
         }

@@ -100,6 +100,9 @@ pub enum JobError {
     /// Something around the job is at fault: try again after a pause.
     #[error("{0:#}")]
     Retry(anyhow::Error),
+    /// A disk is full: try again after a pause, as often as it takes a person to free some space.
+    #[error("The disk is full; nothing was added. Free some space: this job then goes on by itself.")]
+    NoSpace,
     #[error("cancelled")]
     Cancelled,
     /// The lease was lost: another worker has the job.

@@ -1,6 +1,6 @@
 //! One run of a job, as its code sees it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,7 +8,7 @@ use super::{JobError, RunJob};
 use crate::context::Context;
 use crate::domain::id::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Progress, Reporter};
-use crate::store::{Batch, Collection, Op, Record, StoreError};
+use crate::store::{Batch, Collection, Key, Op, Record, StoreError};
 
 /// A claimed job: its context, its lease, its progress.
 #[derive(Clone)]
@@ -18,12 +18,34 @@ pub struct JobRun {
     /// Fires when the job is cancelled, its lease is lost or the process shuts down.
     pub cancel: CancellationToken,
     pub(super) progress: Arc<Mutex<Progress>>,
+    /// Objects that this run has stored, with the document that is to refer to each.
+    stored: Arc<Mutex<Vec<(Collection, Key, String)>>>,
 }
 
 impl JobRun {
     pub(super) fn new(ctx: Context, job: Job, cancel: CancellationToken) -> Self {
         let progress = Arc::new(Mutex::new(job.progress.clone()));
-        Self { ctx, job, cancel, progress }
+        Self { ctx, job, cancel, progress, stored: Arc::default() }
+    }
+
+    /// Remembers an object that a document under this key will refer to, if the run succeeds.
+    pub(super) fn has_stored(&self, collection: Collection, key: Key, object_key: String) {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner).push((collection, key, object_key));
+    }
+
+    /// Deletes the objects of a run that failed for sure, so that attempts on a full disk do not fill it further.
+    /// What is not deleted here is purged when it is a day old.
+    pub(super) async fn drop_unreferenced(&self) {
+        let stored = std::mem::take(&mut *self.stored.lock().unwrap_or_else(PoisonError::into_inner));
+        for (collection, key, object_key) in stored {
+            // An earlier commit of this run may have taken it in.
+            if !matches!(self.ctx.store.get(collection, &key).await, Ok(None)) {
+                continue;
+            }
+            if let Err(error) = self.ctx.objects.delete(&object_key).await {
+                tracing::debug!(object_key, error = &error as &dyn std::error::Error, "left for the purge");
+            }
+        }
     }
 
     /// The precondition that this run still owns the job.
@@ -44,7 +66,7 @@ impl JobRun {
         match self.ctx.store.commit(guarded).await {
             Ok(()) => Ok(()),
             Err(StoreError::Conflict(conflict)) if conflict.op == 0 => Err(JobError::LostLease),
-            Err(error) => Err(JobError::Retry(error.into())),
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -61,7 +83,13 @@ impl Reporter for JobRun {
 
 impl From<StoreError> for JobError {
     fn from(error: StoreError) -> Self {
-        JobError::Retry(error.into())
+        match error {
+            StoreError::Full(source) => {
+                tracing::error!(error = format!("{source:#}"), "the disk of the document store is full");
+                JobError::NoSpace
+            }
+            error => JobError::Retry(error.into()),
+        }
     }
 }
 

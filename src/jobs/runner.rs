@@ -35,6 +35,9 @@ pub struct RunnerOptions {
     pub notice_within: Duration,
     /// Jobs of a topic at a time.
     pub limit: fn(Topic) -> usize,
+    /// Nobody else can use the store (a single node, whose folder is locked): what is running when this worker starts
+    /// died with an earlier process and is taken over at once, without waiting for a lease.
+    pub alone: bool,
 }
 
 impl Default for RunnerOptions {
@@ -45,6 +48,7 @@ impl Default for RunnerOptions {
             first_backoff: Duration::from_secs(1),
             notice_within: Duration::from_secs(5),
             limit,
+            alone: false,
         }
     }
 }
@@ -123,8 +127,22 @@ struct Worker {
     running: HashMap<JobId, Running>,
     tasks: JoinSet<()>,
     task_ids: HashMap<tokio::task::Id, JobId>,
-    /// Running jobs of other workers: their fence and heartbeat, and since when both stand still.
-    seen: HashMap<JobId, (u64, u64, Instant)>,
+    /// Running jobs of other workers.
+    seen: HashMap<JobId, Seen>,
+}
+
+/// What was last seen of a job that another worker runs.
+struct Seen {
+    fence: u64,
+    heartbeat: u64,
+    /// Since when both stand still; `None` when its process is known to be gone.
+    since: Option<Instant>,
+}
+
+impl Seen {
+    fn stands_still(&self, now: Instant, lease_ms: u64) -> bool {
+        self.since.is_none_or(|since| now.duration_since(since) >= Duration::from_millis(lease_ms))
+    }
 }
 
 struct Running {
@@ -136,12 +154,22 @@ struct Running {
 impl Worker {
     async fn work(mut self, stop: CancellationToken, deadline: tokio::sync::watch::Receiver<Duration>) {
         let mut feed = self.follow().await;
+        if self.options.alone
+            && let Err(error) = self.remember_abandoned().await
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "abandoned jobs are taken over after their lease");
+        }
         let mut events = Vec::new();
         let mut polls = 0;
-        let (mut look, mut look_for_cancelled) = (true, true);
+        let (mut look, mut look_for_cancelled, mut failing) = (true, true, false);
         loop {
-            if look && let Err(error) = self.look(look_for_cancelled).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "jobs could not be looked for, trying again");
+            if look {
+                let looked = self.look(look_for_cancelled).await;
+                // Said once: a disk that stays full needs no two lines a second.
+                if let (Err(error), false) = (&looked, failing) {
+                    tracing::warn!(error = error as &dyn std::error::Error, "jobs cannot be claimed, trying again");
+                }
+                failing = looked.is_err();
             }
             (look, look_for_cancelled) = tokio::select! {
                 () = stop.cancelled() => break,
@@ -247,6 +275,15 @@ impl Worker {
         Condition::Any(kinds.map(|kind| Condition::equal(Path::key("kind"), kind)).collect())
     }
 
+    /// Every job that is running before this worker runs one belongs to a process that is gone.
+    async fn remember_abandoned(&mut self) -> Result<()> {
+        for stored in self.ctx.store.list_all::<Job>(in_state(JobState::Running)).await? {
+            let job = stored.value;
+            self.seen.insert(job.id, Seen { fence: job.fence, heartbeat: job.heartbeat, since: None });
+        }
+        Ok(())
+    }
+
     /// Watches the running jobs of all workers, and takes over those whose heartbeat stands still.
     async fn take_over_stalled(&mut self) -> Result<()> {
         let running = in_state(JobState::Running).filter(self.known_kinds(&self.topics));
@@ -258,12 +295,12 @@ impl Worker {
                 continue;
             }
             present.insert(job.id.clone());
-            let seen = self.seen.entry(job.id.clone()).or_insert((job.fence, job.heartbeat, now));
-            if (seen.0, seen.1) != (job.fence, job.heartbeat) {
-                *seen = (job.fence, job.heartbeat, now);
+            let fresh = || Seen { fence: job.fence, heartbeat: job.heartbeat, since: Some(now) };
+            let seen = self.seen.entry(job.id.clone()).or_insert_with(fresh);
+            if (seen.fence, seen.heartbeat) != (job.fence, job.heartbeat) {
+                *seen = fresh();
             }
-            let stalled = now.duration_since(seen.2) >= Duration::from_millis(job.lease_ms);
-            if stalled && self.free(job.topic) > 0 {
+            if seen.stands_still(now, job.lease_ms) && self.free(job.topic) > 0 {
                 tracing::warn!(
                     job = job.id.as_str(),
                     worker = job.worker.as_deref(),

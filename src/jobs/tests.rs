@@ -27,6 +27,8 @@ enum TestJob {
     Fail,
     /// Fails this often, then succeeds.
     RetryTimes(u32),
+    /// Finds the disk full this often, then succeeds.
+    FullTimes(u32),
     PanicOnce,
     /// Runs until it is cancelled.
     UntilCancelled,
@@ -62,8 +64,9 @@ impl RunJob for TestJob {
             TestJob::RetryTimes(times) if run.job.attempt <= *times => {
                 return Err(JobError::Retry(anyhow::anyhow!("attempt {} failed", run.job.attempt)));
             }
+            TestJob::FullTimes(times) if run.job.attempt <= *times => return Err(JobError::NoSpace),
             TestJob::PanicOnce if run.job.attempt == 1 => panic!("a bug"),
-            TestJob::RetryTimes(_) | TestJob::PanicOnce => {}
+            TestJob::RetryTimes(_) | TestJob::FullTimes(_) | TestJob::PanicOnce => {}
             TestJob::UntilCancelled => {
                 run.cancel.cancelled().await;
                 return Err(JobError::Cancelled);
@@ -106,14 +109,14 @@ impl Bench {
     }
 
     fn worker(&self, name: &str) -> RunnerHandle {
+        self.worker_with(name, RunnerOptions::default())
+    }
+
+    fn worker_with(&self, name: &str, options: RunnerOptions) -> RunnerHandle {
         let mut registry = Registry::new();
         registry.register::<TestJob>();
         let milliseconds = Duration::from_millis;
-        let options = RunnerOptions {
-            first_backoff: milliseconds(10),
-            notice_within: milliseconds(300),
-            ..RunnerOptions::default()
-        };
+        let options = RunnerOptions { first_backoff: milliseconds(10), notice_within: milliseconds(300), ..options };
         Runner::start_with(self.ctx.clone(), registry, &Topic::ALL, name, options)
     }
 
@@ -197,6 +200,36 @@ async fn jobs_queued_before_the_worker_started_run() {
     let id = bench.enqueue(TestJob::Succeed).await;
     let worker = bench.worker("w");
     bench.wait_for(&id, JobState::Succeeded).await;
+    worker.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_full_disk_is_waited_for_as_long_as_it_takes() {
+    let bench = Bench::new();
+    let worker = bench.worker("w");
+    let id = bench.enqueue(TestJob::FullTimes(2 * TestJob::MAX_ATTEMPTS)).await;
+    let job = bench.wait(&id, "waiting", |job| job.error.is_some()).await;
+    assert!(job.error.unwrap().contains("Free some space"));
+    let job = bench.wait_for(&id, JobState::Succeeded).await;
+    assert_eq!((job.attempt, job.error), (2 * TestJob::MAX_ATTEMPTS + 1, None));
+    worker.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn who_is_alone_on_a_store_takes_up_at_once_what_a_dead_process_left() {
+    let bench = Bench::new();
+    let id = bench
+        .enqueue_with(TestJob::Succeed, |job| {
+            job["state"] = json!("running");
+            job["fence"] = json!(1);
+            job["attempt"] = json!(1);
+            // Longer than anybody waits here.
+            job["lease_ms"] = json!(600_000);
+        })
+        .await;
+    let worker = bench.worker_with("w", RunnerOptions { alone: true, ..RunnerOptions::default() });
+    let job = bench.wait_for(&id, JobState::Succeeded).await;
+    assert_eq!((job.attempt, job.failures), (2, 0));
     worker.stop(Duration::ZERO).await;
 }
 

@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::ProblemBody;
+use super::error::{ProblemBody, disk_full};
 use super::json::{ApiPath, ApiQuery};
 use super::lists::{ListBody, ListParams};
 use super::{ApiError, ApiResult, AppState, Session};
@@ -201,6 +201,7 @@ fn problem(error: JobError) -> ApiError {
             Ok(error) => error.into(),
             Err(source) => ApiError::internal(format!("{source:#}")),
         },
+        JobError::NoSpace => disk_full(),
         JobError::Cancelled | JobError::LostLease => ApiError::internal("a request has no lease"),
     }
 }

@@ -42,6 +42,38 @@ impl Column {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// Keeps the rows whose flag is set, and of a dictionary the texts that are still used. One flag a row.
+    pub fn retain(&mut self, keep: &[bool]) {
+        match self {
+            Column::Boolean(values) => retain(values, keep),
+            Column::Integer(values) | Column::Timestamp(values) => retain(values, keep),
+            Column::Float(values) => retain(values, keep),
+            Column::List(values) => retain(values, keep),
+            Column::Dict(values) => retain(values, keep),
+            Column::Text { codes, dictionary } => {
+                retain(codes, keep);
+                let mut renumbered = vec![MISSING_CODE; dictionary.len()];
+                let mut used = Vec::new();
+                for code in codes.iter_mut().filter(|code| **code != MISSING_CODE) {
+                    let new = &mut renumbered[*code as usize];
+                    if *new == MISSING_CODE {
+                        // As many as there were: they fitted before.
+                        *new = used.len() as u32;
+                        used.push(dictionary[*code as usize].clone());
+                    }
+                    *code = *new;
+                }
+                *dictionary = used;
+            }
+        }
+    }
+}
+
+fn retain<T>(values: &mut Vec<T>, keep: &[bool]) {
+    let mut flags = keep.iter();
+    values.retain(|_| flags.next().copied().unwrap_or(false));
+    values.shrink_to_fit();
 }
 
 /// Named columns of equal length.

@@ -26,6 +26,7 @@ mod lease;
 mod registry;
 mod run;
 mod runner;
+mod sample;
 #[cfg(test)]
 mod tests;
 

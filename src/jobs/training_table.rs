@@ -5,21 +5,26 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::dataset_reader::PinnedDataset;
+use super::dataset_reader::{Budget, PinnedDataset, SampledTable};
 use super::{JobError, JobRun};
 use crate::domain::column::{Column, MISSING_CODE, Table};
+use crate::domain::id::AccountId;
 use crate::domain::job::{Progress, Reporter};
 use crate::domain::model::Model;
 use crate::domain::predictor::{AgentSource, CustomerSource, Features, Predictor, PredictorDefinition};
 use crate::domain::profile::{ProfileKind, parse_timestamp};
 use crate::domain::schema::{FieldType, Role, Schema};
-use crate::learn::TrainingTable;
+use crate::learn::{TrainingTable, memory};
 use crate::profiles::record::StoredProfile;
 use crate::profiles::{self, Profile};
 use crate::store::{Collection, Key};
 
 /// Records looked up at once.
 const LOOKUP: usize = 500;
+
+/// Entries of a profile's list or dictionary, and different ones in all of them, as memory is estimated.
+const USUAL_ENTRIES: u64 = 10;
+const USUAL_KEYS: usize = 30;
 
 /// What was read.
 pub struct Read {
@@ -61,9 +66,24 @@ pub async fn read(run: &JobRun, predictor: &Predictor, model: &Model) -> Result<
     }
     columns.sort_unstable();
     columns.dedup();
-    let max_bytes = run.ctx.config.training_memory_mb.saturating_mul(1 << 20);
-    let mut table = pinned.table(run, &columns, *from, *to, max_bytes).await?;
+    let limit_mb = run.ctx.config.training_memory_mb;
+    let account = &predictor.account_id;
+    let joined_bytes = row_bytes(run, account, ProfileKind::Agents, &joined.agent).await?
+        + row_bytes(run, account, ProfileKind::Customers, &joined.customer).await?;
+    let budget = Budget {
+        max_bytes: limit_mb.saturating_mul(1 << 20),
+        row_bytes: memory::BYTES_PER_ROW + joined_bytes,
+        seed: model.seed,
+    };
+    let SampledTable { mut table, rows_seen } = pinned.table(run, &columns, *from, *to, budget).await?;
     let mut warnings = Vec::new();
+    if (table.rows as u64) < rows_seen {
+        warnings.push(format!(
+            "{} of {rows_seen} rows are learned from, chosen at random: all of them need more memory than \
+             {limit_mb} MB (TRAINING_MEMORY_MB). Raise it, or choose a shorter period or fewer features",
+            table.rows
+        ));
+    }
     for (kind, names, id_column, what) in [
         (ProfileKind::Agents, &joined.agent, &agent_id, "agent"),
         (ProfileKind::Customers, &joined.customer, &customer_id, "customer"),
@@ -102,6 +122,7 @@ pub async fn read(run: &JobRun, predictor: &Predictor, model: &Model) -> Result<
         "dataset_version": pinned.version.version,
         "schema_version": pinned.version.schema_version,
         "rows": table.rows,
+        "rows_in_period": rows_seen,
         "from": from.or(pinned.version.from),
         "to": to.or(pinned.version.to),
     });
@@ -126,6 +147,25 @@ impl Joined {
             customer: missing(&features.customer, customer_source == CustomerSource::Profile),
         }
     }
+}
+
+/// About what columns from a profile take a row, themselves and encoded.
+async fn row_bytes(run: &JobRun, account: &AccountId, kind: ProfileKind, names: &[String]) -> Result<u64, JobError> {
+    if names.is_empty() {
+        return Ok(0);
+    }
+    let schema = profiles::schema::load(&run.ctx.store, &Profile::new(account.clone(), kind)).await?.value.schema;
+    let fields = names.iter().filter_map(|name| schema.field(name));
+    Ok(fields
+        .map(|field| {
+            let own = match field.field_type {
+                FieldType::Boolean | FieldType::String | FieldType::Float => 8,
+                FieldType::Integer | FieldType::Timestamp => 16,
+                FieldType::List | FieldType::Dict => 24 + USUAL_ENTRIES * 24,
+            };
+            own + memory::bytes_per_row(field.field_type, USUAL_KEYS)
+        })
+        .sum())
 }
 
 struct Known {

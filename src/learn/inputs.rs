@@ -20,7 +20,7 @@ const FEW: usize = 32;
 /// Ranges into which the regression cuts a number.
 const RANGES: usize = 20;
 /// Most keys of a list or dictionary that become inputs, most frequent first.
-const MAX_KEYS: usize = 100;
+pub(super) const MAX_KEYS: usize = 100;
 
 /// The values of one input, one a row.
 #[derive(Debug, Clone, Default)]

@@ -17,6 +17,7 @@ mod fit;
 mod inputs;
 mod means;
 pub mod measure;
+pub mod memory;
 mod part;
 mod quality;
 mod random;
@@ -28,7 +29,7 @@ mod train;
 pub use coverage::{AgentCoverage, Coverage, NotLocal};
 pub use error::TrainError;
 pub use quality::{CalibrationBin, ClassificationQuality, Estimate, GainPoint, Quality, RegressionQuality};
-pub use spec::{FeatureColumn, TrainingSpec, TrainingTable, check_settings};
+pub use spec::{FeatureColumn, TrainingSpec, TrainingTable, check_settings, field_type};
 pub use train::{Trained, train};
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ pub fn check_settings(settings: &ModelSettings) -> Result<(), TrainError> {
 }
 
 /// The type of a column's values as a schema names it.
-pub(super) fn field_type(column: &Column) -> FieldType {
+pub fn field_type(column: &Column) -> FieldType {
     match column {
         Column::Boolean(_) => FieldType::Boolean,
         Column::Integer(_) => FieldType::Integer,

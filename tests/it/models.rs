@@ -158,3 +158,39 @@ async fn a_training_can_be_cancelled() {
     let after = app.get(&format!("/api/v1/models/{model}")).send().await.expect_status(200).json();
     assert_eq!((&after["state"], &after["error"]), (&json!("draft"), &Value::Null), "{after:#}");
 }
+
+#[tokio::test]
+async fn what_does_not_fit_into_the_memory_of_a_training_is_sampled_and_said() {
+    let app = TestApp::start_with(|config| config.training_memory_mb = 5).await;
+    let loaded = centre::load(app).await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let mut artifacts = Vec::new();
+    for _ in 0..2 {
+        let body = json!({"name": "small", "type": "GLOBAL", "settings": {"trees": 5}, "seed": 11});
+        let body = app.post(&format!("/api/v1/predictors/{predictor}/models")).json(&body).send().await;
+        let model = body.expect_status(201).json()["id"].as_str().unwrap().to_owned();
+        loaded.train(&model).await;
+        let trained = app.get(&format!("/api/v1/models/{model}")).send().await.expect_status(200).json();
+        let on = &trained["trained_on"];
+        let rows = on["rows"].as_u64().unwrap();
+        assert!((500..3_000).contains(&rows) && on["rows_in_period"] == 3_000, "{on:#}");
+        let warnings = on["warnings"].to_string();
+        assert!(warnings.contains("TRAINING_MEMORY_MB") && warnings.contains(&rows.to_string()), "{warnings}");
+        artifacts.push(app.get(&format!("/api/v1/models/{model}/artifact")).send().await.expect_status(200).text);
+    }
+    assert_eq!(artifacts[0], artifacts[1], "the same rows each time");
+}
+
+#[tokio::test]
+async fn a_training_that_cannot_have_enough_rows_says_so() {
+    let app = TestApp::start_with(|config| config.training_memory_mb = 0).await;
+    let loaded = centre::load(app).await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let model = loaded.create_model(&predictor, "GLOBAL").await;
+    let started = app.post(&format!("/api/v1/models/{model}/train")).send().await.expect_status(202).json();
+    let job = app.wait_for_job_end(started["job_id"].as_str().unwrap()).await;
+    assert_eq!(job["state"], "failed");
+    assert!(job["error"].as_str().unwrap().contains("TRAINING_MEMORY_MB"), "{job:#}");
+}

@@ -5,6 +5,7 @@
 mod auth;
 mod cluster;
 pub mod datasets;
+mod deadline;
 pub mod error;
 mod events;
 mod health;

@@ -16,8 +16,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
 use super::{
-    auth, cluster, datasets, events, health, jobs, models, pages, predictors, profiles, reports, request_id, score,
-    score_log, settings, uploads,
+    auth, cluster, datasets, deadline, events, health, jobs, models, pages, predictors, profiles, reports, request_id,
+    score, score_log, settings, uploads,
 };
 
 /// Every resource under `/api/v1`. One line a resource.
@@ -111,6 +111,7 @@ pub fn router(app: AppState) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(app.clone(), deadline::limit))
         .layer(header("x-content-type-options", "nosniff"))
         .layer(header("referrer-policy", "same-origin"))
         .layer(header("x-frame-options", "DENY"))

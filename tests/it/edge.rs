@@ -153,3 +153,28 @@ async fn changes_are_told_while_somebody_listens_and_a_stop_is_not_held_up() {
     // The stream is still open: stopping ends it.
     tokio::time::timeout(PATIENCE, test.stop()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_request_that_takes_too_long_is_given_up_and_a_stream_is_not() {
+    let test = TestApp::start_with(|config| config.gunicorn_timeout_seconds = 1).await;
+    let events = test.http.get(format!("{}/api/v1/events", test.url)).bearer_auth(&test.token).send().await.unwrap();
+    let mut events = events.bytes_stream();
+    // A body that begins and never ends.
+    let (sender, body) = tokio::sync::mpsc::channel::<std::io::Result<&'static str>>(1);
+    sender.send(Ok("{\"records\": [")).await.unwrap();
+    let body = reqwest::Body::wrap_stream(tokio_stream::wrappers::ReceiverStream::new(body));
+    let slow = test.post("/api/v1/agents/records").body("application/json", body).send().await;
+    let problem = slow.expect_problem(504, "request_timeout");
+    assert!(problem["detail"].as_str().unwrap().contains("1 seconds (GUNICORN_TIMEOUT)"), "{problem:#}");
+    drop(sender);
+    // The stream that was open all the while goes on.
+    let job = test.post("/api/v1/agents/compute_cardinalities").send().await.ok().json();
+    let id = job["job_id"].as_str().unwrap();
+    let mut text = String::new();
+    let told = async {
+        while !text.contains(id) {
+            text += std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, told).await.unwrap();
+}

@@ -28,6 +28,9 @@ const URL_LIFETIME: Duration = Duration::from_secs(6 * 3_600);
 /// An upload that is not complete by then is dropped.
 const UPLOAD_LIFETIME_DAYS: i64 = 7;
 
+/// The route of a part that goes through tango, whose time is not that of other requests.
+pub const PART_PATH: &str = "/uploads/{id}/parts/{number}";
+
 pub use create::{check_ready, default_recount, file_format};
 
 pub fn routes() -> OpenApiRouter<AppState> {

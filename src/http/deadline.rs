@@ -1,0 +1,35 @@
+//! The longest that a request may take: `GUNICORN_TIMEOUT`.
+
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::StatusCode;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::{ApiError, AppState, uploads};
+
+/// Gives a request up when its answer has not begun in time. The body of an answer (an event stream, a download) may
+/// take as long as it likes; parts of uploads have the same patience in their own handler, which can say more.
+pub async fn limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>();
+    if route.is_some_and(|route| route.as_str().ends_with(uploads::PART_PATH)) {
+        return next.run(request).await;
+    }
+    let patience = Duration::from_secs(app.ctx.config.gunicorn_timeout_seconds);
+    tokio::time::timeout(patience, next.run(request)).await.unwrap_or_else(|_| given_up(patience).into_response())
+}
+
+fn given_up(patience: Duration) -> ApiError {
+    ApiError::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "request_timeout",
+        format!(
+            "The request took longer than {} seconds (GUNICORN_TIMEOUT) and was given up: its body was sent too slowly, \
+             or it asked for too much at once. Whether it took effect is not known: send it again with the same \
+             Idempotency-Key, in smaller pieces if it is large, or as an upload.",
+            patience.as_secs()
+        ),
+    )
+    .retry_after(1)
+}

@@ -1,5 +1,5 @@
 //! Takes away what nothing needs any more: expired uploads, files that were ingested, segments that were replaced,
-//! deleted datasets, objects that no document ever referred to.
+//! deleted datasets, objects and multipart uploads that no document ever referred to, jobs that ended long ago.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::dataset_change::{check_cancelled, delete_key};
-use super::dataset_objects::{REJECTED_PREFIX, SEGMENT_PREFIX};
+use super::dataset_objects::{RAW_PREFIX, REJECTED_PREFIX, SEGMENT_PREFIX};
 use super::{Done, JobError, JobRun, RunJob, enqueue};
 use crate::context::Context;
 use crate::domain::Timestamp;
 use crate::domain::account::Account;
 use crate::domain::dataset::{Dataset, DatasetVersion};
-use crate::domain::id::{DatasetId, SegmentId};
+use crate::domain::id::{DatasetId, JobId, SegmentId, UploadId};
 use crate::domain::job::{Job, JobState, Topic};
 use crate::domain::segment::Segment;
 use crate::domain::upload::{Upload, UploadState};
-use crate::store::{Batch, Collection, Condition, Key, Op, Path, Query, Record, StoreError, StoreExt, Stored};
+use crate::objects::UnfinishedUpload;
+use crate::store::{
+    Batch, Collection, Comparison, Condition, Key, Op, Path, Query, Record, StoreError, StoreExt, Stored,
+};
 
 /// An object without a document is somebody's work in progress until it is this old.
 const ORPHAN_HOURS: i64 = 24;
@@ -38,9 +41,11 @@ impl RunJob for Purge {
         let now = run.ctx.clock.now();
         let grace = chrono::Duration::days(i64::from(run.ctx.config.object_grace_days));
         let purging = Purging { run, now, grace };
-        let uploads = purging.uploads().await?;
+        let uploads = purging.uploads().await? + purging.unknown_uploads().await? + purging.unknown_files().await?;
         let objects = purging.datasets().await?;
-        Ok(Done { effects: Batch::new(), result: json!({"uploads": uploads, "objects": objects}) })
+        let jobs = purging.ended_jobs().await?;
+        let result = json!({"uploads": uploads, "objects": objects, "jobs": jobs});
+        Ok(Done { effects: Batch::new(), result })
     }
 }
 
@@ -132,6 +137,112 @@ impl Purging<'_> {
             _ => return Ok(false),
         }
         self.commit(batch).await
+    }
+
+    /// Multipart uploads of any account that a crash cut off from their document: between the start of the upload and
+    /// the document of it, or in the middle of a report.
+    async fn unknown_uploads(&self) -> Result<u64, JobError> {
+        let young = self.now.timestamp_millis() - ORPHAN_HOURS * 3_600_000;
+        let objects = &self.ctx().objects;
+        let mut purged = 0;
+        for prefix in [RAW_PREFIX, REJECTED_PREFIX] {
+            let mut after: Option<UnfinishedUpload> = None;
+            loop {
+                check_cancelled(self.run)?;
+                let uploads = objects.list_uploads(prefix, after.as_ref()).await?;
+                let Some(last) = uploads.last() else { break };
+                after = Some(last.clone());
+                for upload in uploads.iter().filter(|upload| upload.started_at_ms < young) {
+                    if !self.is_known(upload).await? {
+                        objects.abort_upload(&upload.key, &upload.id).await?;
+                        purged += 1;
+                    }
+                }
+            }
+        }
+        Ok(purged)
+    }
+
+    /// Files of any account that a crash cut off from their document: a small append stores its bytes first.
+    async fn unknown_files(&self) -> Result<u64, JobError> {
+        let young = self.now.timestamp_millis() - ORPHAN_HOURS * 3_600_000;
+        let mut purged = 0;
+        let mut after = None;
+        loop {
+            check_cancelled(self.run)?;
+            let files = self.ctx().objects.list(RAW_PREFIX, after.as_deref()).await?;
+            let Some(last) = files.last() else { return Ok(purged) };
+            after = Some(last.key.clone());
+            for file in &files {
+                let name = file.key.trim_start_matches(RAW_PREFIX).split('.').next().unwrap_or_default();
+                let Ok(upload) = UploadId::parse(name) else { continue };
+                let old = upload.created_at_ms().is_some_and(|made| made < young);
+                if old && self.upload_named(name).await?.is_none() {
+                    self.ctx().objects.delete(&file.key).await?;
+                    purged += 1;
+                }
+            }
+        }
+    }
+
+    /// An upload of any account.
+    async fn upload_named(&self, id: &str) -> Result<Option<Upload>, JobError> {
+        let query = Query::everywhere(Collection::Uploads).filter(Condition::equal(Path::key("id"), id)).limit(1);
+        let (uploads, _) = self.ctx().store.list::<Upload>(&query).await?;
+        Ok(uploads.into_iter().next().map(|upload| upload.value))
+    }
+
+    /// Whether a document names this multipart upload, or a job that is not over writes it.
+    async fn is_known(&self, unfinished: &UnfinishedUpload) -> Result<bool, JobError> {
+        let name = unfinished.key.rsplit('/').next().unwrap_or_default().split('.').next().unwrap_or_default();
+        let store = &self.ctx().store;
+        if JobId::parse(name).is_ok() {
+            let query = Query::everywhere(Collection::Jobs).filter(Condition::equal(Path::key("id"), name)).limit(1);
+            let jobs = store.list::<Job>(&query).await?.0;
+            return Ok(jobs.iter().any(|job| !job.value.state.is_final()));
+        }
+        let Some(upload) = self.upload_named(name).await? else { return Ok(false) };
+        // The other one of an upload's key is the report of its refused rows.
+        Ok(if upload.object_key == unfinished.key {
+            upload.multipart_id == unfinished.id && upload.state == UploadState::Receiving
+        } else {
+            self.is_needed(&upload).await?
+        })
+    }
+
+    /// Jobs that ended long ago. Dead ones stay: somebody has to look at them.
+    async fn ended_jobs(&self) -> Result<u64, JobError> {
+        let days = self.ctx().config.job_retention_days;
+        let before = self.now - chrono::Duration::days(i64::from(days));
+        let mut purged = 0;
+        for state in [JobState::Succeeded, JobState::Failed, JobState::Cancelled] {
+            let old = Condition::Compare {
+                path: Path::key("updated_at"),
+                comparison: Comparison::Less,
+                value: json!(before),
+            };
+            let mut query = Query::new(Collection::Jobs, self.run.job.account_id.as_str())
+                .filter(Condition::equal(Path::key("state"), state.as_str()))
+                .filter(old)
+                .limit(500);
+            loop {
+                check_cancelled(self.run)?;
+                let (jobs, next) = self.ctx().store.list::<Job>(&query).await?;
+                let mut batch = Batch::new();
+                for job in &jobs {
+                    batch.delete(job);
+                }
+                // A conflict: one of them was retried this moment. The next purge takes the others.
+                if !jobs.is_empty() && self.commit(batch).await? {
+                    purged += jobs.len() as u64;
+                }
+                match next {
+                    Some(cursor) => query.after = Some(cursor),
+                    None => break,
+                }
+            }
+        }
+        Ok(purged)
     }
 
     /// A file is needed while its job is not over, or its dataset waits for a schema.

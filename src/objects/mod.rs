@@ -15,7 +15,7 @@ mod reader;
 use bytes::Bytes;
 
 pub use client::{ObjectStore, ObjectStoreSettings};
-pub use multipart::{ArrivedPart, PartNumberAndEtag};
+pub use multipart::{ArrivedPart, PartNumberAndEtag, UnfinishedUpload};
 pub use open::{check, open};
 pub use presign::{PublicUrls, SignedPart};
 pub use reader::{ObjectReader, fetch_blocking, object_io_error};

@@ -26,6 +26,15 @@ pub struct PartNumberAndEtag {
     pub etag: String,
 }
 
+/// An upload that was neither completed nor aborted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnfinishedUpload {
+    pub key: String,
+    pub id: String,
+    /// Milliseconds since 1970, by the object store's clock.
+    pub started_at_ms: i64,
+}
+
 /// ETags are compared without their quotes.
 fn unquoted(etag: &str) -> String {
     etag.trim().trim_matches('"').to_owned()
@@ -122,6 +131,23 @@ impl ObjectStore {
         let complete = self.client.complete_multipart_upload().bucket(&*self.bucket).key(key);
         let completed = complete.upload_id(upload).multipart_upload(parts).send().await;
         completed.map(drop).map_err(|error| upload_error(key, error))
+    }
+
+    /// Up to 1,000 unfinished uploads of objects with this prefix, after the one named.
+    pub async fn list_uploads(&self, prefix: &str, after: Option<&UnfinishedUpload>) -> Result<Vec<UnfinishedUpload>> {
+        let list = self.client.list_multipart_uploads().bucket(&*self.bucket).prefix(prefix);
+        let list = list
+            .set_key_marker(after.map(|upload| upload.key.clone()))
+            .set_upload_id_marker(after.map(|upload| upload.id.clone()));
+        let list = list.send().await.map_err(|error| object_error(prefix, error))?;
+        let uploads = list.uploads().iter().filter_map(|upload| {
+            Some(UnfinishedUpload {
+                key: upload.key()?.to_owned(),
+                id: upload.upload_id()?.to_owned(),
+                started_at_ms: upload.initiated().and_then(|at| at.to_millis().ok()).unwrap_or(i64::MAX),
+            })
+        });
+        Ok(uploads.collect())
     }
 
     /// Drops the parts. An upload that is gone is fine.

@@ -13,6 +13,7 @@ mod pages;
 mod predictors;
 mod process;
 mod profiles;
+mod purging;
 mod score;
 mod score_log;
 mod session;

@@ -18,6 +18,8 @@ use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::parts;
+
 const PARTS: &str = ".parts";
 const TEMPORARY: &str = ".temporary";
 /// Bytes that one read of a file asks for.
@@ -43,6 +45,7 @@ impl Folder {
         }
         std::fs::create_dir_all(root.join(TEMPORARY))?;
         std::fs::create_dir_all(root.join(PARTS))?;
+        parts::remove_nameless(&root.join(PARTS))?;
         Ok(Self { root: Arc::new(root.to_owned()), counter: Arc::new(AtomicU64::new(0)) })
     }
 
@@ -69,7 +72,7 @@ impl Folder {
     /// The folder of an upload of this very object.
     fn upload_of(&self, upload_id: &str, bucket: &str, key: &str) -> S3Result<PathBuf> {
         let folder = self.upload_folder(upload_id)?;
-        let target = std::fs::read_to_string(folder.join("target")).map_err(failed)?;
+        let target = std::fs::read_to_string(folder.join(parts::TARGET)).map_err(failed)?;
         if target == format!("{bucket}/{key}") { Ok(folder) } else { Err(s3_error!(NoSuchUpload)) }
     }
 
@@ -151,12 +154,13 @@ fn plain_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-fn failed(error: io::Error) -> S3Error {
+pub(super) fn failed(error: io::Error) -> S3Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
             let mut full = S3Error::with_message(
                 S3ErrorCode::Custom(DISK_FULL.into()),
-                "the disk of the embedded object store is full",
+                "the disk of the embedded object store is full: nothing of this request was stored. \
+                 Free some space on the server, then send it again",
             );
             full.set_status_code(http::StatusCode::INSUFFICIENT_STORAGE);
             full
@@ -171,7 +175,7 @@ fn blocking_failed(error: tokio::task::JoinError) -> S3Error {
 }
 
 /// Gives a synced file its name and syncs every folder on the way, up to the root.
-fn install(file: &Path, target: &Path, root: &Path) -> io::Result<()> {
+pub(super) fn install(file: &Path, target: &Path, root: &Path) -> io::Result<()> {
     let folder = target.parent().unwrap_or(root);
     std::fs::create_dir_all(folder)?;
     std::fs::rename(file, target)?;
@@ -186,26 +190,6 @@ fn install(file: &Path, target: &Path, root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// A part's file name tells its number and ETag.
-fn part_of(name: &str) -> Option<(i32, &str)> {
-    let (number, etag) = name.split_once('.')?;
-    Some((number.parse().ok()?, etag))
-}
-
-/// The parts that have arrived: number, ETag, size, path; sorted by number, the newest of each.
-fn arrived(folder: &Path) -> io::Result<Vec<(i32, String, u64, PathBuf)>> {
-    let mut parts = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if let Some((number, etag)) = name.to_str().and_then(part_of) {
-            parts.push((number, etag.to_owned(), entry.metadata()?.len(), entry.path()));
-        }
-    }
-    parts.sort_by_key(|part| part.0);
-    Ok(parts)
-}
-
 fn object_etag(metadata: &std::fs::Metadata) -> ETag {
     let modified = metadata
         .modified()
@@ -215,7 +199,7 @@ fn object_etag(metadata: &std::fs::Metadata) -> ETag {
     ETag::Strong(format!("{:x}-{modified:x}", metadata.len()))
 }
 
-fn length(bytes: u64) -> i64 {
+pub(super) fn length(bytes: u64) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
@@ -345,8 +329,8 @@ impl S3 for Folder {
         let root = self.root.clone();
         tokio::task::spawn_blocking(move || -> io::Result<()> {
             std::fs::create_dir(&folder)?;
-            std::fs::write(folder.join("target"), target)?;
-            std::fs::File::open(folder.join("target"))?.sync_all()?;
+            std::fs::write(folder.join(parts::TARGET), target)?;
+            std::fs::File::open(folder.join(parts::TARGET))?.sync_all()?;
             std::fs::File::open(&folder)?.sync_all()?;
             std::fs::File::open(root.join(PARTS))?.sync_all()
         })
@@ -376,7 +360,7 @@ impl S3 for Folder {
             let name = format!("{number}.{etag}");
             std::fs::rename(&path, folder.join(&name))?;
             // A part that is sent again replaces the one before.
-            for (other, _, _, path) in arrived(&folder)? {
+            for (other, _, _, path) in parts::arrived(&folder)? {
                 if other == number && path.file_name().is_some_and(|other| *other != *name) {
                     std::fs::remove_file(path)?;
                 }
@@ -394,8 +378,10 @@ impl S3 for Folder {
         let folder = self.upload_of(&input.upload_id, &input.bucket, &input.key)?;
         let limit = usize::try_from(input.max_parts.unwrap_or(1_000)).unwrap_or(1_000).clamp(1, 1_000);
         let after = input.part_number_marker.unwrap_or(0);
-        let arrived =
-            tokio::task::spawn_blocking(move || arrived(&folder)).await.map_err(blocking_failed)?.map_err(failed)?;
+        let arrived = tokio::task::spawn_blocking(move || parts::arrived(&folder))
+            .await
+            .map_err(blocking_failed)?
+            .map_err(failed)?;
         let mut parts: Vec<Part> = arrived
             .into_iter()
             .filter(|part| part.0 > after)
@@ -432,13 +418,43 @@ impl S3 for Folder {
             return Err(s3_error!(InvalidPart, "name at least one part"));
         }
         let (temporary, root) = (self.temporary(), self.root.clone());
-        let etag = tokio::task::spawn_blocking(move || assemble(&wanted, &folder, &temporary, &target, &root))
+        let etag = tokio::task::spawn_blocking(move || parts::assemble(&wanted, &folder, &temporary, &target, &root))
             .await
             .map_err(blocking_failed)??;
         Ok(S3Response::new(CompleteMultipartUploadOutput {
             bucket: Some(input.bucket),
             key: Some(input.key),
             e_tag: Some(ETag::Strong(etag)),
+            ..Default::default()
+        }))
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        let input = req.input;
+        if !plain_name(&input.bucket) {
+            return Err(s3_error!(NoSuchBucket));
+        }
+        let limit = usize::try_from(input.max_uploads.unwrap_or(1_000)).unwrap_or(1_000).clamp(1, 1_000);
+        let after = (input.key_marker.clone().unwrap_or_default(), input.upload_id_marker.clone().unwrap_or_default());
+        let (folder, bucket) = (self.root.join(PARTS), input.bucket.clone());
+        let prefix = input.prefix.clone().unwrap_or_default();
+        let mut uploads = tokio::task::spawn_blocking(move || parts::unfinished(&folder, &bucket, &prefix, &after))
+            .await
+            .map_err(blocking_failed)?
+            .map_err(failed)?;
+        let truncated = uploads.len() > limit;
+        uploads.truncate(limit);
+        let last = uploads.last().filter(|_| truncated);
+        Ok(S3Response::new(ListMultipartUploadsOutput {
+            bucket: Some(input.bucket),
+            prefix: input.prefix,
+            is_truncated: Some(truncated),
+            next_key_marker: last.and_then(|upload| upload.key.clone()),
+            next_upload_id_marker: last.and_then(|upload| upload.upload_id.clone()),
+            uploads: Some(uploads),
             ..Default::default()
         }))
     }
@@ -451,47 +467,6 @@ impl S3 for Folder {
         tokio::fs::remove_dir_all(folder).await.map_err(failed)?;
         Ok(S3Response::new(AbortMultipartUploadOutput::default()))
     }
-}
-
-/// Puts the parts together in a temporary file, syncs it and gives it its name; only then the parts go, so that a
-/// crash on the way leaves everything as it was.
-fn assemble(wanted: &[CompletedPart], folder: &Path, temporary: &Path, target: &Path, root: &Path) -> S3Result<String> {
-    let arrived = arrived(folder).map_err(failed)?;
-    let mut sources = Vec::with_capacity(wanted.len());
-    let mut previous = 0;
-    for (position, part) in wanted.iter().enumerate() {
-        let number = part.part_number.unwrap_or(0);
-        if number <= previous {
-            return Err(s3_error!(InvalidPartOrder));
-        }
-        previous = number;
-        let etag = part.e_tag.as_ref().map(ETag::value);
-        let found = arrived.iter().find(|part| part.0 == number && Some(part.1.as_str()) == etag);
-        let found = found.ok_or_else(|| s3_error!(InvalidPart, "a part is missing or has another ETag"))?;
-        if found.2 < super::super::MIN_PART_BYTES && position + 1 < wanted.len() {
-            return Err(s3_error!(EntityTooSmall));
-        }
-        sources.push(found);
-    }
-    let mut hash = Xxh3::new();
-    let write = || -> io::Result<()> {
-        let mut out = std::fs::File::create(temporary)?;
-        for source in &sources {
-            // On Linux this copies inside the kernel.
-            io::copy(&mut std::fs::File::open(&source.3)?, &mut out)?;
-        }
-        out.sync_all()?;
-        install(temporary, target, root)
-    };
-    if let Err(error) = write() {
-        let _gone = std::fs::remove_file(temporary);
-        return Err(failed(error));
-    }
-    for source in &sources {
-        hash.update(source.1.as_bytes());
-    }
-    std::fs::remove_dir_all(folder).map_err(failed)?;
-    Ok(format!("{:032x}-{}", hash.digest128(), sources.len()))
 }
 
 /// The objects with this prefix after this key, sorted by key, and whether there are more.

@@ -5,6 +5,7 @@
 
 mod drain;
 mod folder;
+mod parts;
 #[cfg(test)]
 mod tests;
 

@@ -62,7 +62,12 @@ impl TestApp {
         let mut config = test_config(folder.path());
         change(&mut config);
         let app = App::start(config, clock).await.unwrap();
-        let http = client();
+        let mut http = client_builder();
+        if let Some(files) = &app.certificate {
+            let pem = std::fs::read(&files.certificate).unwrap();
+            http = http.add_root_certificate(reqwest::Certificate::from_pem(&pem).unwrap());
+        }
+        let http = http.build().unwrap();
         let url = app.url.clone();
         let mut test = Self { app, url, http, token: String::new(), folder };
         test.token = test.sign_in(USERNAME, PASSWORD).await;

@@ -17,6 +17,8 @@ pub struct Process {
     lines: Receiver<String>,
     /// Everything printed until it was ready.
     welcome: String,
+    /// From the start of the process to its readiness, seen from outside.
+    pub started_in: Duration,
 }
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
@@ -35,7 +37,13 @@ fn text(output: &Output) -> String {
 
 impl Process {
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut child = command(folder, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::start_by(command(folder, arguments))
+    }
+
+    /// Runs a command that becomes a `tango`.
+    pub fn start_by(mut command: Command) -> Self {
+        let began = Instant::now();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = channel();
         let stdout = child.stdout.take().unwrap();
         std::thread::spawn(move || {
@@ -52,10 +60,13 @@ impl Process {
             let _ = BufReader::new(stderr).read_to_string(&mut errors);
             errors
         });
-        let mut process = Self { child, lines, welcome: String::new() };
+        let mut process = Self { child, lines, welcome: String::new(), started_in: Duration::ZERO };
         loop {
             match process.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.starts_with("Stop with") => return process,
+                Ok(line) if line.starts_with("Stop with") => {
+                    process.started_in = began.elapsed();
+                    return process;
+                }
                 Ok(line) => process.welcome += &format!("{line}\n"),
                 Err(_) => {
                     let _ = process.child.kill();
@@ -70,6 +81,23 @@ impl Process {
     pub fn told(&self, label: &str) -> &str {
         let line = self.welcome.lines().find_map(|line| line.trim().strip_prefix(label));
         line.unwrap_or_else(|| panic!("no {label:?} in:\n{}", self.welcome)).trim()
+    }
+
+    /// How long its start took, as it says itself.
+    pub fn ready_in(&self) -> Duration {
+        let said = self.told(concat!("tango ", env!("CARGO_PKG_VERSION"), " is ready in"));
+        Duration::from_secs_f64(said.trim_end_matches(" s").parse().unwrap())
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The most memory that it has had resident so far, in kilobytes.
+    pub fn peak_memory_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn signal(&self, name: &str) {
@@ -110,6 +138,7 @@ async fn starts_without_configuration_prints_the_way_in_and_ends_on_sigterm() {
     let mut process = Process::start(folder.path(), &LOCAL);
     let (url, password) = (process.told("web application").to_owned(), process.told("password").to_owned());
     assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    println!("first start: ready in {:?}, {:?} from outside", process.ready_in(), process.started_in);
     assert_eq!(process.told("user"), "super_user@genesys.com");
     assert_eq!(sign_in(&url, "super_user@genesys.com", &password).await.status(), 200);
     assert!(folder.path().join("tango-data").is_dir());

@@ -216,6 +216,26 @@ async fn acknowledged_changes_of_profiles_are_used_at_once() {
     until(app, &ask, |answer| answer["customer_found"] == true).await;
 }
 
+/// A change that is acknowledged is used within 250 ms: measured from the acknowledgement to the answer that shows it.
+#[tokio::test]
+async fn a_change_of_an_agent_is_in_scores_within_a_quarter_of_a_second() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    loaded.activate("HYBRID").await;
+    let mut took = Vec::new();
+    for round in 0..40 {
+        let state = 1_000 + round;
+        let change = json!({"records": [{"id": format!("agent-{:04}", round % 20 + 1), "loginStatus": state}]});
+        app.post("/api/v1/agents/records").json(&change).send().await.expect_status(200);
+        let ask = json!({"action_filters": format!("loginStatus = {state}")});
+        took.push(until(app, &ask, |answer| answer["eligible"] == 1).await);
+    }
+    took.sort_unstable();
+    let (median, slowest) = (took[took.len() / 2], took[took.len() - 1]);
+    println!("from an acknowledged change to a score that uses it: median {median:.1?}, slowest {slowest:.1?}");
+    assert!(median.as_millis() <= 250, "median {median:?}");
+}
+
 #[tokio::test]
 async fn a_restarted_node_gives_the_same_scores_at_once() {
     let loaded = centre::start().await;

@@ -4,10 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use serde_json::json;
 use tango::app::App;
 use tango::clock::SystemClock;
+use tango::config::Secret;
 
-use crate::app::{PATIENCE, client_builder, test_config};
+use crate::app::{PATIENCE, TestApp, client_builder, test_config};
+use crate::datasets::calls;
 
 /// Writes a certificate for the loopback address; its PEM.
 fn write_certificate(folder: &Path) -> String {
@@ -42,4 +45,50 @@ async fn a_changed_certificate_is_taken_into_use_without_a_restart() {
     }
     assert!(!trusts(&app.url, &first).await);
     app.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn files_go_to_the_embedded_object_store_by_https_under_the_generated_certificate() {
+    let app = TestApp::start_with(|config| {
+        config.listen = ([0, 0, 0, 0], 0).into();
+        config.s3_listen = None;
+    })
+    .await;
+    assert!(app.url.starts_with("https://"), "{}", app.url);
+    let certificate = app.app.certificate.clone().unwrap();
+    assert!(certificate.generated);
+    let bytes = calls(0, 2_000).into_bytes();
+    let ask = json!({"target": "dataset", "filename": "calls.csv", "size_bytes": bytes.len(), "mode": "create"});
+    let upload = app.post("/api/v1/uploads").json(&ask).send().await.expect_status(201).json();
+    let url = upload["parts"][0]["url"].as_str().unwrap();
+    let port = app.app.objects_address.unwrap().port();
+    assert!(url.starts_with(&format!("https://127.0.0.1:{port}/")), "{url}");
+    let strict = client_builder().build().unwrap();
+    assert!(strict.put(url).body("x").send().await.is_err(), "who does not trust the certificate sends nothing");
+    // The whole way, with the part sent by its signed URL.
+    let done = app.upload("dataset", &bytes, json!({})).await;
+    assert_eq!(done["job"]["result"]["rows"], 2_000, "{done:#}");
+
+    // Another node that uses this object store trusts it by the same certificate, and by no other means.
+    let keys = std::fs::read(app.folder.path().join("data/object-store-keys.json")).unwrap();
+    let keys: serde_json::Value = serde_json::from_slice(&keys).unwrap();
+    let text = |name: &str| keys[name].as_str().unwrap().to_owned();
+    let (access, secret) = (text("access_key"), text("secret_key"));
+    let remote = |config: &mut tango::config::Config| {
+        config.s3_endpoint = Some(format!("https://127.0.0.1:{port}"));
+        config.s3_access_key = Some(access.clone());
+        config.s3_secret_key = Some(Secret(secret.clone()));
+    };
+    let mut other = TestApp::start_with(|config| {
+        remote(config);
+        config.s3_ca_file = Some(certificate.certificate.clone());
+    })
+    .await;
+    assert_eq!(other.app.objects_address, None);
+    other.http = app.http.clone();
+    let done = other.upload("dataset", &bytes, json!({})).await;
+    assert_eq!(done["job"]["result"]["rows"], 2_000, "{done:#}");
+    let distrustful = TestApp::start_with(remote).await;
+    let refused = distrustful.post("/api/v1/uploads").json(&ask).send().await;
+    refused.expect_problem(503, "object_store_unavailable");
 }

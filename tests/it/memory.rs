@@ -1,0 +1,42 @@
+//! What goes through the program does not stay in its memory.
+
+use futures::StreamExt as _;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::app::client;
+use crate::door::Door;
+use crate::process::{LOCAL, Process};
+
+const PART: usize = 128 << 20;
+/// Room for buffers, the allocator's habits and a development build.
+const MOST_KB: u64 = 48 << 10;
+
+/// The bytes of a part, made as they are sent.
+fn body() -> reqwest::Body {
+    const PIECE: usize = 1 << 20;
+    let pieces = futures::stream::repeat(()).take(PART / PIECE);
+    reqwest::Body::wrap_stream(pieces.map(|()| Ok::<_, std::io::Error>(vec![b'7'; PIECE])))
+}
+
+#[tokio::test]
+async fn a_part_of_128_mb_passes_by_its_url_and_through_the_program_in_bounded_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::start(folder.path(), &LOCAL);
+    let door = Door::open(&process).await;
+    let ask = json!({
+        "target": "dataset", "filename": "x.csv", "size_bytes": 2 * PART, "mode": "create", "part_size_bytes": PART,
+    });
+    let upload = door.post("uploads", "large", &ask).await;
+    let before = process.peak_memory_kb();
+    let part = &upload["parts"][0];
+    let put = client().put(part["url"].as_str().unwrap()).header("content-length", PART).body(body());
+    assert_eq!(put.send().await.unwrap().status(), 200);
+    let by_url = process.peak_memory_kb() - before;
+    let through = door.request(Method::PUT, &format!("uploads/{}/parts/2", upload["id"].as_str().unwrap()));
+    let through = through.header("content-length", PART).body(body()).send().await.unwrap();
+    assert_eq!(through.status(), 200, "{}", through.text().await.unwrap());
+    let both = process.peak_memory_kb() - before;
+    println!("{} MB by URL: peak memory grew by {by_url} kB; once more through the program: {both} kB", PART >> 20);
+    assert!(both < MOST_KB, "{both} kB");
+}

@@ -9,6 +9,8 @@ data=${TANGO_TEST_DATA:-$root/../shared/data}
 work=$(mktemp -d)
 server=
 token=
+# Words before the server's command.
+launcher=()
 
 fail() {
     printf 'FAILED: %s\n' "$*" >&2
@@ -51,7 +53,7 @@ start_server() {
     (
         cd "$work"
         LISTEN=127.0.0.1:0 S3_LISTEN=127.0.0.1:0 DATA_DIR=$work/data SUPER_USER_PASSWORD="a password for curl" \
-            exec "$tango" >"$work/out" 2>"$work/log"
+            exec "${launcher[@]}" "$tango" >"$work/out" 2>"$work/log"
     ) &
     server=$!
     local tries=0

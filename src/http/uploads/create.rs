@@ -186,7 +186,8 @@ pub fn check_ready(state: DatasetState) -> ApiResult<()> {
 fn check_id_field(new: &NewUpload) -> ApiResult<Option<String>> {
     let Some(field) = &new.id_field else { return Ok(None) };
     let refuse = |code: &'static str, message: &str| {
-        Err(ApiError::unprocessable(code, format!("`id_field` {message}.")).field("id_field", message))
+        let detail = format!("The column that holds the id (`id_field`) {message}.");
+        Err(ApiError::unprocessable(code, detail).field("id_field", message))
     };
     if new.target == UploadTarget::Dataset {
         return refuse("invalid_body", "belongs to uploads of agents and customers: a dataset's rows have no id");

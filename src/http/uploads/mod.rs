@@ -2,6 +2,7 @@
 
 mod complete;
 pub mod create;
+mod list;
 mod parts;
 
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub use create::{check_ready, default_recount, file_format};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
-        .routes(routes!(create::create))
+        .routes(routes!(create::create, list::list))
         .routes(routes!(get, abort))
         .routes(routes!(parts::put_part))
         .routes(routes!(complete::complete))

@@ -72,6 +72,13 @@ async fn an_interrupted_upload_is_resumed_and_completed_once() {
     let second = put_ok(&app, part(&upload, 2), &bytes[PART..2 * PART]).await;
 
     // Another day: what arrived is known, what is missing has fresh URLs.
+    let waiting = app.get("/api/v1/uploads?state=receiving&target=dataset").send().await.ok().json();
+    assert_eq!(waiting["items"][0]["id"], upload["id"], "what can be continued is listed: {waiting}");
+    assert_eq!(waiting["items"][0]["size_bytes"], bytes.len());
+    for none in ["state=completed", "target=agents"] {
+        let listed = app.get(&format!("/api/v1/uploads?{none}")).send().await.ok().json();
+        assert_eq!(listed, json!({"items": [], "next": null}));
+    }
     let resumed = app.get(&path(&upload, "")).send().await.ok().json();
     assert_eq!(resumed["state"], "receiving");
     assert_eq!(part(&resumed, 2)["arrived"], true);

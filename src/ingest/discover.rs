@@ -166,7 +166,7 @@ impl Run<'_> {
                 done,
                 total: Some(total),
                 unit: "bytes".to_owned(),
-                phase: format!("discovering the schema: {} rows", self.rows),
+                phase: format!("{} rows looked at", self.rows),
             });
         }
         Ok(())

@@ -111,8 +111,6 @@ pub struct IngestOptions {
     /// A column that the schema does not have: an error (an append), or left out (a field that a person removed
     /// before accepting the discovered schema).
     pub unknown_columns: UnknownColumns,
-    /// Rows that the file is known to have (from discovery): the total of the progress.
-    pub expected_rows: Option<u64>,
     /// Build bloom filters and postings (`AUTOGENERATE_INDEXES`).
     pub indexes: bool,
 }
@@ -130,7 +128,6 @@ impl Default for IngestOptions {
             segment_rows: 250_000,
             segment_memory_bytes: 80 << 20,
             unknown_columns: UnknownColumns::Refuse,
-            expected_rows: None,
             indexes: true,
         }
     }

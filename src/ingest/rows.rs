@@ -335,14 +335,13 @@ impl<T: RowTarget> Feed<'_, T> {
         Ok(())
     }
 
-    /// Rows done, and the share of bytes read in the phase's text.
+    /// The share of bytes read, which is always known, and the rows done in the phase's text.
     fn report(&self) {
-        let read = self.read_bytes.load(Ordering::Relaxed);
         self.reporter.report(Progress {
-            done: self.totals.rows,
-            total: self.options.expected_rows,
-            unit: "rows".to_owned(),
-            phase: format!("reading: {} of {} bytes", read.min(self.size_bytes), self.size_bytes),
+            done: self.read_bytes.load(Ordering::Relaxed).min(self.size_bytes),
+            total: Some(self.size_bytes),
+            unit: "bytes".to_owned(),
+            phase: format!("{} rows read", self.totals.rows),
         });
     }
 

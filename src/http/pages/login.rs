@@ -43,7 +43,11 @@ pub(super) async fn sign_in(State(app): State<AppState>, headers: HeaderMap, For
             let cookie = session::cookie(&issued, &app);
             (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to("/home")).into_response()
         }
-        Err(error @ (AuthError::InvalidCredentials | AuthError::Locked { .. } | AuthError::TooBusy)) => {
+        // The API's text speaks of an API key, which this form does not ask for.
+        Err(AuthError::InvalidCredentials) => {
+            show(&app, StatusCode::UNAUTHORIZED, "The username or the password is wrong.", &form.username)
+        }
+        Err(error @ (AuthError::Locked { .. } | AuthError::TooBusy)) => {
             let problem = ApiError::from(error);
             show(&app, problem.status(), problem.detail(), &form.username)
         }

@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -119,20 +119,18 @@ pub fn router(app: AppState) -> Router {
         .with_state(app)
 }
 
-async fn not_found(uri: Uri) -> ApiError {
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        format!("There is nothing at {}. The API is under /api/v1; see /docs.", uri.path()),
-    )
+async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+    let detail = format!("There is nothing at {}. The API is under /api/v1; see /docs.", uri.path());
+    refuse(&uri, &headers, ApiError::new(StatusCode::NOT_FOUND, "not_found", detail))
 }
 
-async fn method_not_allowed(method: Method, uri: Uri) -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{method} is not possible at {}; see /docs for what is.", uri.path()),
-    )
+async fn method_not_allowed(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let detail = format!("{method} is not possible at {}; see /docs for what is.", uri.path());
+    refuse(&uri, &headers, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
+}
+
+fn refuse(uri: &Uri, headers: &HeaderMap, error: ApiError) -> Response {
+    if pages::wants_page(uri.path(), headers) { pages::problem(&error) } else { error.into_response() }
 }
 
 /// The panic's text stays in the log.

@@ -92,7 +92,7 @@ impl<'a> ProfileFile<'a> {
         if id_field.eq_ignore_ascii_case("id") || id_field.eq_ignore_ascii_case("_id") {
             return Err(JobError::Failed(format!(
                 "The column {id_field:?} cannot be the id field of a file: the name is reserved. Rename the column \
-                 ({}, for instance) and name it as id_field.",
+                 ({}, for instance) and name it as the column that holds the id (id_field in the API).",
                 kind.default_id_field()
             )));
         }
@@ -117,7 +117,8 @@ impl<'a> ProfileFile<'a> {
         let names: Vec<&str> = discovery.fields.iter().map(|field| field.name.as_str()).collect();
         if !names.contains(&self.id_field.as_str()) {
             return Err(JobError::Failed(format!(
-                "The file has no column {:?} for the {}'s id. Its columns are: {}. Name the one that holds the id as id_field.",
+                "The file has no column {:?} for the {}'s id. Its columns are: {}. Upload it \
+                 again with the name of the column that holds the id (id_field in the API).",
                 self.id_field,
                 self.profile.noun(),
                 shown_list(&names)

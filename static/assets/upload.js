@@ -1,217 +1,374 @@
-// Uploads a file in parts to presigned addresses, with progress, pause, resume and cancel; then follows the job.
-"use strict";
+// The upload form: starts, pauses, continues and cancels an upload, follows its job, and tells what became of the rows.
 
-(() => {
-  const form = document.getElementById("upload");
-  if (!form) return;
-  const field = (id) => document.getElementById(id);
-  const AT_ONCE = 3;
-  const TRIES = 4;
+import { Problem, api, wait } from "./api.js";
+import { counted, far, size } from "./figures.js";
+import { forget, isSame, remember, unfinished } from "./remembered.js";
+import { Sending } from "./sending.js";
 
-  form.hidden = false;
-  field("paste").open = false;
+const form = document.getElementById("upload");
+const field = (id) => document.getElementById(id);
+const LOCKED = ["target", "file", "name", "id-field", "encoding", "separator", "accept"];
+const POLL_MS = 500;
+const AWAY_MS = 3000;
 
-  /** The upload under way, or null. */
-  let current = null;
+/**
+ * The upload under way, or null: `{ id, file, target, accept, sending, phase, job }`.
+ * Its phases: `starting`, `sending`, `pausing`, `paused`, `stopped` (by a failure), `working` (a job reads the file).
+ */
+let current = null;
+/** Uploads of earlier visits that can be continued. */
+let kept = [];
 
-  class Problem extends Error {}
-
-  async function api(method, path, body) {
-    const options = { method, headers: {} };
-    if (body !== undefined) {
-      options.headers["content-type"] = "application/json";
-      options.body = JSON.stringify(body);
-    }
-    const answer = await fetch(path, options);
-    const text = await answer.text();
-    const json = text ? JSON.parse(text) : null;
-    if (!answer.ok) throw new Problem(json?.detail ?? `The server answers ${answer.status}.`);
-    return json;
-  }
-
-  function show(text, share) {
+function phase(to) {
+  if (current) current.phase = to;
+  const now = current ? current.phase : "idle";
+  const focused = document.activeElement;
+  // Other scripts must not leave the page while bytes are on their way.
+  form.dataset.busy = ["starting", "sending", "pausing", "paused", "stopped"].includes(now) ? "yes" : "";
+  for (const id of LOCKED) field(id).disabled = now !== "idle";
+  if (now !== "idle") {
     field("upload-progress").hidden = false;
-    field("far").textContent = text;
-    const bar = field("bar");
-    if (share === null) bar.removeAttribute("value");
-    else if (share !== undefined) bar.value = share;
+    field("resume").hidden = true;
   }
-
-  function buttons(state) {
-    field("start").disabled = state !== "idle";
-    field("pause").hidden = state !== "sending" && state !== "paused";
-    field("pause").textContent = state === "paused" ? "Continue" : "Pause";
-    field("cancel").hidden = state === "idle";
+  field("start").disabled = now !== "idle";
+  field("resume").disabled = now !== "idle";
+  field("pause").hidden = !["sending", "pausing", "paused", "stopped"].includes(now);
+  field("pause").textContent = now === "sending" ? "Pause" : "Continue";
+  field("cancel").hidden = now === "idle" || now === "starting";
+  // A control that goes away takes the focus with it: what happens is told beside it.
+  if (form.contains(focused) && (focused.disabled || focused.hidden)) {
+    (now === "idle" ? field("start") : field("far")).focus({ preventScroll: true });
   }
+}
 
-  function size(bytes) {
-    const units = ["bytes", "KB", "MB", "GB", "TB"];
-    let unit = 0;
-    while (bytes >= 1000 && unit < units.length - 1) {
-      bytes /= 1000;
-      unit += 1;
+/** What is seen changes all the time; what is read out changes with `say`. `links` are `[text, address]`. */
+function show(text, share, links = []) {
+  field("upload-progress").hidden = false;
+  const line = field("far");
+  line.textContent = text;
+  for (const [words, address, elsewhere] of links) {
+    const link = document.createElement("a");
+    link.textContent = words;
+    link.href = address;
+    if (elsewhere) Object.assign(link, { target: "_blank", rel: "noopener" });
+    line.append(" ", link);
+  }
+  const bar = field("bar");
+  if (share === null) bar.removeAttribute("value");
+  else if (share !== undefined) bar.value = share;
+}
+
+function say(text) {
+  if (field("said").textContent !== text) field("said").textContent = text;
+}
+
+function tell(text, share, links) {
+  show(text, share, links);
+  say(text);
+}
+
+/** Every tenth is read out. */
+function sayShare(what, share) {
+  const tenth = Math.floor(share * 10);
+  if (tenth > 0 && tenth < 10) say(`${what}: ${tenth * 10} %`);
+}
+
+function showSending() {
+  const { sending, file } = current;
+  const sent = sending.sentBytes;
+  const share = file.size ? sent / file.size : 0;
+  let text = `${size(sent)} of ${size(file.size)}`;
+  if (sending.through) text += " through tango, which is slower: the object store cannot be reached from here";
+  if (sending.resting > 0) text += " (trying again…)";
+  if (current.phase === "pausing") text = `Pausing once the parts under way are sent: ${text}`;
+  show(text, share);
+  sayShare("Uploading", share);
+}
+
+async function start(file) {
+  const target = field("target").value;
+  const accept = target !== "dataset" || field("accept").checked;
+  const ask = { target, filename: file.name, size_bytes: file.size, mode: "create" };
+  const typed = (id) => field(id).value.trim();
+  if (target === "dataset" && typed("name")) ask.name = typed("name");
+  if (target !== "dataset" && typed("id-field")) ask.id_field = typed("id-field");
+  if (typed("encoding")) ask.encoding = typed("encoding");
+  if (typed("separator")) ask.separator = typed("separator");
+  current = { id: null, file, target, accept, sending: null, phase: "starting", job: null };
+  phase("starting");
+  tell("Starting…", 0);
+  try {
+    const made = await api("POST", "/api/v1/uploads", ask);
+    current.id = made.id;
+    remember(current);
+  } catch (error) {
+    return finish(reason(error), 0, signIn(error));
+  }
+  await send();
+}
+
+async function resume(file, earlier) {
+  current = { id: earlier.id, file, target: earlier.target, accept: earlier.accept, sending: null, phase: "starting", job: null };
+  phase("starting");
+  tell("Continuing…", 0);
+  await send();
+}
+
+/** Sends what is missing, then has the file read. */
+async function send() {
+  const upload = current;
+  upload.sending ??= new Sending(upload.id, upload.file, () => current === upload && showSending());
+  phase("sending");
+  try {
+    if ((await upload.sending.run()) === "paused") {
+      phase("paused");
+      return tell(`Paused: ${size(upload.sending.sentBytes)} of ${size(upload.file.size)} sent.`);
     }
-    return `${unit === 0 ? bytes : bytes.toFixed(1)} ${units[unit]}`;
+    phase("working");
+    tell("All is sent.", 1);
+    await complete(upload);
+  } catch (error) {
+    return stop(upload, error);
   }
+  await follow(upload);
+}
 
-  /** Sends one part; resolves with its ETag. Network failures reject with `away`. */
-  function put(upload, part, url, headers) {
-    return new Promise((resolve, reject) => {
-      const request = new XMLHttpRequest();
-      upload.requests.add(request);
-      const end = (outcome, value) => {
-        upload.requests.delete(request);
-        outcome(value);
-      };
-      request.open("PUT", url);
-      for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
-      request.upload.onprogress = (event) => {
-        upload.sent.set(part.number, event.loaded);
-        showSending(upload);
-      };
-      request.onload = () => {
-        if (request.status >= 200 && request.status < 300) end(resolve, request.getResponseHeader("etag") ?? JSON.parse(request.responseText).etag);
-        else end(reject, Object.assign(new Problem(`Part ${part.number} was refused (${request.status}).`), { status: request.status }));
-      };
-      request.onerror = () => end(reject, Object.assign(new Problem("The object store cannot be reached."), { away: true }));
-      request.onabort = () => end(reject, Object.assign(new Problem("stopped"), { stopped: true }));
-      const start = (part.number - 1) * upload.partSize;
-      request.send(upload.file.slice(start, start + part.size_bytes));
-    });
-  }
-
-  function showSending(upload) {
-    const sent = [...upload.sent.values()].reduce((sum, bytes) => sum + bytes, 0);
-    const way = upload.through ? " through tango" : "";
-    show(`${size(sent)} of ${size(upload.file.size)}${way}`, upload.file.size ? sent / upload.file.size : 0);
-  }
-
-  /** By the object store, or through tango once that has turned out to be out of reach. */
-  async function sendPart(upload, part) {
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        if (upload.through) {
-          const path = `/api/v1/uploads/${upload.id}/parts/${part.number}`;
-          return await put(upload, part, path, { "content-type": "application/octet-stream" });
-        }
-        return await put(upload, part, part.url, part.headers);
-      } catch (error) {
-        if (error.stopped || upload.state !== "sending") throw error;
-        if (error.away && !upload.through && upload.etags.size === 0) {
-          upload.through = true;
-          continue;
-        }
-        if (attempt >= TRIES) throw error;
-        // An address expires: ask for fresh ones before the next try.
-        const fresh = await api("GET", `/api/v1/uploads/${upload.id}`);
-        Object.assign(part, fresh.parts.find((it) => it.number === part.number));
-        await new Promise((resolve) => window.setTimeout(resolve, 500 * attempt));
-      }
-    }
-  }
-
-  async function send(upload) {
-    upload.state = "sending";
-    buttons("sending");
-    const known = await api("GET", `/api/v1/uploads/${upload.id}`);
-    const waiting = [];
-    for (const part of known.parts) {
-      if (part.arrived && part.etag) {
-        upload.etags.set(part.number, part.etag);
-        upload.sent.set(part.number, part.size_bytes);
-      } else if (!upload.etags.has(part.number)) waiting.push(part);
-    }
-    const work = async () => {
-      for (let part = waiting.shift(); part; part = waiting.shift()) {
-        upload.etags.set(part.number, await sendPart(upload, part));
-        upload.sent.set(part.number, part.size_bytes);
-        showSending(upload);
-      }
-    };
-    await Promise.all(Array.from({ length: AT_ONCE }, work));
-    upload.state = "complete";
-    buttons("working");
-    const parts = [...upload.etags].sort(([a], [b]) => a - b).map(([number, etag]) => ({ number, etag }));
-    const done = await api("POST", `/api/v1/uploads/${upload.id}/complete`, { parts, accept_schema: upload.accept });
-    upload.job = done.job_id;
-    await follow(upload);
-  }
-
-  async function follow(upload) {
-    for (;;) {
-      const job = await api("GET", `/api/v1/jobs/${upload.job}`);
-      const { done, total, unit, phase } = job.progress;
-      if (job.state === "queued" || job.state === "running") {
-        const far = total ? `${done.toLocaleString()} of ${total.toLocaleString()} ${unit}` : `${done.toLocaleString()} ${unit}`;
-        show(`${phase || job.state}${unit ? `: ${far}` : ""}`, total ? done / total : null);
-        await new Promise((resolve) => window.setTimeout(resolve, 400));
-        continue;
-      }
-      if (job.state !== "succeeded") throw new Problem(job.error ?? `The job is ${job.state}.`);
-      const accepted = upload.target !== "dataset" || upload.accept;
-      return finish(accepted ? `${upload.file.name} is in.` : `${upload.file.name} was read. Look at its schema and accept it below.`, 1);
-    }
-  }
-
-  function finish(text, share) {
-    current = null;
-    show(text, share);
-    buttons("idle");
-  }
-
-  function fail(error) {
-    if (error.stopped || current?.state === "paused" || current?.state === "cancelled") return;
-    finish(error instanceof Problem ? error.message : "The server cannot be reached. Try again in a moment.", 0);
-  }
-
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const file = field("file").files[0];
-    if (!file || current) return;
-    const target = field("target").value;
-    const ask = { target, filename: file.name, size_bytes: file.size, mode: "create" };
-    if (target === "dataset" && field("name").value.trim()) ask.name = field("name").value.trim();
-    if (target !== "dataset" && field("id-field").value.trim()) ask.id_field = field("id-field").value.trim();
-    show("asking for addresses…", 0);
+async function complete(upload) {
+  const body = { parts: upload.sending.parts(), accept_schema: upload.accept };
+  for (let tries = 1; ; tries += 1) {
     try {
-      const made = await api("POST", "/api/v1/uploads", ask);
-      current = {
-        id: made.id, target, file, partSize: made.part_size_bytes, accept: target !== "dataset" || field("accept").checked,
-        state: "sending", through: false, etags: new Map(), sent: new Map(), requests: new Set(), job: null,
-      };
-      await send(current);
+      upload.job = (await api("POST", `/api/v1/uploads/${upload.id}/complete`, body)).job_id;
+      return forget(upload.id);
     } catch (error) {
-      fail(error);
+      if (tries >= 4 || !(error.away || error.status >= 500)) throw error;
+      await wait(1000 * tries);
     }
-  });
+  }
+}
 
-  field("pause").addEventListener("click", () => {
-    if (!current) return;
-    if (current.state === "paused") return void send(current).catch(fail);
-    current.state = "paused";
-    for (const request of current.requests) request.abort();
-    buttons("paused");
-    show("paused");
-  });
+/** A failure ends an upload only when the server no longer has it; otherwise it can be continued. */
+function stop(upload, error) {
+  if (current !== upload || error.stopped) return;
+  if (error.status === 404 || error.status === 410) {
+    forget(upload.id);
+    return finish(reason(error), 0);
+  }
+  phase("stopped");
+  const kept = error.status === 401 || error.message.includes("Continue") ? "" : " What has arrived is kept: Continue goes on from there.";
+  tell(`${reason(error)}${kept}`, undefined, signIn(error));
+}
 
-  field("cancel").addEventListener("click", async () => {
-    const upload = current;
-    if (!upload) return;
-    upload.state = "cancelled";
-    for (const request of upload.requests) request.abort();
+function reason(error) {
+  if (error.status === 401) return "Your session has ended. Sign in again in a new tab, then go on here: nothing is lost.";
+  if (error instanceof Problem) return error.message;
+  return "Something went wrong in this page. Reload it and choose the same file again to continue.";
+}
+
+function signIn(error) {
+  return error.status === 401 ? [["Sign in", "/login", true]] : [];
+}
+
+async function follow(upload) {
+  phase("working");
+  while (current === upload) {
+    let job;
     try {
-      if (upload.job) await api("POST", `/api/v1/jobs/${upload.job}/cancel`);
-      else await api("DELETE", `/api/v1/uploads/${upload.id}`);
+      job = await api("GET", `/api/v1/jobs/${upload.job}`);
+    } catch (error) {
+      if (error.status === 404) return finish("The job is gone.", 0);
+      const text = error.status === 401 ? "Your session has ended. The server goes on reading the file: sign in again to see how far it is." : "The server cannot be reached; this page keeps trying.";
+      tell(text, null, signIn(error));
+      await wait(AWAY_MS);
+      continue;
+    }
+    if (current !== upload) return;
+    if (job.state === "succeeded") return await tellResult(upload, job);
+    if (job.state === "cancelled") return finish("Cancelled.", 0);
+    if (job.state !== "queued" && job.state !== "running") return await tellFailure(upload, job);
+    const { done, total } = job.progress;
+    const text = far(job.progress);
+    show(job.state === "queued" ? "Waiting for a worker…" : text ? `Reading: ${text}` : "Reading…", total ? done / total : null);
+    if (total) sayShare("Reading", done / total);
+    await wait(POLL_MS);
+  }
+}
+
+async function tellResult(upload, job) {
+  const { file, target, accept } = upload;
+  const result = job.result ?? {};
+  if (target === "dataset" && !accept) {
+    const schema = result.dataset_id ? [["Look at its schema", `/home/datasets/${result.dataset_id}/schema`]] : [];
+    return finish(`${file.name} was read. Nothing is stored before its schema is accepted.`, 1, schema);
+  }
+  const profile = target === "dataset" ? null : target;
+  const refused = (profile ? result.rejected : result.rows_rejected) ?? 0;
+  const address = profile ? `/api/v1/${profile}/rejected` : `/api/v1/datasets/${result.dataset_id}/rejected`;
+  let text = `${file.name} is in`;
+  if (profile && result.rows !== undefined) {
+    text += `: ${counted(result.accepted, "record", "records")} new or changed`;
+    if (result.unchanged) text += `, ${counted(result.unchanged, "one", "ones")} as before`;
+    if (result.stale) text += `, ${counted(result.stale, "one", "ones")} older than what is there`;
+  } else if (typeof result.rows_added === "number") {
+    text = `${file.name}: ${counted(result.rows_added, "row is", "rows are")} in`;
+  }
+  if (refused > 0) return finish(`${text}, ${counted(refused, "was", "were")} refused:`, 1, [["see which", address]]);
+  finish(`${text}.`, 1);
+}
+
+async function tellFailure(upload, job) {
+  const text = job.error ?? `The job is ${job.state}.`;
+  // The controls that the text speaks of.
+  if (/encoding|separator/.test(text)) field("reading").open = true;
+  finish(text, 0, await refusedRows(upload, job));
+}
+
+/** The report of the rows that made a file be refused, if there is one. */
+async function refusedRows(upload, job) {
+  const words = "See which rows";
+  if (upload.target !== "dataset") return /\/rejected/.test(job.error) ? [[words, `/api/v1/${upload.target}/rejected`]] : [];
+  try {
+    const { dataset_id: id } = await api("GET", `/api/v1/uploads/${upload.id}`);
+    const dataset = await api("GET", `/api/v1/datasets/${id}`);
+    return dataset.rejected_rows > 0 ? [[words, `/api/v1/datasets/${id}/rejected`]] : [];
+  } catch {
+    return [];
+  }
+}
+
+function finish(text, share, links = []) {
+  current = null;
+  phase("idle");
+  tell(text, share, links);
+  offer();
+}
+
+/** What was begun in an earlier visit: told, and offered when its file is chosen again. */
+async function offer() {
+  try {
+    kept = (await unfinished()).filter((it) => it.id !== current?.id);
+  } catch {
+    // Away or signed out: what is told about it is told elsewhere.
+  }
+  const note = field("unfinished");
+  note.replaceChildren(...kept.map(line));
+  note.hidden = kept.length === 0;
+  chosen();
+}
+
+function line(earlier) {
+  const row = document.createElement("p");
+  const drop = document.createElement("button");
+  Object.assign(drop, { type: "button", className: "plain small", textContent: "Drop it" });
+  drop.addEventListener("click", async () => {
+    drop.disabled = true;
+    try {
+      await api("DELETE", `/api/v1/uploads/${earlier.id}`);
     } catch {
       // It has ended by itself meanwhile.
     }
-    finish("cancelled", 0);
+    forget(earlier.id);
+    await offer();
+    field("file").focus({ preventScroll: true });
   });
+  row.append(`${earlier.name} (${size(earlier.size)}) was not sent to its end. To continue, choose the same file again. `, drop);
+  return row;
+}
 
-  field("target").addEventListener("change", () => {
-    const target = field("target").value;
-    const kind = target === "dataset" ? "dataset" : "profile";
-    for (const part of form.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== kind;
-    field("id-field").placeholder = target === "customers" ? "customer_id" : "agent_id";
+function chosen() {
+  const file = field("file").files[0];
+  const earlier = file && kept.find((it) => isSame(it, file));
+  field("resume").hidden = !earlier || current !== null;
+  field("resume").textContent = earlier ? `Continue ${file.name}` : "Continue";
+  field("start").textContent = earlier ? "Upload anew" : "Upload";
+  field("start").classList.toggle("plain", Boolean(earlier));
+}
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const file = field("file").files[0];
+  if (file && !current) start(file);
+});
+
+field("resume").addEventListener("click", () => {
+  const file = field("file").files[0];
+  const earlier = file && kept.find((it) => isSame(it, file));
+  if (!earlier || current) return;
+  field("unfinished").hidden = true;
+  resume(file, earlier);
+});
+
+field("pause").addEventListener("click", () => {
+  if (!current) return;
+  if (current.phase === "sending") {
+    phase("pausing");
+    current.sending.pause();
+    say("Pausing");
+    return showSending();
+  }
+  if (current.phase === "pausing") {
+    phase("sending");
+    return current.sending.unpause();
+  }
+  send();
+});
+
+field("cancel").addEventListener("click", async () => {
+  const upload = current;
+  if (!upload) return;
+  current = null;
+  upload.sending.cancel();
+  forget(upload.id);
+  phase("idle");
+  tell("Cancelled.", 0);
+  try {
+    if (upload.job) await api("POST", `/api/v1/jobs/${upload.job}/cancel`);
+    else await api("DELETE", `/api/v1/uploads/${upload.id}`);
+  } catch {
+    // It has ended by itself meanwhile.
+  }
+  offer();
+});
+
+field("file").addEventListener("change", chosen);
+
+function showTarget() {
+  const target = field("target").value;
+  const kind = target === "dataset" ? "dataset" : "profile";
+  for (const part of form.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== kind;
+  field("id-field").placeholder = target === "customers" ? "customer_id" : "agent_id";
+}
+
+field("target").addEventListener("change", showTarget);
+
+// A file that is dropped beside the form would be opened in place of this page.
+for (const name of ["dragover", "drop"]) {
+  window.addEventListener(name, (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    const inside = form.contains(event.target);
+    form.classList.toggle("over", name === "dragover" && inside && !current);
+    if (name === "dragover") event.dataTransfer.dropEffect = inside && !current ? "copy" : "none";
+    else if (inside && !current) drop(event.dataTransfer);
   });
-})();
+}
+form.addEventListener("dragleave", (event) => {
+  if (!form.contains(event.relatedTarget)) form.classList.remove("over");
+});
+
+function drop(transfer) {
+  if (transfer.items[0]?.webkitGetAsEntry?.()?.isDirectory) return tell("That is a folder. Drop a file.", 0);
+  if (transfer.files.length !== 1) return tell("One file at a time, please.", 0);
+  field("file").files = transfer.files;
+  chosen();
+  field("start").focus();
+}
+
+window.addEventListener("beforeunload", (event) => {
+  if (current && ["starting", "sending", "pausing", "paused", "stopped"].includes(current.phase)) event.preventDefault();
+});
+
+form.hidden = false;
+if (!field("paste").classList.contains("keep")) field("paste").open = false;
+// A reloaded page may keep what was chosen before.
+showTarget();
+offer();

@@ -1,6 +1,7 @@
 //! The pages that a browser shows: sign-in, home, and the forms that work without a script.
 
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use serde_json::json;
 use tango::http::session::COOKIE as COOKIE_NAME;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -75,7 +76,9 @@ async fn a_wrong_password_shows_the_form_again() {
     let form = [("username", "<ana>"), ("password", "wrong")];
     let answer = Answer::read(test.http.post(format!("{}/login", test.url)).form(&form).send().await.unwrap()).await;
     let answer = answer.expect_status(401);
-    assert!(answer.text.contains("the password or the API key is wrong"), "{}", answer.text);
+    assert!(answer.text.contains("The username or the password is wrong."), "{}", answer.text);
+    let password = answer.text.lines().find(|line| line.contains("id=\"password\"")).unwrap();
+    assert!(password.contains(" autofocus"), "the next thing to type: {password}");
     assert!(!answer.text.contains("<ana>"), "what was typed is escaped");
 }
 
@@ -156,4 +159,91 @@ async fn assets_are_embedded_and_sent_once() {
     test.get("/assets/missing.js").send().await.expect_problem(404, "file_not_found");
     let docs = test.get("/docs/").send().await.expect_status(200);
     assert!(docs.text.contains("swagger-ui"), "{}", docs.text);
+}
+
+#[tokio::test]
+async fn an_unknown_address_is_a_page_for_a_person_and_a_problem_for_a_program() {
+    let test = TestApp::start().await;
+    for (path, status) in [("/nonsense", 404), ("/home/upload", 405)] {
+        let asked = test.http.get(format!("{}{path}", test.url)).header("accept", "text/html,*/*;q=0.8");
+        let answer = Answer::read(asked.send().await.unwrap()).await.expect_status(status);
+        assert!(answer.text.contains("<h1>") && answer.text.contains(path), "{}", answer.text);
+        assert!(answer.headers.contains_key("content-security-policy"));
+    }
+    let asked = test.http.get(format!("{}/api/v1/nonsense", test.url)).header("accept", "text/html");
+    Answer::read(asked.send().await.unwrap()).await.expect_problem(404, "not_found");
+    test.get("/nonsense").send().await.expect_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn a_schema_is_a_page_before_it_is_accepted_and_a_dataset_can_be_deleted() {
+    let test = TestApp::start().await;
+    let cookie = cookie(&test).await;
+    let csv = "started,agent_id,<reason>\n2026-01-01T10:00:00Z,a1,\"<b>\"\n2026-01-01T10:00:01Z,a2,billing\n";
+    let options = json!({"name": "two calls", "filename": "two.csv", "accept_schema": false});
+    let made = test.upload("dataset", csv.as_bytes(), options).await;
+    let id = made["dataset_id"].as_str().unwrap();
+
+    let home = page(&test, "/home", &cookie).await.expect_status(200);
+    assert!(home.text.contains("Reading two.csv"), "a job says what it reads: {}", home.text);
+    let path = format!("/home/datasets/{id}/schema");
+    assert!(home.text.contains(&path));
+    let schema = page(&test, &path, &cookie).await.expect_status(200);
+    for words in ["two calls", "started", "when it happened", "billing", "Accept the schema"] {
+        assert!(schema.text.contains(words), "{words}: {}", schema.text);
+    }
+    assert!(!schema.text.contains("<b>") && !schema.text.contains("<reason>"), "names and values are escaped");
+    let accepted = post(&test, &format!("/home/datasets/{id}/accept"), &cookie, Some(&test.url), &[]).await;
+    assert_eq!(accepted.headers[LOCATION], "/home?done=accept");
+    let missing = page(&test, "/home/datasets/ds_00000000000000000000000000/schema", &cookie).await.expect_status(404);
+    assert!(missing.text.contains("<h1>"), "{}", missing.text);
+
+    let delete = format!("/home/datasets/{id}/delete");
+    post(&test, &delete, &cookie, Some("https://evil.example"), &[]).await.expect_problem(403, "forbidden");
+    let deleted = post(&test, &delete, &cookie, Some(&test.url), &[]).await;
+    assert_eq!(deleted.headers[LOCATION], "/home?done=delete");
+    let home = page(&test, "/home?done=delete", &cookie).await.expect_status(200);
+    assert!(home.text.contains("The dataset is deleted.") && !home.text.contains(&path), "{}", home.text);
+}
+
+#[tokio::test]
+async fn refused_rows_are_told_and_pasted_text_is_kept() {
+    let test = TestApp::start().await;
+    let cookie = cookie(&test).await;
+    let mut csv = String::from("call,agent_id\n");
+    for row in 0..95 {
+        csv += &format!("c{row},a{}\n", row % 3);
+    }
+    for row in 0..5 {
+        csv += &format!("c{row},a1,one value too many\n");
+    }
+    let form = [("target", "dataset"), ("name", "some bad"), ("csv", csv.as_str())];
+    post(&test, "/home/upload", &cookie, Some(&test.url), &form).await;
+    let jobs = test.get("/api/v1/jobs?sort=-created_at&topic=dataset_upload").send().await.ok().json();
+    test.wait_for_job(jobs["items"][0]["id"].as_str().unwrap()).await;
+    let dataset = test.get("/api/v1/datasets").send().await.ok().json()["items"][0]["id"].clone();
+    let home = page(&test, "/home", &cookie).await.expect_status(200);
+    assert!(home.text.contains("5 rows were refused"), "{}", home.text);
+    assert!(home.text.contains(&format!("/api/v1/datasets/{}/rejected", dataset.as_str().unwrap())));
+
+    let form = [("target", "agents"), ("name", "staff"), ("id_field", "id"), ("csv", "id,skill\n1,2\n")];
+    let refused = post(&test, "/home/upload", &cookie, Some(&test.url), &form).await.expect_status(422);
+    assert!(refused.text.contains("cannot be a column named ID"), "{}", refused.text);
+    for kept in ["id,skill", "value=\"staff\"", "value=\"agents\" selected"] {
+        assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
+    }
+}
+
+#[tokio::test]
+async fn upkeep_is_left_out_until_it_is_asked_for() {
+    let test = TestApp::start().await;
+    let cookie = cookie(&test).await;
+    let form = [("target", "agents"), ("name", "staff"), ("csv", "agent_id,skill\na1,English\n")];
+    post(&test, "/home/upload", &cookie, Some(&test.url), &form).await;
+    let upload = test.get("/api/v1/jobs?topic=dataset_upload").send().await.ok().json();
+    test.wait_for_job(upload["items"][0]["id"].as_str().unwrap()).await;
+    let home = page(&test, "/home", &cookie).await.expect_status(200);
+    assert!(home.text.contains("Reading staff.csv") && !home.text.contains("Counting agents"), "{}", home.text);
+    let all = page(&test, "/home?jobs=all", &cookie).await.expect_status(200);
+    assert!(all.text.contains("Reading staff.csv") && all.text.contains("Counting agents"), "{}", all.text);
 }

@@ -2,18 +2,17 @@
 //! API does, through the API's own handlers, and comes back to this page.
 
 use askama::Template;
-use axum::body::Body;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use http_body_util::BodyExt as _;
 use serde::Deserialize;
-use serde_json::{Value, json};
-use tower::ServiceExt as _;
+use serde_json::json;
 
-use super::overview::{self, DatasetRow, JobRow, PredictorRow, ProfileRow, Table};
+use super::jobs::JobTable;
+use super::overview::{self, DatasetRow, PredictorRow, ProfileRow, Table};
+use super::own_api::call;
 use super::render;
-use crate::http::{ApiError, ApiResult, AppState, Session, router, session};
+use crate::http::{ApiError, ApiResult, AppState, Session};
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -23,55 +22,75 @@ struct HomePage<'a> {
     plain_http: bool,
     notice: &'a str,
     error: &'a str,
+    /// What was pasted, when it could not be taken.
+    pasted: &'a PastedCsv,
     datasets: Table<DatasetRow>,
     profiles: Vec<ProfileRow>,
     predictors: Table<PredictorRow>,
-    jobs: Table<JobRow>,
+    jobs: JobTable,
 }
 
-/// What the last form led to.
+/// What the last form led to, and what is to be shown.
 #[derive(Debug, Default, Deserialize)]
-pub(super) struct Outcome {
+pub(super) struct Asked {
     done: Option<String>,
+    /// `all` shows upkeep, too.
+    jobs: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct PastedCsv {
     target: String,
     #[serde(default)]
     name: String,
+    /// The column that holds a profile's id.
+    #[serde(default)]
+    id_field: String,
     csv: String,
+}
+
+/// What is shown above the tables.
+#[derive(Default)]
+struct Shown<'a> {
+    notice: &'a str,
+    error: &'a str,
+    pasted: Option<&'a PastedCsv>,
+    all_jobs: bool,
 }
 
 /// Without a session: to the sign-in page.
 pub(super) async fn page(
     State(app): State<AppState>,
     session: ApiResult<Session>,
-    Query(outcome): Query<Outcome>,
+    Query(asked): Query<Asked>,
 ) -> Response {
     let Ok(session) = session else { return Redirect::to("/login").into_response() };
     // Only our own words are shown, never the query's.
-    let notice = match outcome.done.as_deref() {
+    let notice = match asked.done.as_deref() {
         Some("upload") => "The text is in the queue: its job is below.",
         Some("accept") => "The schema is accepted: the rows are being stored.",
+        Some("delete") => "The dataset is deleted.",
         Some("cancel") => "The job is asked to stop.",
         Some("retry") => "The job is in the queue again.",
         _ => "",
     };
-    show(&app, &session, StatusCode::OK, notice, "").await
+    let all_jobs = asked.jobs.as_deref() == Some("all");
+    show(&app, &session, StatusCode::OK, &Shown { notice, all_jobs, ..Shown::default() }).await
 }
 
-async fn show(app: &AppState, session: &Session, status: StatusCode, notice: &str, error: &str) -> Response {
-    let overview = match overview::read(app, &session.account_id).await {
+async fn show(app: &AppState, session: &Session, status: StatusCode, shown: &Shown<'_>) -> Response {
+    let overview = match overview::read(app, &session.account_id, shown.all_jobs).await {
         Ok(overview) => overview,
         Err(error) => return error.into_response(),
     };
+    let nothing = PastedCsv::default();
     let page = HomePage {
         username: &session.username,
         version: env!("CARGO_PKG_VERSION"),
         plain_http: !app.secure && !app.ctx.config.listen.ip().is_loopback(),
-        notice,
-        error,
+        notice: shown.notice,
+        error: shown.error,
+        pasted: shown.pasted.unwrap_or(&nothing),
         datasets: overview.datasets,
         profiles: overview.profiles,
         predictors: overview.predictors,
@@ -95,9 +114,12 @@ pub(super) async fn upload(
     let csv = form.csv.replace("\r\n", "\n");
     let name = if form.name.trim().is_empty() { "pasted" } else { form.name.trim() };
     let outcome = async {
-        let ask = json!({
+        let mut ask = json!({
             "target": form.target, "name": name, "filename": format!("{name}.csv"), "size_bytes": csv.len(), "mode": "create",
         });
+        if form.target != "dataset" && !form.id_field.trim().is_empty() {
+            ask["id_field"] = json!(form.id_field.trim());
+        }
         let made = call(&app, &headers, Method::POST, "/uploads", "application/json", ask.to_string()).await?;
         let id = made["id"].as_str().unwrap_or_default();
         let part = format!("/uploads/{id}/parts/1");
@@ -105,7 +127,13 @@ pub(super) async fn upload(
         let complete = json!({"parts": [{"number": 1, "etag": sent["etag"]}], "accept_schema": true}).to_string();
         call(&app, &headers, Method::POST, &format!("/uploads/{id}/complete"), "application/json", complete).await
     };
-    finish(&app, &session, outcome.await, "upload").await
+    match outcome.await {
+        Ok(_) => done("upload"),
+        Err(error) => {
+            let shown = Shown { error: error.detail(), pasted: Some(&form), ..Shown::default() };
+            show(&app, &session, error.status(), &shown).await
+        }
+    }
 }
 
 pub(super) async fn accept(
@@ -114,7 +142,16 @@ pub(super) async fn accept(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    act(&app, session, &headers, &format!("/datasets/{id}/schema/accept"), "accept").await
+    act(&app, session, &headers, Method::POST, &format!("/datasets/{id}/schema/accept"), "accept").await
+}
+
+pub(super) async fn delete(
+    State(app): State<AppState>,
+    session: ApiResult<Session>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Response {
+    act(&app, session, &headers, Method::DELETE, &format!("/datasets/{id}"), "delete").await
 }
 
 pub(super) async fn cancel(
@@ -123,7 +160,7 @@ pub(super) async fn cancel(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    act(&app, session, &headers, &format!("/jobs/{id}/cancel"), "cancel").await
+    act(&app, session, &headers, Method::POST, &format!("/jobs/{id}/cancel"), "cancel").await
 }
 
 pub(super) async fn retry(
@@ -132,23 +169,32 @@ pub(super) async fn retry(
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    act(&app, session, &headers, &format!("/jobs/{id}/retry"), "retry").await
+    act(&app, session, &headers, Method::POST, &format!("/jobs/{id}/retry"), "retry").await
 }
 
-async fn act(app: &AppState, session: ApiResult<Session>, headers: &HeaderMap, path: &str, done: &str) -> Response {
+async fn act(
+    app: &AppState,
+    session: ApiResult<Session>,
+    headers: &HeaderMap,
+    method: Method,
+    path: &str,
+    outcome: &str,
+) -> Response {
     let session = match session {
         Ok(session) => session,
         Err(error) => return refused(error),
     };
-    let outcome = call(app, headers, Method::POST, path, "application/json", String::new()).await;
-    finish(app, &session, outcome, done).await
+    match call(app, headers, method, path, "application/json", String::new()).await {
+        Ok(_) => done(outcome),
+        Err(error) => {
+            let shown = Shown { error: error.detail(), ..Shown::default() };
+            show(app, &session, error.status(), &shown).await
+        }
+    }
 }
 
-async fn finish(app: &AppState, session: &Session, outcome: ApiResult<Value>, done: &str) -> Response {
-    match outcome {
-        Ok(_) => Redirect::to(&format!("/home?done={done}")).into_response(),
-        Err(error) => show(app, session, error.status(), "", error.detail()).await,
-    }
+fn done(outcome: &str) -> Response {
+    Redirect::to(&format!("/home?done={outcome}")).into_response()
 }
 
 /// Somebody without a session signs in first; a form of another site is told so.
@@ -158,41 +204,4 @@ fn refused(error: ApiError) -> Response {
     } else {
         error.into_response()
     }
-}
-
-/// Calls one of the API's own handlers for the user whose cookie came.
-async fn call(
-    app: &AppState,
-    headers: &HeaderMap,
-    method: Method,
-    path: &str,
-    content_type: &str,
-    body: String,
-) -> ApiResult<Value> {
-    let token = session::cookie_token(headers).unwrap_or_default();
-    let mut request = Request::builder()
-        .method(method)
-        .uri(format!("/api/v1{path}"))
-        .header(header::AUTHORIZATION, format!("Bearer {token}"))
-        .header(header::CONTENT_LENGTH, body.len());
-    if !body.is_empty() {
-        request = request.header(header::CONTENT_TYPE, content_type);
-    }
-    if let Some(host) = headers.get(header::HOST) {
-        request = request.header(header::HOST, host);
-    }
-    let request = request.body(Body::from(body)).map_err(ApiError::internal)?;
-    let answer = match router::api_alone(app.clone()).oneshot(request).await {
-        Ok(answer) => answer,
-        Err(never) => match never {},
-    };
-    let status = answer.status();
-    let bytes = answer.into_body().collect().await.map_err(ApiError::internal)?.to_bytes();
-    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    if status.is_success() {
-        return Ok(value);
-    }
-    let text = |key: &str| value[key].as_str().map(str::to_owned);
-    let code = text("code").unwrap_or_else(|| "refused".to_owned());
-    Err(ApiError::new(status, code, text("detail").unwrap_or_else(|| format!("The server answers {status}."))))
 }

@@ -1,13 +1,17 @@
 //! The pages that a browser shows without the web application: sign-in and home.
 
 pub mod assets;
+mod figures;
 mod home;
+mod jobs;
 mod login;
 mod overview;
+mod own_api;
+mod schema;
 
 use askama::Template;
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
@@ -21,6 +25,8 @@ pub fn routes() -> Router<AppState> {
         .route("/home", get(home::page))
         .route("/home/upload", post(home::upload))
         .route("/home/datasets/{id}/accept", post(home::accept))
+        .route("/home/datasets/{id}/delete", post(home::delete))
+        .route("/home/datasets/{id}/schema", get(schema::page))
         .route("/home/jobs/{id}/cancel", post(home::cancel))
         .route("/home/jobs/{id}/retry", post(home::retry))
         .route("/assets/{*path}", get(assets::asset))
@@ -42,4 +48,26 @@ fn render(status: StatusCode, template: &impl Template) -> Response {
         .insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    title: &'a str,
+    detail: &'a str,
+}
+
+/// Whether a person at a browser asks, who wants to read the answer.
+pub fn wants_page(path: &str, headers: &HeaderMap) -> bool {
+    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    accepts.contains("text/html") && !path.starts_with("/api/")
+}
+
+/// A failure as a page with a way back.
+pub fn problem(error: &ApiError) -> Response {
+    let title = match error.status() {
+        StatusCode::NOT_FOUND => "There is nothing here",
+        _ => "This is not possible",
+    };
+    render(error.status(), &ProblemPage { title, detail: error.detail() })
 }

@@ -1,9 +1,10 @@
 //! What the home page shows, read from the store and put into words.
 
-use crate::domain::dataset::{Dataset, DatasetState};
+use super::figures::{bytes, grouped};
+use super::jobs::{self, JobTable};
+use crate::domain::dataset::{Dataset, DatasetState, RejectedReport};
 use crate::domain::id::AccountId;
-use crate::domain::job::{Job, JobState};
-use crate::domain::model::{Model, ModelState};
+use crate::domain::model::{Model, ModelState, ModelType};
 use crate::domain::predictor::{Goal, Predictor, PredictorDefinition};
 use crate::domain::profile::ProfileKind;
 use crate::http::{ApiResult, AppState};
@@ -19,7 +20,7 @@ pub(super) struct Overview {
     pub datasets: Table<DatasetRow>,
     pub profiles: Vec<ProfileRow>,
     pub predictors: Table<PredictorRow>,
-    pub jobs: Table<JobRow>,
+    pub jobs: JobTable,
 }
 
 pub(super) struct Table<T> {
@@ -37,14 +38,20 @@ pub(super) struct DatasetRow {
     pub size: String,
     pub period: String,
     pub error: String,
+    /// Rows that the last upload refused; empty when it refused none.
+    pub refused: String,
     pub awaiting_schema: bool,
 }
 
 pub(super) struct ProfileRow {
+    /// As the API's paths name it.
+    pub id: &'static str,
     pub name: &'static str,
     pub records: String,
     pub fields: usize,
     pub accepted: bool,
+    /// As in [`DatasetRow`].
+    pub refused: String,
 }
 
 pub(super) struct PredictorRow {
@@ -55,31 +62,16 @@ pub(super) struct PredictorRow {
 
 pub(super) struct ModelRow {
     pub name: String,
-    pub kind: String,
+    pub kind: &'static str,
     pub state: &'static str,
     pub tone: &'static str,
     pub error: String,
 }
 
-pub(super) struct JobRow {
-    pub id: String,
-    pub kind: String,
-    pub state: &'static str,
-    pub tone: &'static str,
-    pub running: bool,
-    pub can_retry: bool,
-    pub done: u64,
-    pub total: u64,
-    pub far: String,
-    pub error: String,
-    pub created_at: String,
-    pub since: String,
-}
-
-pub(super) async fn read(app: &AppState, account: &AccountId) -> ApiResult<Overview> {
+pub(super) async fn read(app: &AppState, account: &AccountId, all_jobs: bool) -> ApiResult<Overview> {
     let alive = Condition::Not(Box::new(Condition::Exists { path: Path::key("deleted_at") }));
     let datasets = newest::<Dataset, _>(app, account, alive, dataset_row).await?;
-    let jobs = newest::<Job, _>(app, account, Condition::True, job_row).await?;
+    let jobs = jobs::read(app, account, all_jobs).await?;
     let found = newest::<Predictor, _>(app, account, Condition::True, |predictor| predictor).await?;
     let mut predictors = Vec::new();
     for predictor in found.rows {
@@ -90,10 +82,16 @@ pub(super) async fn read(app: &AppState, account: &AccountId) -> ApiResult<Overv
         (ProfileKind::Agents, "Agents", Collection::Agents),
         (ProfileKind::Customers, "Customers", Collection::Customers),
     ] {
-        let known = schema::load(&app.ctx.store, &Profile::new(account.clone(), kind)).await?.value.schema;
+        let known = schema::load(&app.ctx.store, &Profile::new(account.clone(), kind)).await?.value;
         let records = app.ctx.store.count(&Query::new(collection, account.as_str())).await?;
-        let fields = known.fields.len();
-        profiles.push(ProfileRow { name, records: grouped(records), fields, accepted: known.accepted });
+        profiles.push(ProfileRow {
+            id: kind.as_str(),
+            name,
+            records: grouped(records),
+            fields: known.schema.fields.len(),
+            accepted: known.schema.accepted,
+            refused: refused(known.rejected.as_ref()),
+        });
     }
     let predictors = Table { rows: predictors, total: found.total, more: found.more };
     Ok(Overview { datasets, profiles, predictors, jobs })
@@ -114,10 +112,13 @@ async fn newest<T: Record, R>(
 }
 
 fn dataset_row(dataset: Dataset) -> DatasetRow {
+    // A job that was told to stop leaves this word, and nothing to explain.
+    let cancelled = dataset.error.as_deref() == Some("cancelled");
     let (state, tone) = match dataset.state {
         DatasetState::Discovering => ("being read", "wait"),
         DatasetState::AwaitingSchema => ("waits for its schema", "wait"),
         DatasetState::Ready => ("ready", "good"),
+        DatasetState::Failed if cancelled => ("cancelled", ""),
         DatasetState::Failed => ("failed", "bad"),
     };
     let period = match (dataset.from, dataset.to) {
@@ -132,8 +133,17 @@ fn dataset_row(dataset: Dataset) -> DatasetRow {
         rows: grouped(dataset.rows),
         size: bytes(dataset.size_bytes),
         period,
-        error: dataset.error.unwrap_or_default(),
+        error: if cancelled { String::new() } else { dataset.error.unwrap_or_default() },
+        refused: refused(dataset.rejected.as_ref()),
         awaiting_schema: dataset.state == DatasetState::AwaitingSchema,
+    }
+}
+
+fn refused(report: Option<&RejectedReport>) -> String {
+    match report.map_or(0, |report| report.rows) {
+        0 => String::new(),
+        1 => "1 row was refused".to_owned(),
+        rows => format!("{} rows were refused", grouped(rows)),
     }
 }
 
@@ -154,90 +164,17 @@ async fn predictor_row(app: &AppState, predictor: Predictor) -> ApiResult<Predic
 
 fn model_row(model: Model) -> ModelRow {
     let (state, tone) = match model.state {
-        ModelState::Draft => ("draft", ""),
-        ModelState::Queued => ("queued", "wait"),
+        ModelState::Draft => ("not trained yet", ""),
+        ModelState::Queued => ("waits to be trained", "wait"),
         ModelState::Training => ("training", "wait"),
         ModelState::Trained if model.active => ("active", "good"),
         ModelState::Trained => ("trained", "good"),
         ModelState::Failed => ("failed", "bad"),
     };
-    let kind = serde_json::to_value(model.model_type).ok();
-    let kind = kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+    let kind = match model.model_type {
+        ModelType::Global => "GLOBAL: one for all agents",
+        ModelType::Disjoint => "DISJOINT: one for each agent",
+        ModelType::Hybrid => "HYBRID: one for all agents, and a part for each",
+    };
     ModelRow { name: model.name, kind, state, tone, error: model.error.unwrap_or_default() }
-}
-
-fn job_row(job: Job) -> JobRow {
-    let tone = match job.state {
-        JobState::Queued | JobState::Running => "wait",
-        JobState::Succeeded => "good",
-        JobState::Cancelled => "",
-        JobState::Failed | JobState::Dead => "bad",
-    };
-    let running = !job.state.is_final();
-    let progress = &job.progress;
-    let count = match progress.total {
-        Some(total) => format!("{} of {} {}", grouped(progress.done), grouped(total), progress.unit),
-        None if progress.done > 0 => format!("{} {}", grouped(progress.done), progress.unit),
-        None => String::new(),
-    };
-    let far = match (running, progress.phase.is_empty() || count.is_empty()) {
-        (false, _) => String::new(),
-        (true, true) => format!("{}{count}", progress.phase),
-        (true, false) => format!("{}: {count}", progress.phase),
-    };
-    JobRow {
-        id: job.id.into(),
-        kind: job.kind.replace('_', " "),
-        state: job.state.as_str(),
-        tone,
-        running,
-        can_retry: matches!(job.state, JobState::Failed | JobState::Cancelled | JobState::Dead),
-        done: progress.done,
-        total: progress.total.unwrap_or(0),
-        far,
-        error: job.error.unwrap_or_default(),
-        created_at: job.created_at.to_rfc3339(),
-        since: job.created_at.format("%Y-%m-%d %H:%M UTC").to_string(),
-    }
-}
-
-/// 1234567 → 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn bytes(number: u64) -> String {
-    const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
-    if number < 1_000 {
-        return format!("{number} B");
-    }
-    let mut size = number as f64 / 1_000.0;
-    let mut unit = 0;
-    while size >= 1_000.0 && unit < UNITS.len() - 1 {
-        size /= 1_000.0;
-        unit += 1;
-    }
-    format!("{size:.1} {}", UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_easy_to_read() {
-        assert_eq!(grouped(0), "0");
-        assert_eq!(grouped(999), "999");
-        assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(bytes(12), "12 B");
-        assert_eq!(bytes(12_345_678), "12.3 MB");
-    }
 }

@@ -1,0 +1,41 @@
+// The server's API, and what goes wrong with it.
+
+/** Something that a person is told; `status` is the answer's, absent when there was none. */
+export class Problem extends Error {
+  constructor(text, more = {}) {
+    super(text);
+    Object.assign(this, more);
+  }
+}
+
+export async function api(method, path, body) {
+  const options = { method, headers: {} };
+  if (body !== undefined) {
+    options.headers["content-type"] = "application/json";
+    options.body = JSON.stringify(body);
+  }
+  let answer;
+  let text;
+  try {
+    answer = await fetch(path, options);
+    text = await answer.text();
+  } catch {
+    throw new Problem("The server cannot be reached.", { away: true });
+  }
+  const json = parsed(text);
+  if (answer.ok) return json;
+  throw new Problem(json?.detail ?? `The server answers ${answer.status}.`, { status: answer.status, code: json?.code });
+}
+
+/** The JSON in a text, or null: something between here and the server may answer in its own words. */
+export function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+export function wait(ms) {
+  return new Promise((resolve) => window.setTimeout(resolve, ms));
+}

@@ -253,8 +253,8 @@ impl<'a> ProfileFile<'a> {
                 return Ok(());
             }
             let lines: Vec<u64> = batch.records.iter().map(|record| record.line).collect();
-            let records = batch.records.into_iter().map(as_posted).collect();
-            let appended = match runtime.block_on(append_fenced(&run, &profile, records)) {
+            let records: Vec<Value> = batch.records.into_iter().map(as_posted).collect();
+            let appended = match runtime.block_on(append_fenced(&run, &profile, &records)) {
                 Ok(appended) => appended,
                 Err(error) => {
                     // The reader only knows its own errors: this one is handed on beside it.
@@ -342,7 +342,7 @@ pub fn report_key(upload: &Upload) -> String {
     format!("{}.rejected.csv", upload.object_key)
 }
 
-async fn append_fenced(run: &JobRun, profile: &Profile, records: Vec<Value>) -> Result<Appended, JobError> {
+async fn append_fenced(run: &JobRun, profile: &Profile, records: &[Value]) -> Result<Appended, JobError> {
     let guard = run.guard();
     let appended = append(&run.ctx, profile, records, &mut |_, batch| {
         batch.push(guard.clone());

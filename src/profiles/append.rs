@@ -2,18 +2,16 @@
 //! somebody else was first.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as MapEntry;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Profile;
-use super::journal::{self, Mutation, Writer};
-use super::record::StoredProfile;
+use super::journal::{self, Writer};
+use super::record::{StoredProfile, StoredText, write_record};
 use super::schema;
 use super::values::{Checked, Checker, Fault, Rejection};
 use crate::context::Context;
-use crate::domain::Timestamp;
 use crate::store::{Batch, Collection, Conflict, Key, Op, StoreError};
 
 /// How often a write is decided again after losing a race, before the client is asked to.
@@ -54,7 +52,7 @@ pub struct Planned<'a> {
 pub async fn append(
     ctx: &Context,
     profile: &Profile,
-    records: Vec<Value>,
+    records: &[Value],
     extra: &mut (dyn FnMut(&Planned<'_>, &mut Batch) + Send),
 ) -> Result<Appended, StoreError> {
     // The records are checked anew only when the schema they were checked against has changed.
@@ -64,14 +62,14 @@ pub async fn append(
         let batch = match &checked {
             Some((revision, batch)) if *revision == stored_schema.revision => batch,
             _ => {
-                let batch = CheckedBatch::new(ctx, stored_schema.value.clone(), records.clone());
+                let batch = CheckedBatch::new(ctx, stored_schema.value.clone(), records);
                 &checked.insert((stored_schema.revision, batch)).1
             }
         };
         let pending_before = journal::pending(&ctx.store, profile).await?;
         let mut plan = Plan::read(ctx, profile, &batch.passed).await?;
         for record in &batch.passed {
-            plan.upsert(record);
+            plan.upsert(record)?;
         }
         let (mut ops, mut appended) = plan.into_batch();
         if batch.schema_changed {
@@ -126,22 +124,21 @@ pub async fn patch(
 ) -> Result<(StoredProfile, u64), PatchError> {
     for _ in 0..MAX_ROUNDS {
         let stored_schema = schema::load(&ctx.store, profile).await?;
-        let mut plan = Plan::read_ids(ctx, profile, [id]).await?;
-        let Some(current) = plan.current(id) else { return Err(PatchError::NotFound) };
+        let mut plan = Plan::read_ids(ctx, profile, std::iter::once(id)).await?;
+        let Some(current) = plan.current(id)? else { return Err(PatchError::NotFound) };
         if let (Some(stored), Some(version)) = (current.version, version)
             && version < stored
         {
             return Err(PatchError::Stale { stored });
         }
         let mut checker = Checker::new(&ctx.config.limits, stored_schema.value.clone());
-        let new_values = checker.check_fields(changes.clone()).map_err(PatchError::Invalid)?;
-        let mut fields = current.fields.clone();
-        for name in changes.keys() {
-            fields.remove(name);
-        }
-        fields.extend(new_values);
-        plan.upsert(&Checked { id: id.to_owned(), version, fields });
-        let record = plan.current(id).cloned().ok_or(PatchError::NotFound)?;
+        let new_values = checker.check_fields(changes).map_err(PatchError::Invalid)?;
+        let mut fields = current.fields;
+        fields.retain(|name, _| !changes.contains_key(name));
+        fields.extend(tree(&new_values)?);
+        let fields = serde_json::to_string(&fields).expect("a map with text keys has a JSON form");
+        plan.upsert(&Checked { id: id.to_owned(), version, fields })?;
+        let record = plan.current(id)?.ok_or(PatchError::NotFound)?;
         let pending = journal::pending(&ctx.store, profile).await?;
         let (mut ops, appended) = plan.into_batch();
         let (new_schema, changed) = checker.into_schema();
@@ -158,6 +155,10 @@ pub async fn patch(
         }
     }
     Err(too_busy(profile).into())
+}
+
+fn tree(fields: &str) -> Result<Map<String, Value>, StoreError> {
+    serde_json::from_str(fields).map_err(|error| StoreError::Failed(error.into()))
 }
 
 fn too_busy(profile: &Profile) -> StoreError {
@@ -177,11 +178,11 @@ struct CheckedBatch {
 }
 
 impl CheckedBatch {
-    fn new(ctx: &Context, schema: crate::domain::profile::ProfileSchema, records: Vec<Value>) -> Self {
+    fn new(ctx: &Context, schema: crate::domain::profile::ProfileSchema, records: &[Value]) -> Self {
         let mut checker = Checker::new(&ctx.config.limits, schema);
         let mut passed = Vec::with_capacity(records.len());
         let mut rejected = Vec::new();
-        for (index, record) in records.into_iter().enumerate() {
+        for (index, record) in records.iter().enumerate() {
             match checker.check(index, record) {
                 Ok(record) => passed.push(record),
                 Err(rejection) => rejected.push(rejection),
@@ -197,7 +198,8 @@ impl CheckedBatch {
 struct Plan {
     profile: Profile,
     collection: Collection,
-    now: Timestamp,
+    /// When the records change, as JSON.
+    now: String,
     slots: HashMap<String, Slot>,
     /// Ids in the order of their first change: writing in a stable order.
     order: Vec<String>,
@@ -206,7 +208,8 @@ struct Plan {
 }
 
 struct Slot {
-    record: Option<StoredProfile>,
+    /// The record as it is stored, or will be; `None`: there is none.
+    body: Option<String>,
     /// `None`: not stored yet.
     revision: Option<u64>,
     dirty: bool,
@@ -220,76 +223,78 @@ impl Plan {
     async fn read_ids<'i>(
         ctx: &Context,
         profile: &Profile,
-        ids: impl IntoIterator<Item = &'i str>,
+        ids: impl ExactSizeIterator<Item = &'i str>,
     ) -> Result<Self, StoreError> {
         let collection = Collection::of_profile(profile.kind);
-        let mut slots: HashMap<String, Slot> = HashMap::new();
-        let mut keys: Vec<Key> = Vec::new();
+        let mut slots: HashMap<String, Slot> = HashMap::with_capacity(ids.len());
+        let mut keys: Vec<Key> = Vec::with_capacity(ids.len());
         for id in ids {
-            if let MapEntry::Vacant(vacant) = slots.entry(id.to_owned()) {
-                vacant.insert(Slot { record: None, revision: None, dirty: false });
+            if !slots.contains_key(id) {
+                slots.insert(id.to_owned(), Slot { body: None, revision: None, dirty: false });
                 keys.push(profile.record_key(id));
             }
         }
         let found = if keys.is_empty() { Vec::new() } else { ctx.store.get_many(collection, &keys).await? };
         for document in found.into_iter().flatten() {
-            let record = StoredProfile::decode(&document)?;
-            let slot = Slot { record: Some(record), revision: Some(document.revision), dirty: false };
-            slots.insert(document.key.id, slot);
+            if let Some(slot) = slots.get_mut(&document.key.id) {
+                slot.body = Some(document.body);
+                slot.revision = Some(document.revision);
+            }
         }
         let now = ctx.clock.now();
         let journal = Writer::new(profile, now);
+        let now = serde_json::to_string(&now).expect("a time has a JSON form");
         let profile = profile.clone();
         Ok(Self { profile, collection, now, slots, order: Vec::new(), journal, appended: Appended::default() })
     }
 
-    fn current(&self, id: &str) -> Option<&StoredProfile> {
-        self.slots.get(id)?.record.as_ref()
+    fn current(&self, id: &str) -> Result<Option<StoredProfile>, StoreError> {
+        let body = self.slots.get(id).and_then(|slot| slot.body.as_deref());
+        body.map(|body| StoredProfile::parse(id, body)).transpose()
     }
 
     /// Decides on one record against the state that the records before it leave.
-    fn upsert(&mut self, checked: &Checked) {
+    fn upsert(&mut self, checked: &Checked) -> Result<(), StoreError> {
         // Every id was put in by `read`.
-        let Some(slot) = self.slots.get_mut(&checked.id) else { return };
-        let stored_version = slot.record.as_ref().and_then(|record| record.version);
+        let Some(slot) = self.slots.get_mut(&checked.id) else { return Ok(()) };
+        let stored = slot.body.as_deref().map(|body| StoredText::parse(&checked.id, body)).transpose()?;
+        let stored_version = stored.as_ref().and_then(|stored| stored.version);
         if let (Some(stored), Some(version)) = (stored_version, checked.version)
             && version < stored
         {
             self.appended.stale += 1;
-            return;
+            return Ok(());
         }
         let version = checked.version.or(stored_version);
-        let mark_dirty = |slot: &mut Slot, order: &mut Vec<String>| {
-            if !std::mem::replace(&mut slot.dirty, true) {
-                order.push(checked.id.clone());
+        let body = match &stored {
+            Some(stored) if stored.fields() == checked.fields => {
+                self.appended.unchanged += 1;
+                if stored.version == version {
+                    return Ok(());
+                }
+                // Nothing to count, but an older version must not win later.
+                stored.with_version(&checked.id, version)
+            }
+            _ => {
+                self.appended.accepted += 1;
+                let entry = self.journal.add(&checked.id, stored.is_none(), &checked.fields);
+                write_record(&checked.id, version, &checked.fields, &self.now, entry)
             }
         };
-        if let Some(record) = &mut slot.record
-            && record.fields == checked.fields
-        {
-            self.appended.unchanged += 1;
-            if record.version != version {
-                // Nothing to count, but an older version must not win later.
-                record.version = version;
-                mark_dirty(slot, &mut self.order);
-            }
-            return;
+        slot.body = Some(body);
+        if !std::mem::replace(&mut slot.dirty, true) {
+            self.order.push(checked.id.clone());
         }
-        self.appended.accepted += 1;
-        let mutation = Mutation { id: checked.id.clone(), new: slot.record.is_none(), fields: checked.fields.clone() };
-        let entry = self.journal.add(&mutation);
-        let Mutation { id, fields, .. } = mutation;
-        slot.record = Some(StoredProfile { id, version, fields, updated_at: self.now, entry });
-        mark_dirty(slot, &mut self.order);
+        Ok(())
     }
 
-    fn into_batch(self) -> (Batch, Appended) {
+    fn into_batch(mut self) -> (Batch, Appended) {
         let mut batch = Batch::new();
         for id in &self.order {
-            let Some(Slot { record: Some(record), revision, .. }) = self.slots.get(id) else { continue };
-            let (collection, key, body) = (self.collection, self.profile.record_key(id), record.encode());
+            let Some(Slot { body: Some(body), revision, .. }) = self.slots.remove(id) else { continue };
+            let (collection, key) = (self.collection, self.profile.record_key(id));
             batch.push(match revision {
-                Some(revision) => Op::Replace { collection, key, body, revision: *revision },
+                Some(revision) => Op::Replace { collection, key, body, revision },
                 None => Op::Insert { collection, key, body },
             });
         }

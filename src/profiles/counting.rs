@@ -110,7 +110,8 @@ impl Counter<'_> {
                     continue 'portions;
                 };
                 for mutation in mutations {
-                    state.add_record(&mutation.fields, mutation.new);
+                    let broken = |error| StoreError::Corrupt(format!("journal entry {}: {error}", entry.value.id));
+                    state.add_text(mutation.fields.get(), mutation.new).map_err(broken)?;
                     records += 1;
                 }
             }

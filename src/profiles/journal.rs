@@ -7,9 +7,10 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::value::RawValue;
 
 use super::Profile;
+use super::record::quoted;
 use crate::domain::Timestamp;
 use crate::domain::id::JournalId;
 use crate::store::{Batch, Collection, Key, Op, Query, Record, SharedStore, StoreError, StoreExt, Stored};
@@ -35,12 +36,13 @@ impl Record for Entry {
 }
 
 /// One accepted change of one record.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub struct Mutation {
     pub id: String,
     /// The id was not there before.
     pub new: bool,
-    pub fields: Map<String, Value>,
+    /// The values, as text: counters read them as they are.
+    pub fields: Box<RawValue>,
 }
 
 fn blob_key(scope: &str, id: &str) -> Key {
@@ -69,16 +71,17 @@ impl Writer {
         }
     }
 
-    /// Adds a mutation; answers the id of the entry that it is in.
-    pub fn add(&mut self, mutation: &Mutation) -> String {
+    /// Adds a [`Mutation`] by its members; answers the id of the entry that it is in.
+    pub fn add(&mut self, id: &str, new: bool, fields: &str) -> &str {
         if self.buffer.len() > ENTRY_BYTES {
             self.finish_entry();
         }
-        // Maps with string keys and finite numbers always have a JSON form.
-        serde_json::to_writer(&mut self.buffer, mutation).expect("a mutation has a JSON form");
-        self.buffer.push(b'\n');
+        let new = if new { "true" } else { "false" };
+        for part in ["{\"id\":", &quoted(id), ",\"new\":", new, ",\"fields\":", fields, "}\n"] {
+            self.buffer.extend_from_slice(part.as_bytes());
+        }
         self.records += 1;
-        self.id.clone()
+        &self.id
     }
 
     fn finish_entry(&mut self) {

@@ -52,7 +52,7 @@ impl Bench {
 
     async fn append(&self, records: Value) -> Appended {
         let Value::Array(records) = records else { panic!("an array") };
-        append(&self.ctx, &self.profile, records, &mut |_, _| {}).await.unwrap()
+        append(&self.ctx, &self.profile, &records, &mut |_, _| {}).await.unwrap()
     }
 
     async fn numbered(&self, ids: std::ops::Range<u32>) -> Appended {

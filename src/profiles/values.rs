@@ -16,12 +16,14 @@ const MAX_NAME_BYTES: usize = 256;
 /// How much of a refused id or value is repeated in an answer, in characters.
 const SHOWN_CHARACTERS: usize = 64;
 
-/// A record that passed: values normalised, missing ones left out.
+/// A record that passed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checked {
     pub id: String,
     pub version: Option<i64>,
-    pub fields: Map<String, Value>,
+    /// The values as they are stored: a JSON object of normalised values without white space, missing ones left out, names in
+    /// order. Equal values give equal text, so that nobody needs them as a tree to compare or to keep them.
+    pub fields: String,
 }
 
 /// A record that did not.
@@ -71,26 +73,29 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks a record as sent: `id`, `version` and fields side by side.
-    pub fn check(&mut self, index: usize, record: Value) -> Result<Checked, Rejection> {
-        let Value::Object(mut record) = record else {
+    pub fn check(&mut self, index: usize, record: &Value) -> Result<Checked, Rejection> {
+        let Value::Object(record) = record else {
             let reason = "a record is a JSON object such as {\"id\": \"a-17\", …}".to_owned();
             return Err(Rejection { index, id: None, field: None, reason });
         };
-        let id = record.remove(ID);
-        let shown_id = match &id {
-            Some(Value::String(id)) => Some(shown(id)),
-            Some(other) => Some(shown(&other.to_string())),
-            None => None,
-        };
-        let rejection =
-            |fault: Fault| Rejection { index, id: shown_id.clone(), field: Some(fault.field), reason: fault.reason };
-        let id = self.check_id(id).map_err(rejection)?;
-        let version = check_version(record.remove(VERSION)).map_err(rejection)?;
-        let fields = self.check_fields(record).map_err(rejection)?;
+        self.check_object(record).map_err(|fault| {
+            let id = match record.get(ID) {
+                Some(Value::String(id)) => Some(shown(id)),
+                Some(other) => Some(shown(&other.to_string())),
+                None => None,
+            };
+            Rejection { index, id, field: Some(fault.field), reason: fault.reason }
+        })
+    }
+
+    fn check_object(&mut self, record: &Map<String, Value>) -> Result<Checked, Fault> {
+        let id = self.check_id(record.get(ID))?.to_owned();
+        let version = check_version(record.get(VERSION))?;
+        let fields = self.check_fields(record)?;
         Ok(Checked { id, version, fields })
     }
 
-    fn check_id(&self, id: Option<Value>) -> Result<String, Fault> {
+    fn check_id<'r>(&self, id: Option<&'r Value>) -> Result<&'r str, Fault> {
         let fault = |reason: String| Err(Fault { field: ID.to_owned(), reason });
         let limit = self.limits.max_id_bytes;
         match id {
@@ -108,50 +113,54 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// Checks fields only; discovered ones join the schema when all of the record's fields pass.
-    pub fn check_fields(&mut self, record: Map<String, Value>) -> Result<Map<String, Value>, Fault> {
-        let mut fields = Map::with_capacity(record.len());
+    /// Checks fields only and gives them as they are stored (see [`Checked::fields`]); discovered ones join the schema when
+    /// all of the record's fields pass. What is a record's own member is passed over.
+    pub fn check_fields(&mut self, record: &Map<String, Value>) -> Result<String, Fault> {
         let mut proposals: Vec<Proposal> = Vec::new();
-        let mut bytes = 0;
+        let mut text = Vec::with_capacity(256);
+        text.push(b'{');
+        // The map's order is the order of its names.
         for (name, value) in record {
+            if name == ID || name == VERSION {
+                continue;
+            }
+            let field = self.schema.schema.field(name);
             if value.is_null() {
-                if self.schema.schema.accepted && self.schema.schema.field(&name).is_none() {
-                    return Err(self.unknown(&name));
+                if self.schema.schema.accepted && field.is_none() {
+                    return Err(self.unknown(name));
                 }
                 continue;
             }
-            let field_type = match self.schema.schema.field(&name) {
+            let field_type = match field {
                 Some(field) if self.schema.schema.accepted => field.field_type,
                 Some(field) => {
-                    let widened = widened(field.field_type, &value);
+                    let widened = widened(field.field_type, value);
                     if widened != field.field_type {
                         proposals.push(Proposal::Widen(name.clone(), widened));
                     }
                     widened
                 }
-                None if self.schema.schema.accepted => return Err(self.unknown(&name)),
+                None if self.schema.schema.accepted => return Err(self.unknown(name)),
                 None => {
-                    let field = self.discover(&name, &value, proposals.len())?;
+                    let field = self.discover(name, value, proposals.len())?;
                     let field_type = field.field_type;
                     proposals.push(Proposal::Add(field));
                     field_type
                 }
             };
-            let value = match normalise(self.limits, field_type, value) {
-                Ok(value) => value,
-                Err(reason) => return Err(Fault { field: shown(&name), reason }),
-            };
-            bytes += name.len() + size(&value);
-            fields.insert(name, value);
+            write_member(&mut text, name);
+            write_normalised(&mut text, self.limits, field_type, value)
+                .map_err(|reason| Fault { field: shown(name), reason })?;
         }
-        if bytes > self.limits.max_row_bytes {
-            let limit = self.limits.max_row_bytes;
+        text.push(b'}');
+        if text.len() > self.limits.max_row_bytes {
+            let (bytes, limit) = (text.len(), self.limits.max_row_bytes);
             let reason = format!("the record's values have {bytes} bytes; at most {limit} are allowed (MAX_ROW_BYTES)");
             return Err(Fault { field: ID.to_owned(), reason });
         }
         self.adopt(proposals);
-        self.remember_keys(&fields);
-        Ok(fields)
+        self.remember_keys(record);
+        Ok(String::from_utf8(text).expect("what was written as JSON is UTF-8"))
     }
 
     fn unknown(&self, name: &str) -> Fault {
@@ -202,14 +211,15 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn remember_keys(&mut self, fields: &Map<String, Value>) {
-        for (name, value) in fields {
+    /// The keys of a record that passed: its objects are values of Dict fields.
+    fn remember_keys(&mut self, record: &Map<String, Value>) {
+        for (name, value) in record {
             let Value::Object(dict) = value else { continue };
             let known = match self.schema.dict_keys.get_mut(name) {
                 Some(known) => known,
                 None => self.schema.dict_keys.entry(name.clone()).or_default(),
             };
-            for key in dict.keys() {
+            for (key, _) in dict.iter().filter(|(_, value)| !value.is_null()) {
                 if !known.contains(key) && known.len() < MAX_KNOWN_DICT_KEYS {
                     known.insert(key.clone());
                     self.new_dict_keys = true;
@@ -238,7 +248,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_version(version: Option<Value>) -> Result<Option<i64>, Fault> {
+fn check_version(version: Option<&Value>) -> Result<Option<i64>, Fault> {
     match version {
         None | Some(Value::Null) => Ok(None),
         Some(value) => match value.as_i64() {
@@ -273,34 +283,49 @@ fn widened(field_type: FieldType, value: &Value) -> FieldType {
     }
 }
 
-/// The value as it is stored, or why it does not fit.
-pub fn normalise(limits: &Limits, field_type: FieldType, value: Value) -> Result<Value, String> {
-    let wrong = |value: &Value, wanted: &str| Err(format!("{} is not {wanted}", shown(&value.to_string())));
+/// Writes the value as it is stored, or says why it does not fit.
+fn write_normalised(text: &mut Vec<u8>, limits: &Limits, field_type: FieldType, value: &Value) -> Result<(), String> {
+    let wrong = |wanted: &str| Err(format!("{} is not {wanted}", shown(&value.to_string())));
     match (field_type, value) {
-        (FieldType::Boolean, value @ Value::Bool(_)) => Ok(value),
-        (FieldType::Boolean, value) => wrong(&value, "true or false (the field is a Boolean)"),
-        (FieldType::Integer, Value::Number(number)) => match whole(&number) {
-            Some(whole) => Ok(whole.into()),
-            None => wrong(&Value::Number(number), "a whole number of at most 64 bits (the field is an Integer)"),
+        (FieldType::Boolean, Value::Bool(boolean)) => write_json(text, boolean),
+        (FieldType::Boolean, _) => return wrong("true or false (the field is a Boolean)"),
+        (FieldType::Integer, Value::Number(number)) => match whole(number) {
+            Some(whole) => write_json(text, &whole),
+            None => return wrong("a whole number of at most 64 bits (the field is an Integer)"),
         },
-        (FieldType::Integer, value) => wrong(&value, "a whole number (the field is an Integer)"),
+        (FieldType::Integer, _) => return wrong("a whole number (the field is an Integer)"),
         (FieldType::Float, Value::Number(number)) => match number.as_f64().filter(|float| float.is_finite()) {
-            Some(float) => Ok(float.into()),
-            None => wrong(&Value::Number(number), "a finite number"),
+            // Both zeros are one value.
+            Some(float) => write_json(text, &(float + 0.0)),
+            None => return wrong("a finite number"),
         },
-        (FieldType::Float, value) => wrong(&value, "a number (the field is a Float)"),
-        (FieldType::String, Value::String(text)) => text_value(limits, text),
-        (FieldType::String, value) => wrong(&value, "a text: put it in quotes (the field is a String)"),
-        (FieldType::Timestamp, Value::String(text)) => match parse_timestamp(&text) {
-            Some(time) => Ok(timestamp_text(time).into()),
-            None => wrong(&Value::String(text), "a time such as 2024-05-01T08:30:00Z (the field is a Timestamp)"),
+        (FieldType::Float, _) => return wrong("a number (the field is a Float)"),
+        (FieldType::String, Value::String(string)) => write_text(text, limits, string)?,
+        (FieldType::String, _) => return wrong("a text: put it in quotes (the field is a String)"),
+        (FieldType::Timestamp, Value::String(string)) => match parse_timestamp(string) {
+            Some(time) => write_json(text, &timestamp_text(time)),
+            None => return wrong("a time such as 2024-05-01T08:30:00Z (the field is a Timestamp)"),
         },
-        (FieldType::Timestamp, value) => wrong(&value, "a text with a time such as \"2024-05-01T08:30:00Z\""),
-        (FieldType::List, Value::Array(elements)) => list(limits, elements),
-        (FieldType::List, value) => wrong(&value, "a list of texts (the field is a List)"),
-        (FieldType::Dict, Value::Object(dict)) => dictionary(limits, dict),
-        (FieldType::Dict, value) => wrong(&value, "an object of numbers, true and false (the field is a Dict)"),
+        (FieldType::Timestamp, _) => return wrong("a text with a time such as \"2024-05-01T08:30:00Z\""),
+        (FieldType::List, Value::Array(elements)) => write_list(text, limits, elements)?,
+        (FieldType::List, _) => return wrong("a list of texts (the field is a List)"),
+        (FieldType::Dict, Value::Object(dict)) => write_dictionary(text, limits, dict)?,
+        (FieldType::Dict, _) => return wrong("an object of numbers, true and false (the field is a Dict)"),
     }
+    Ok(())
+}
+
+fn write_json<T: Serialize + ?Sized>(text: &mut Vec<u8>, value: &T) {
+    serde_json::to_writer(text, value).expect("texts, finite numbers and Booleans have a JSON form");
+}
+
+/// The name of an object's next member.
+fn write_member(text: &mut Vec<u8>, name: &str) {
+    if text.last() != Some(&b'{') {
+        text.push(b',');
+    }
+    write_json(text, name);
+    text.push(b':');
 }
 
 /// 2^63: the first float beyond the integers.
@@ -314,58 +339,58 @@ fn whole(number: &serde_json::Number) -> Option<i64> {
     })
 }
 
-fn text_value(limits: &Limits, text: String) -> Result<Value, String> {
+fn write_text(text: &mut Vec<u8>, limits: &Limits, string: &str) -> Result<(), String> {
     let limit = limits.max_value_bytes;
-    if text.len() > limit {
-        return Err(format!("the text has {} bytes; at most {limit} are allowed (MAX_VALUE_BYTES)", text.len()));
+    if string.len() > limit {
+        return Err(format!("the text has {} bytes; at most {limit} are allowed (MAX_VALUE_BYTES)", string.len()));
     }
-    if text.contains('\0') {
+    if string.contains('\0') {
         return Err("the text holds a NUL character".to_owned());
     }
-    Ok(Value::String(text))
+    write_json(text, string);
+    Ok(())
 }
 
-fn list(limits: &Limits, elements: Vec<Value>) -> Result<Value, String> {
-    let elements = elements.into_iter().map(|element| match element {
-        Value::String(text) => text_value(limits, text),
-        other => Err(format!("the list's element {} is not a text", shown(&other.to_string()))),
-    });
-    Ok(Value::Array(elements.collect::<Result<_, _>>()?))
+fn write_list(text: &mut Vec<u8>, limits: &Limits, elements: &[Value]) -> Result<(), String> {
+    text.push(b'[');
+    for (index, element) in elements.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
+        }
+        match element {
+            Value::String(string) => write_text(text, limits, string)?,
+            other => return Err(format!("the list's element {} is not a text", shown(&other.to_string()))),
+        }
+    }
+    text.push(b']');
+    Ok(())
 }
 
-fn dictionary(limits: &Limits, dict: Map<String, Value>) -> Result<Value, String> {
+fn write_dictionary(text: &mut Vec<u8>, limits: &Limits, dict: &Map<String, Value>) -> Result<(), String> {
     let limit = limits.max_dict_keys;
     if dict.len() > limit {
         return Err(format!("the object has {} keys; at most {limit} are allowed (MAX_DICT_KEYS)", dict.len()));
     }
-    let mut kept = Map::with_capacity(dict.len());
+    text.push(b'{');
     for (key, value) in dict {
-        check_name(&key).map_err(|reason| format!("a key of the object: {reason}"))?;
+        check_name(key).map_err(|reason| format!("a key of the object: {reason}"))?;
         match value {
             Value::Null => {}
             Value::Bool(_) | Value::Number(_) => {
-                kept.insert(key, value);
+                write_member(text, key);
+                write_json(text, value);
             }
             other => {
                 return Err(format!(
                     "{} under {} is neither a number nor true or false",
                     shown(&other.to_string()),
-                    shown(&key)
+                    shown(key)
                 ));
             }
         }
     }
-    Ok(Value::Object(kept))
-}
-
-/// About the bytes of a value as JSON.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len() + 2,
-        Value::Array(elements) => elements.iter().map(|element| size(element) + 1).sum(),
-        Value::Object(dict) => dict.iter().map(|(key, value)| key.len() + size(value) + 4).sum(),
-        _ => 8,
-    }
+    text.push(b'}');
+    Ok(())
 }
 
 /// As much of a text as an answer repeats.
@@ -394,7 +419,7 @@ mod tests {
 
     fn rejection(record: Value) -> Rejection {
         let limits = Limits::default();
-        Checker::new(&limits, schema(true)).check(3, record).unwrap_err()
+        Checker::new(&limits, schema(true)).check(3, &record).unwrap_err()
     }
 
     #[test]
@@ -403,12 +428,17 @@ mod tests {
         let mut checker = Checker::new(&limits, schema(true));
         let record = json!({"id": "a", "version": 7, "loginStatus": 4.0, "tenure": 3, "hired": "2024-05-01T10:00:00+02:00",
             "skills": {"English": 3, "vip": true, "old": null}, "groups": null});
-        let checked = checker.check(0, record).unwrap();
+        let checked = checker.check(0, &record).unwrap();
         assert_eq!(checked.version, Some(7));
         assert_eq!(
-            Value::Object(checked.fields),
-            json!({"loginStatus": 4, "tenure": 3.0, "hired": "2024-05-01T08:00:00.000000Z", "skills": {"English": 3, "vip": true}})
+            checked.fields,
+            r#"{"hired":"2024-05-01T08:00:00.000000Z","loginStatus":4,"skills":{"English":3,"vip":true},"tenure":3.0}"#
         );
+        let tree: Value = serde_json::from_str(&checked.fields).unwrap();
+        assert_eq!(tree.to_string(), checked.fields, "the text that a tree of the same values gives");
+        let other = json!({"id": "b", "tenure": -0.0, "skills": {"old": null}, "groups": ["a", "\"ü\n"]});
+        let fields = checker.check(1, &other).unwrap().fields;
+        assert_eq!(fields, r#"{"groups":["a","\"ü\n"],"skills":{},"tenure":0.0}"#);
     }
 
     #[test]
@@ -445,9 +475,9 @@ mod tests {
     fn an_open_schema_takes_new_fields_and_widens_but_never_from_a_bad_record() {
         let limits = Limits::default();
         let mut checker = Checker::new(&limits, schema(false));
-        checker.check(0, json!({"id": "a", "site": "Oslo", "calls": 3, "since": "2024-01-01"})).unwrap();
-        checker.check(1, json!({"id": "b", "calls": 3.5, "since": "long ago"})).unwrap();
-        let fault = checker.check(2, json!({"id": "c", "extra": 1, "site": 7})).unwrap_err();
+        checker.check(0, &json!({"id": "a", "site": "Oslo", "calls": 3, "since": "2024-01-01"})).unwrap();
+        checker.check(1, &json!({"id": "b", "calls": 3.5, "since": "long ago"})).unwrap();
+        let fault = checker.check(2, &json!({"id": "c", "extra": 1, "site": 7})).unwrap_err();
         assert_eq!(fault.field.as_deref(), Some("site"));
         let (schema, changed) = checker.into_schema();
         assert!(changed);

@@ -8,6 +8,7 @@
 
 mod counter;
 mod distinct;
+mod text;
 
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};

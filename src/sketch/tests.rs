@@ -27,6 +27,36 @@ fn distinct_values_are_exact_up_to_the_limit_and_close_above() {
 }
 
 #[test]
+fn a_record_as_text_counts_as_its_tree_does() {
+    use FieldType::{Boolean, Dict, Float, Integer, List, String, Timestamp};
+    let types = [Boolean, Integer, Float, String, Timestamp, List, Dict];
+    let fields = types.iter().map(|field_type| Field::new(format!("{field_type:?}"), *field_type)).collect();
+    let schema = Schema { version: 1, accepted: true, fields };
+    let values = [
+        json!(null),
+        json!(true),
+        json!(-7),
+        json!(u64::MAX),
+        json!(2.5),
+        json!("a \"text\"\n"),
+        json!("2024-05-01T08:30:00.000000Z"),
+        json!(["a", "b", "a", 1, null, ["c"], {"d": 1}]),
+        json!({"English": 3, "old": false, "\u{e9}\"": 1.5, "text": "x", "none": null, "deep": {"a": [1]}}),
+    ];
+    let (mut by_tree, mut by_text) = (CardinalityState::new(&schema), CardinalityState::new(&schema));
+    for (index, value) in values.iter().enumerate() {
+        for field in &schema.fields {
+            let record = json!({"unknown": value, &field.name: value});
+            let new_row = index % 2 == 0;
+            by_tree.add_record(record.as_object().unwrap(), new_row);
+            by_text.add_text(&record.to_string(), new_row).unwrap();
+        }
+    }
+    assert_eq!(by_text, by_tree);
+    by_text.add_text("{broken", true).unwrap_err();
+}
+
+#[test]
 fn few_values_come_with_counts_and_survive_storage() {
     let mut counter = FieldCounter::new(FieldType::String);
     for text in ["b", "a", "b"] {

@@ -106,7 +106,7 @@ pub async fn post(
                 failed = Some(error);
             }
         };
-        let outcome = append::append(&app.ctx, &profile, new.records.clone(), &mut extra).await;
+        let outcome = append::append(&app.ctx, &profile, &new.records, &mut extra).await;
         if let Some(error) = failed {
             return Err(ApiError::internal(error));
         }

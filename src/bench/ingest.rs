@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
-use super::{number, public_data};
+use super::{cpu_seconds, number, public_data};
 use crate::config::Limits;
 use crate::domain::Timestamp;
 use crate::domain::id::{DatasetId, SegmentId};
@@ -131,11 +131,6 @@ impl SegmentSource for Files<'_> {
         file.take(range.end - range.start).read_to_end(&mut bytes)?;
         Ok(bytes.into())
     }
-}
-
-fn cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The largest resident memory since the last reset, in MB (where the system tells).

@@ -12,8 +12,8 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-use super::number;
 use super::public_data::{folder, read, take};
+use super::{cpu_seconds, number};
 use crate::domain::Timestamp;
 use crate::domain::column::{Column, MISSING_CODE, Table};
 use crate::domain::job::Silent;
@@ -121,12 +121,6 @@ fn measure(task: &TaskData, model_type: ModelType, options: &Options, out: &mut 
         )?;
     }
     Ok(())
-}
-
-/// CPU time of this process so far, user and system.
-fn cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 fn training_table(task: &TaskData) -> TrainingTable {

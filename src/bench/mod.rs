@@ -44,3 +44,18 @@ fn number(arguments: &[String], name: &str) -> anyhow::Result<Option<usize>> {
     let value = arguments.get(at + 1).and_then(|value| value.parse().ok());
     value.map(Some).ok_or_else(|| anyhow::anyhow!("{name} needs a whole number after it"))
 }
+
+/// CPU time of this process so far, user and system.
+fn cpu_seconds() -> f64 {
+    seconds(rustix::time::ClockId::ProcessCPUTime)
+}
+
+/// CPU time of the calling thread so far.
+fn cpu_seconds_of_thread() -> f64 {
+    seconds(rustix::time::ClockId::ThreadCPUTime)
+}
+
+fn seconds(clock: rustix::time::ClockId) -> f64 {
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}

@@ -1,19 +1,18 @@
 //! Indexes that the product asks for: what is known about them, and how they are built.
 //!
 //! A scalar index is an SQLite index over `json_extract`. An element index is a table of
-//! (kind, value, row), kept by triggers and filled in pieces, so that writes go on meanwhile.
+//! (kind, value, row), kept by the writer ([`super::elements`]) and filled in pieces, so that writes go on meanwhile.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
-use super::sql::{ELEMENT_KIND, elements, extract, json_path, literal};
+use super::elements::{create_table, fill};
+use super::sql::{extract, literal};
 use crate::store::{Collection, IndexInfo, IndexSpec, IndexState, Path, Result, StoreError};
 
-/// Rows of an element index filled in one transaction.
-const ROWS_PER_STEP: i64 = 2_000;
 /// Statements whose plans are remembered for counting uses, and how long one may be.
 const MAX_PLANS: usize = 1_000;
 pub(super) const MAX_REMEMBERED_BYTES: usize = 8_192;
@@ -28,7 +27,7 @@ pub(super) struct Index {
 
 impl Index {
     /// The name of the index, or of its table of elements.
-    fn object(&self) -> String {
+    pub(super) fn object(&self) -> String {
         format!("x_{}", self.number)
     }
 }
@@ -87,6 +86,16 @@ impl Catalog {
                 && (spec.scope.is_none() || spec.scope.as_deref() == scope)
         })?;
         Some(found.object())
+    }
+
+    /// The element indexes of a scope, those that are being built, too.
+    pub(super) fn element_indexes(&self, collection: Collection, scope: &str) -> Vec<Index> {
+        let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
+        let found = indexes.iter().filter(|index| {
+            let spec = &index.spec;
+            spec.elements && spec.collection == collection && spec.scope.as_deref().is_none_or(|of| of == scope)
+        });
+        found.cloned().collect()
     }
 
     /// The index to read a scope in the order of a value.
@@ -205,35 +214,10 @@ pub(super) fn create(connection: &mut Connection, catalog: &Catalog, spec: &Inde
         params![spec.collection.name(), spec.name, spec.scope, path, spec.elements],
     )?;
     if spec.elements {
-        create_elements(&transaction, transaction.last_insert_rowid(), spec)?;
+        create_table(&transaction, transaction.last_insert_rowid())?;
     }
     transaction.commit()?;
     catalog.reload(connection)
-}
-
-/// The table and the triggers that keep it from now on; earlier documents follow in steps.
-fn create_elements(connection: &Connection, number: i64, spec: &IndexSpec) -> Result<()> {
-    let table = spec.collection.name();
-    let when = |row: &str| {
-        spec.scope.as_deref().and_then(literal).map(|scope| format!("WHEN {row}.scope = {scope}")).unwrap_or_default()
-    };
-    let add = format!(
-        "INSERT OR IGNORE INTO x_{number} SELECT kind, value, NEW.row FROM ({});",
-        elements("NEW.body", &spec.path)
-    );
-    let remove = format!(
-        "DELETE FROM x_{number} WHERE (kind, value, row) IN (SELECT kind, value, OLD.row FROM ({}));",
-        elements("OLD.body", &spec.path)
-    );
-    let (of_new, of_old) = (when("NEW"), when("OLD"));
-    connection.execute_batch(&format!(
-        "CREATE TABLE x_{number} (kind TEXT NOT NULL, value NOT NULL, row INTEGER NOT NULL, \
-             PRIMARY KEY (kind, value, row)) WITHOUT ROWID;
-         CREATE TRIGGER x_{number}_insert AFTER INSERT ON {table} {of_new} BEGIN {add} END;
-         CREATE TRIGGER x_{number}_update AFTER UPDATE OF body ON {table} {of_new} BEGIN {remove} {add} END;
-         CREATE TRIGGER x_{number}_delete AFTER DELETE ON {table} {of_old} BEGIN {remove} END;"
-    ))?;
-    Ok(())
 }
 
 pub(super) fn drop(connection: &mut Connection, catalog: &Catalog, collection: Collection, name: &str) -> Result<()> {
@@ -241,9 +225,7 @@ pub(super) fn drop(connection: &mut Connection, catalog: &Catalog, collection: C
     let object = index.object();
     let transaction = connection.transaction()?;
     if index.spec.elements {
-        transaction.execute_batch(&format!(
-            "DROP TRIGGER {object}_insert; DROP TRIGGER {object}_update; DROP TRIGGER {object}_delete; DROP TABLE {object};"
-        ))?;
+        transaction.execute_batch(&format!("DROP TABLE {object}"))?;
     } else {
         transaction.execute_batch(&format!("DROP INDEX IF EXISTS {object}"))?;
         transaction.execute("DELETE FROM sqlite_stat1 WHERE idx = ?", [&object])?;
@@ -258,38 +240,20 @@ pub(super) fn build_step(connection: &mut Connection, catalog: &Catalog) -> Resu
     let Some(index) = catalog.building() else { return Ok(false) };
     let (number, spec) = (index.number, &index.spec);
     let table = spec.collection.name();
-    let scope = spec.scope.as_deref().and_then(literal);
     let transaction = connection.transaction()?;
     let done = if spec.elements {
         let from: i64 =
             transaction.query_row("SELECT built_to FROM store_indexes WHERE number = ?", [number], |row| row.get(0))?;
-        let to: Option<i64> = transaction
-            .query_row(
-                &format!(
-                    "SELECT MAX(row) FROM (SELECT row FROM {table} WHERE row > ? ORDER BY row LIMIT {ROWS_PER_STEP})"
-                ),
-                [from],
-                |row| row.get(0),
-            )
-            .optional()?
-            .flatten();
-        if let Some(to) = to {
-            let in_scope = scope.map(|scope| format!("AND d.scope = {scope}")).unwrap_or_default();
-            transaction.execute(
-                &format!(
-                    "INSERT OR IGNORE INTO x_{number} SELECT {ELEMENT_KIND}, value, d.row \
-                     FROM {table} AS d, json_each(d.body, {path}) AS e \
-                     WHERE d.row > ? AND d.row <= ? {in_scope} \
-                     AND json_type(d.body, {path}) = 'array' AND e.type NOT IN ('null', 'array', 'object')",
-                    path = json_path(&spec.path)
-                ),
-                [from, to],
-            )?;
-            transaction.execute("UPDATE store_indexes SET built_to = ? WHERE number = ?", [to, number])?;
+        match fill(&transaction, &index, from)? {
+            Some(to) => {
+                transaction.execute("UPDATE store_indexes SET built_to = ? WHERE number = ?", [to, number])?;
+                false
+            }
+            None => true,
         }
-        to.is_none()
     } else {
-        let in_scope = scope.map(|scope| format!(" WHERE scope = {scope}")).unwrap_or_default();
+        let in_scope =
+            spec.scope.as_deref().and_then(literal).map(|scope| format!(" WHERE scope = {scope}")).unwrap_or_default();
         transaction.execute_batch(&format!(
             "CREATE INDEX IF NOT EXISTS x_{number} ON {table} ({}, id){in_scope}",
             extract(&spec.path)

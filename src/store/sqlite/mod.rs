@@ -5,6 +5,7 @@
 //! commit through channels ([`feed`]). A lock on the folder keeps a second process out.
 
 mod bench;
+mod elements;
 mod error;
 mod feed;
 mod indexes;
@@ -23,10 +24,11 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
-pub use bench::{BareLoop, bare_append_loop};
+pub use bench::{BareLoop, BareRecord, BareTransaction, bare_append_loop};
 pub use error::OpenError;
 pub use migrate::{MigrationStatus, migration_status};
 
@@ -135,6 +137,7 @@ impl Drop for SqliteStore {
 fn open_writer(file: &Path) -> Result<Connection> {
     let connection = Connection::open(file)?;
     connection.set_prepared_statement_cache_capacity(256);
+    keep_plans(&connection)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     // 16 MB of log between checkpoints: fewer pauses, and still opened at once after a crash.
@@ -143,6 +146,13 @@ fn open_writer(file: &Path) -> Result<Connection> {
     connection.pragma_update(None, "cache_size", -32_768)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     Ok(connection)
+}
+
+/// A prepared statement keeps its plan whatever values are bound to it. Otherwise SQLite, which is built with STAT4 here,
+/// prepares it again and again.
+fn keep_plans(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Every body must be a JSON object: a broken one would make every later query of its collection fail.
@@ -166,18 +176,24 @@ fn has_documents(collection: Collection) -> Result<()> {
     Ok(())
 }
 
-fn get_one(connection: &Connection, collection: Collection, key: &Key) -> Result<Option<Document>> {
-    let sql = format!("SELECT scope, id, revision, body FROM {} WHERE scope = ? AND id = ?", collection.name());
+fn get_all(connection: &Connection, collection: Collection, keys: Vec<Key>) -> Result<Vec<Option<Document>>> {
+    let sql = format!("SELECT revision, body FROM {} WHERE scope = ? AND id = ?", collection.name());
     let mut statement = connection.prepare_cached(&sql)?;
-    Ok(statement.query_row([&key.scope, &key.id], paging::document).optional()?)
+    let documents = keys.into_iter().map(|key| {
+        let mut rows = statement.query([&key.scope, &key.id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        Ok(Some(Document { revision: row.get::<_, i64>(0)?.unsigned_abs(), body: row.get(1)?, key }))
+    });
+    documents.collect()
 }
 
 #[async_trait]
 impl Store for SqliteStore {
     async fn get(&self, collection: Collection, key: &Key) -> Result<Option<Document>> {
         has_documents(collection)?;
-        let key = key.clone();
-        self.readers.read(move |connection| get_one(connection, collection, &key)).await
+        let keys = vec![key.clone()];
+        let documents = self.readers.read(move |connection| get_all(connection, collection, keys)).await?;
+        Ok(documents.into_iter().flatten().next())
     }
 
     async fn get_many(&self, collection: Collection, keys: &[Key]) -> Result<Vec<Option<Document>>> {
@@ -190,7 +206,7 @@ impl Store for SqliteStore {
             .read(move |connection| {
                 // One transaction: all documents as of one moment.
                 let snapshot = connection.transaction()?;
-                keys.iter().map(|key| get_one(&snapshot, collection, key)).collect()
+                get_all(&snapshot, collection, keys)
             })
             .await
     }

@@ -38,7 +38,7 @@ pub(super) fn literal(text: &str) -> Option<String> {
 }
 
 /// The path in SQLite's notation, as a literal: each key in quotes and escaped as in JSON.
-pub(super) fn json_path(path: &Path) -> String {
+fn json_path(path: &Path) -> String {
     let mut text = String::from("$");
     for key in &path.0 {
         text.push('.');
@@ -53,21 +53,18 @@ pub(super) fn extract(path: &Path) -> String {
     format!("json_extract(body, {})", json_path(path))
 }
 
-/// The kind of an element that `json_each` gives.
-pub(super) const ELEMENT_KIND: &str =
-    "CASE type WHEN 'text' THEN 't' WHEN 'true' THEN 'b' WHEN 'false' THEN 'b' ELSE 'n' END";
-
-/// Kind and value of an array's elements, for arrays only. `body` is a column or `NEW.body`.
-pub(super) fn elements(body: &str, path: &Path) -> String {
+/// Kind and value of an array's elements, for arrays only: what an element index has of a document.
+fn elements(path: &Path) -> String {
     let path = json_path(path);
     format!(
-        "SELECT {ELEMENT_KIND} AS kind, value FROM json_each({body}, {path}) \
-         WHERE json_type({body}, {path}) = 'array' AND type NOT IN ('null', 'array', 'object')"
+        "SELECT CASE type WHEN 'text' THEN 't' WHEN 'true' THEN 'b' WHEN 'false' THEN 'b' ELSE 'n' END AS kind, value \
+         FROM json_each(body, {path}) \
+         WHERE json_type(body, {path}) = 'array' AND type NOT IN ('null', 'array', 'object')"
     )
 }
 
 /// A comparable value as SQLite's `json_extract` gives it, with its kind.
-fn scalar(value: &Value) -> Option<(char, SqlValue)> {
+pub(super) fn scalar(value: &Value) -> Option<(char, SqlValue)> {
     match value {
         Value::Bool(boolean) => Some(('b', SqlValue::Integer(i64::from(*boolean)))),
         Value::Number(number) => Some((
@@ -166,7 +163,7 @@ impl Conditions<'_> {
                 sql.bind(&format!("(row IN (SELECT row FROM {table} WHERE kind = '{kind}' AND value = ?))"), value)
             }
             None => sql.bind(
-                &format!("(EXISTS (SELECT 1 FROM ({}) WHERE kind = '{kind}' AND value = ?))", elements("body", path)),
+                &format!("(EXISTS (SELECT 1 FROM ({}) WHERE kind = '{kind}' AND value = ?))", elements(path)),
                 value,
             ),
         }

@@ -1,13 +1,15 @@
 //! The one writer: a thread that commits waiting batches together.
 //!
-//! Batches that arrive while the disk is busy share the next transaction, each in a savepoint of its
-//! own: one `fsync` acknowledges them all, and a conflict undoes its own batch only.
+//! Batches that arrive while the disk is busy share the next transaction: one `fsync` acknowledges them all. A
+//! conflict undoes its own batch only: the transaction is done again, each batch in a savepoint of its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rusqlite::{CachedStatement, Connection, params};
+use rusqlite::{CachedStatement, Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::elements;
 use super::error::copy;
 use super::feed::Followers;
 use super::indexes;
@@ -29,7 +31,7 @@ pub(super) enum Request {
 
 pub(super) struct Writer {
     pub connection: Connection,
-    pub catalog: std::sync::Arc<indexes::Catalog>,
+    pub catalog: Arc<indexes::Catalog>,
     pub followers: Followers,
     /// The last revision given out.
     pub revision: u64,
@@ -106,17 +108,17 @@ impl Writer {
                 Err(_) => break,
             }
         }
-        let before = self.revision;
-        match self.commit_group(batches) {
-            Ok((outcomes, changes)) => {
+        match self.commit_group(&batches) {
+            Ok(Committed { outcomes, written }) => {
+                let ops = batches.into_iter().flat_map(|batch| batch.ops);
+                let changes: Vec<Change> =
+                    ops.zip(written).filter(|(_, written)| *written).map(|(op, _)| change(op)).collect();
                 self.followers.publish(&changes);
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     let _ = reply.send(outcome);
                 }
             }
             Err(error) => {
-                // Nothing of the group is stored; revisions that were not stored may be given out again.
-                self.revision = before;
                 for reply in replies {
                     let _ = reply.send(Err(copy(&error)));
                 }
@@ -125,31 +127,37 @@ impl Writer {
         other
     }
 
-    /// One transaction. An error means that nothing of it happened.
-    fn commit_group(&mut self, batches: Vec<Batch>) -> Result<(Vec<Result<()>>, Vec<Change>)> {
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        let start = self.revision;
-        let mut revision = start;
-        let mut outcomes = Vec::with_capacity(batches.len());
-        let mut changes = Vec::new();
-        for batch in batches {
-            transaction.prepare_cached("SAVEPOINT batch")?.execute([])?;
-            let published = changes.len();
-            let outcome = apply(&transaction, batch, &mut revision, &mut changes);
-            if let Err(error) = outcome {
-                // Some failures (a full disk) end the whole transaction.
-                if transaction.is_autocommit() {
-                    return Err(error);
-                }
-                changes.truncate(published);
-                transaction.prepare_cached("ROLLBACK TO batch")?.execute([])?;
-                outcomes.push(Err(error));
-            } else {
-                outcomes.push(Ok(()));
+    /// One transaction. An error means that nothing of it happened, and that revisions that were not stored may be
+    /// given out again.
+    fn commit_group(&mut self, batches: &[Batch]) -> Result<Committed> {
+        // Failures are rare, and a savepoint keeps a copy of each page that its batch writes: first without.
+        let catalog = Arc::clone(&self.catalog);
+        let at_once = self.in_transaction(|transaction, revision| {
+            let mut written = Vec::with_capacity(batches.iter().map(Batch::len).sum());
+            for batch in batches {
+                Applying::new(transaction, &catalog, revision).apply(batch, &mut written)?;
             }
-            transaction.prepare_cached("RELEASE batch")?.execute([])?;
+            Ok(Committed { outcomes: batches.iter().map(|_| Ok(())).collect(), written })
+        });
+        match at_once {
+            Err(_) if batches.len() > 1 => self.in_transaction(|transaction, revision| {
+                let mut committed = Committed { outcomes: Vec::with_capacity(batches.len()), written: Vec::new() };
+                for batch in batches {
+                    Applying::new(transaction, &catalog, revision).apply_or_undo(batch, &mut committed)?;
+                }
+                Ok(committed)
+            }),
+            outcome => outcome,
         }
-        if revision != start {
+    }
+
+    /// Runs `work` with the last revision that was given out, which it counts up.
+    fn in_transaction(&mut self, work: impl FnOnce(&Connection, &mut u64) -> Result<Committed>) -> Result<Committed> {
+        // Dropped without a commit it is rolled back.
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut revision = self.revision;
+        let committed = work(&transaction, &mut revision)?;
+        if revision != self.revision {
             let stored = i64::try_from(revision).map_err(|error| StoreError::Failed(error.into()))?;
             transaction
                 .prepare_cached("UPDATE store_state SET value = ? WHERE name = 'revision'")?
@@ -157,93 +165,200 @@ impl Writer {
         }
         transaction.commit()?;
         self.revision = revision;
-        Ok((outcomes, changes))
+        Ok(committed)
     }
 }
 
-fn apply(connection: &Connection, batch: Batch, revision: &mut u64, changes: &mut Vec<Change>) -> Result<()> {
-    for (position, op) in batch.ops.into_iter().enumerate() {
-        if let Some(change) = apply_one(connection, op, position, revision)? {
-            changes.push(change);
-        }
-    }
-    Ok(())
+/// What became of a group of batches.
+struct Committed {
+    outcomes: Vec<Result<()>>,
+    /// Whether followers are told of each operation, of all batches in order.
+    written: Vec<bool>,
 }
 
-/// Applies one operation; gives the change that followers are told.
-fn apply_one(connection: &Connection, op: Op, position: usize, revision: &mut u64) -> Result<Option<Change>> {
-    let conflict = || StoreError::Conflict(Conflict { op: position });
-    let mut next_revision = || {
-        *revision += 1;
-        revision.cast_signed()
-    };
-    let (collection, key, written) = match op {
-        Op::Insert { collection, key, body } => {
-            let sql =
-                "INSERT INTO {} (scope, id, revision, body) VALUES (?, ?, ?, ?) ON CONFLICT (scope, id) DO NOTHING";
-            let written =
-                prepare(connection, collection, sql)?.execute(params![key.scope, key.id, next_revision(), body])?;
-            (collection, key, written)
+/// What the operations of one batch are applied with.
+struct Applying<'c> {
+    connection: &'c Connection,
+    catalog: &'c indexes::Catalog,
+    /// The last revision that was given out.
+    revision: &'c mut u64,
+    statements: Statements<'c>,
+    /// The element indexes of the collection and scope that the last operation wrote.
+    elements: Option<(Collection, &'c str, Vec<indexes::Index>)>,
+}
+
+impl<'c> Applying<'c> {
+    fn new(connection: &'c Connection, catalog: &'c indexes::Catalog, revision: &'c mut u64) -> Self {
+        Self { connection, catalog, revision, statements: Statements { connection, last: None }, elements: None }
+    }
+
+    /// Applies a batch, or nothing of it. An error ends the whole transaction.
+    fn apply_or_undo(self, batch: &'c Batch, group: &mut Committed) -> Result<()> {
+        let connection = self.connection;
+        connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
+        let before = group.written.len();
+        let outcome = self.apply(batch, &mut group.written);
+        if let Err(error) = outcome {
+            // Some failures (a full disk) end the whole transaction.
+            if connection.is_autocommit() {
+                return Err(error);
+            }
+            group.written.truncate(before);
+            group.written.resize(before + batch.len(), false);
+            connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
+            group.outcomes.push(Err(error));
+        } else {
+            group.outcomes.push(Ok(()));
         }
-        Op::Put { collection, key, body } => {
-            let sql = "INSERT INTO {} (scope, id, revision, body) VALUES (?, ?, ?, ?) \
-                       ON CONFLICT (scope, id) DO UPDATE SET revision = excluded.revision, body = excluded.body";
-            let written =
-                prepare(connection, collection, sql)?.execute(params![key.scope, key.id, next_revision(), body])?;
-            (collection, key, written)
+        connection.prepare_cached("RELEASE batch")?.execute([])?;
+        Ok(())
+    }
+
+    /// Applies the operations in order; notes for each whether followers are told.
+    fn apply(mut self, batch: &'c Batch, written: &mut Vec<bool>) -> Result<()> {
+        for (position, op) in batch.ops.iter().enumerate() {
+            written.push(self.apply_one(op, position)?);
         }
-        Op::Replace { collection, key, body, revision } => {
-            let sql = "UPDATE {} SET revision = ?, body = ? WHERE scope = ? AND id = ? AND revision = ?";
-            let expected = revision.cast_signed();
-            let written = prepare(connection, collection, sql)?.execute(params![
-                next_revision(),
-                body,
-                key.scope,
-                key.id,
-                expected
-            ])?;
-            (collection, key, written)
+        Ok(())
+    }
+
+    /// Applies one operation; whether it is a change that followers are told of.
+    fn apply_one(&mut self, op: &'c Op, position: usize) -> Result<bool> {
+        let written = match op {
+            Op::Insert { collection, key, body } => {
+                let sql =
+                    "INSERT INTO {} (scope, id, revision, body) VALUES (?, ?, ?, ?) ON CONFLICT (scope, id) DO NOTHING";
+                let revision = self.next_revision();
+                let written =
+                    self.statements.of(*collection, sql)?.execute(params![key.scope, key.id, revision, body])?;
+                if written > 0 {
+                    elements::follow(self.connection, self.elements_of(*collection, key), None, Some(body))?;
+                }
+                written
+            }
+            Op::Put { collection, key, body } => {
+                let sql = "INSERT INTO {} (scope, id, revision, body) VALUES (?, ?, ?, ?) \
+                           ON CONFLICT (scope, id) DO UPDATE SET revision = excluded.revision, body = excluded.body";
+                let revision = self.next_revision();
+                self.followed(*collection, key, Some(body), |statements| {
+                    Ok(statements.of(*collection, sql)?.execute(params![key.scope, key.id, revision, body])?)
+                })?
+            }
+            Op::Replace { collection, key, body, revision: expected } => {
+                let sql = "UPDATE {} SET revision = ?, body = ? WHERE scope = ? AND id = ? AND revision = ?";
+                let (revision, expected) = (self.next_revision(), expected.cast_signed());
+                self.followed(*collection, key, Some(body), |statements| {
+                    Ok(statements
+                        .of(*collection, sql)?
+                        .execute(params![revision, body, key.scope, key.id, expected])?)
+                })?
+            }
+            Op::Delete { collection, key, revision: Some(expected) } => {
+                let sql = "DELETE FROM {} WHERE scope = ? AND id = ? AND revision = ?";
+                self.followed(*collection, key, None, |statements| {
+                    Ok(statements.of(*collection, sql)?.execute(params![key.scope, key.id, expected.cast_signed()])?)
+                })?
+            }
+            Op::Delete { collection, key, revision: None } => {
+                let sql = "DELETE FROM {} WHERE scope = ? AND id = ?";
+                // Absent is fine, and no change.
+                return Ok(self.followed(*collection, key, None, |statements| {
+                    Ok(statements.of(*collection, sql)?.execute(params![key.scope, key.id])?)
+                })? > 0);
+            }
+            Op::Guard { collection, key, field, equals } => {
+                if !holds(self.connection, *collection, key, field, equals)? {
+                    return Err(StoreError::Conflict(Conflict { op: position }));
+                }
+                return Ok(false);
+            }
+            Op::PutBlob { key, bytes } => {
+                let sql = "INSERT INTO {} (scope, id, bytes) VALUES (?, ?, ?) \
+                           ON CONFLICT (scope, id) DO UPDATE SET bytes = excluded.bytes";
+                self.statements.get(Collection::Blobs, sql)?.execute(params![key.scope, key.id, bytes.as_ref()])?
+            }
+            Op::DeleteBlob { key } => {
+                let sql = "DELETE FROM {} WHERE scope = ? AND id = ?";
+                return Ok(self.statements.get(Collection::Blobs, sql)?.execute(params![key.scope, key.id])? > 0);
+            }
+        };
+        if written == 0 { Err(StoreError::Conflict(Conflict { op: position })) } else { Ok(true) }
+    }
+
+    fn next_revision(&mut self) -> i64 {
+        *self.revision += 1;
+        self.revision.cast_signed()
+    }
+
+    /// Runs a write of a document that may be there already, and brings the element indexes after it.
+    fn followed(
+        &mut self,
+        collection: Collection,
+        key: &'c Key,
+        body: Option<&str>,
+        write: impl FnOnce(&mut Statements<'c>) -> Result<usize>,
+    ) -> Result<usize> {
+        if self.elements_of(collection, key).is_empty() {
+            return write(&mut self.statements);
         }
-        Op::Delete { collection, key, revision: Some(revision) } => {
-            let sql = "DELETE FROM {} WHERE scope = ? AND id = ? AND revision = ?";
-            let written =
-                prepare(connection, collection, sql)?.execute(params![key.scope, key.id, revision.cast_signed()])?;
-            (collection, key, written)
+        let before = elements::before(self.connection, collection, key)?;
+        let written = write(&mut self.statements)?;
+        if written > 0 {
+            elements::follow(self.connection, self.elements_of(collection, key), before.as_ref(), body)?;
         }
-        Op::Delete { collection, key, revision: None } => {
-            let sql = "DELETE FROM {} WHERE scope = ? AND id = ?";
-            let written = prepare(connection, collection, sql)?.execute(params![key.scope, key.id])?;
-            // Absent is fine, and no change.
-            return Ok((written > 0).then_some(Change { collection, key }));
-        }
-        Op::Guard { collection, key, field, equals } => {
-            return if holds(connection, collection, &key, &field, &equals)? { Ok(None) } else { Err(conflict()) };
-        }
-        Op::PutBlob { key, bytes } => {
-            let sql = "INSERT INTO {} (scope, id, bytes) VALUES (?, ?, ?) \
-                       ON CONFLICT (scope, id) DO UPDATE SET bytes = excluded.bytes";
-            let written = connection.prepare_cached(&sql.replace("{}", Collection::Blobs.name()))?.execute(params![
-                key.scope,
-                key.id,
-                bytes.as_ref()
-            ])?;
-            (Collection::Blobs, key, written)
-        }
-        Op::DeleteBlob { key } => {
-            let sql = "DELETE FROM blobs WHERE scope = ? AND id = ?";
-            let written = connection.prepare_cached(sql)?.execute(params![key.scope, key.id])?;
-            return Ok((written > 0).then_some(Change { collection: Collection::Blobs, key }));
-        }
-    };
-    if written == 0 { Err(conflict()) } else { Ok(Some(Change { collection, key })) }
+        Ok(written)
+    }
+
+    fn elements_of(&mut self, collection: Collection, key: &'c Key) -> &[indexes::Index] {
+        let known = self.elements.take().filter(|known| known.0 == collection && known.1 == key.scope);
+        let look_up = || (collection, key.scope.as_str(), self.catalog.element_indexes(collection, &key.scope));
+        &self.elements.insert(known.unwrap_or_else(look_up)).2
+    }
+}
+
+/// What followers are told of an operation.
+fn change(op: Op) -> Change {
+    match op {
+        Op::Insert { collection, key, .. }
+        | Op::Put { collection, key, .. }
+        | Op::Replace { collection, key, .. }
+        | Op::Delete { collection, key, .. }
+        | Op::Guard { collection, key, .. } => Change { collection, key },
+        Op::PutBlob { key, .. } | Op::DeleteBlob { key } => Change { collection: Collection::Blobs, key },
+    }
 }
 
 /// The statement for a collection's table.
 fn prepare<'c>(connection: &'c Connection, collection: Collection, sql: &str) -> Result<CachedStatement<'c>> {
-    if collection == Collection::Blobs {
-        return Err(StoreError::Invalid("blobs are written with PutBlob".to_owned()));
-    }
     Ok(connection.prepare_cached(&sql.replace("{}", collection.name()))?)
+}
+
+/// Prepared statements. The last one stays at hand: most batches are many operations of one kind.
+struct Statements<'c> {
+    connection: &'c Connection,
+    last: Option<(Collection, &'static str, CachedStatement<'c>)>,
+}
+
+impl<'c> Statements<'c> {
+    /// The statement for a collection of documents.
+    fn of(&mut self, collection: Collection, sql: &'static str) -> Result<&mut CachedStatement<'c>> {
+        if collection == Collection::Blobs {
+            return Err(StoreError::Invalid("blobs are written with PutBlob".to_owned()));
+        }
+        self.get(collection, sql)
+    }
+
+    fn get(&mut self, collection: Collection, sql: &'static str) -> Result<&mut CachedStatement<'c>> {
+        let last = match self.last.take() {
+            Some(last) if last.0 == collection && last.1 == sql => last,
+            // Put back first, for the next who needs it.
+            other => {
+                drop(other);
+                (collection, sql, prepare(self.connection, collection, sql)?)
+            }
+        };
+        Ok(&mut self.last.insert(last).2)
+    }
 }
 
 /// Whether the document exists and its top-level field has this value.

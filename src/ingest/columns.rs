@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::interner::Interner;
 use super::values::{
-    MISSING, dict_entries, epoch_micros, parse_boolean, parse_dict, parse_epoch, parse_float, parse_integer,
+    DictEntry, MISSING, dict_entries, epoch_micros, parse_boolean, parse_dict, parse_epoch, parse_float, parse_integer,
     parse_list, parse_timestamp, trim,
 };
 use crate::config::Limits;
@@ -37,6 +37,8 @@ pub(super) struct Nested {
     pub codes: Vec<u32>,
     /// Beside `codes` in dictionaries, empty in lists.
     pub numbers: Vec<f64>,
+    /// Which of the numbers were written as Booleans.
+    pub booleans: Vec<bool>,
     pub texts: Interner,
 }
 
@@ -118,7 +120,7 @@ impl ColumnBuilder {
             Values::Float(values) => values.len() * 8,
             Values::Text { codes, texts } => codes.len() * 4 + texts.memory_bytes(),
             Values::List(nested) | Values::Dict(nested) => {
-                nested.ends.len() * 5 + nested.codes.len() * 4 + nested.numbers.len() * 8 + nested.texts.memory_bytes()
+                nested.ends.len() * 5 + nested.codes.len() * 4 + nested.numbers.len() * 9 + nested.texts.memory_bytes()
             }
         }
     }
@@ -136,6 +138,7 @@ impl ColumnBuilder {
                 let end = nested.ends.last().map_or(0, |end| *end as usize);
                 nested.codes.truncate(end);
                 nested.numbers.truncate(end);
+                nested.booleans.truncate(end);
             }
         }
     }
@@ -181,8 +184,7 @@ impl ColumnBuilder {
                 None => return Err("it is not a JSON list of texts such as [\"a\", \"b\"]".to_owned()),
             },
             Values::Dict(nested) => {
-                let entries = parse_dict(trim(text), self.max_dict_keys)?;
-                nested.push_dict(entries.iter().map(|(key, value)| (key.as_str(), *value)));
+                nested.push_entries(&parse_dict(trim(text), self.max_dict_keys)?);
             }
         }
         Ok(())
@@ -216,7 +218,7 @@ impl ColumnBuilder {
                         let (keys, limit) = (entries.len(), self.max_dict_keys);
                         return Err(format!("it has {keys} keys; the limit max_dict_keys is {limit}"));
                     }
-                    nested.push_dict(entries.iter().copied());
+                    nested.push_dict(entries.iter().map(|(key, number)| (*key, *number, false)));
                 }
                 (values, cell) => return Err(format!("it is {} and not {}", kind_of(cell), name_of(values))),
             },
@@ -246,7 +248,11 @@ impl ColumnBuilder {
             }
             Value::Object(entries) => {
                 let entries = dict_entries(entries, self.max_dict_keys)?;
-                self.push_cell(&Cell::Dict(entries.iter().map(|(key, value)| (key.as_str(), *value)).collect()))
+                if let Values::Dict(nested) = &mut self.values {
+                    nested.push_entries(&entries);
+                    return Ok(());
+                }
+                self.push_cell(&Cell::Dict(entries.iter().map(|entry| (entry.key.as_str(), entry.number)).collect()))
             }
         }
     }
@@ -267,11 +273,16 @@ impl Nested {
         self.end_row(false);
     }
 
-    fn push_dict<'a>(&mut self, entries: impl Iterator<Item = (&'a str, f64)>) {
-        for (key, value) in entries {
+    fn push_entries(&mut self, entries: &[DictEntry]) {
+        self.push_dict(entries.iter().map(|entry| (entry.key.as_str(), entry.number, entry.is_boolean)));
+    }
+
+    fn push_dict<'a>(&mut self, entries: impl Iterator<Item = (&'a str, f64, bool)>) {
+        for (key, value, is_boolean) in entries {
             let code = self.texts.intern(key.as_bytes());
             self.codes.push(code);
             self.numbers.push(value);
+            self.booleans.push(is_boolean);
         }
         self.end_row(false);
     }

@@ -163,7 +163,9 @@ fn text(texts: &Interner, code: u32) -> Value {
 }
 
 fn dict(nested: &Nested, row: usize) -> Value {
-    let entries =
-        nested.range(row).map(|at| (nested.texts.text(nested.codes[at]).into_owned(), number(nested.numbers[at])));
-    Value::Object(entries.collect())
+    let value = |at: usize| match nested.booleans[at] {
+        true => Value::Bool(nested.numbers[at] == 1.0),
+        false => number(nested.numbers[at]),
+    };
+    nested.range(row).map(|at| (nested.texts.text(nested.codes[at]).into_owned(), value(at))).collect()
 }

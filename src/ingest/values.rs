@@ -249,8 +249,17 @@ pub(super) fn parse_list(text: &[u8]) -> Option<Vec<String>> {
     serde_json::from_slice(text).ok()
 }
 
-/// A JSON object of numbers and Booleans (0 and 1); the error says why not.
-pub(super) fn parse_dict(text: &[u8], max_keys: usize) -> Result<Vec<(String, f64)>, String> {
+/// A key of a dictionary and its value.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct DictEntry {
+    pub key: String,
+    /// 0 or 1 for a Boolean.
+    pub number: f64,
+    pub is_boolean: bool,
+}
+
+/// A JSON object of numbers and Booleans; the error says why not.
+pub(super) fn parse_dict(text: &[u8], max_keys: usize) -> Result<Vec<DictEntry>, String> {
     let entries: serde_json::Map<String, serde_json::Value> =
         serde_json::from_slice(text).map_err(|_| "it is not a JSON object".to_owned())?;
     dict_entries(&entries, max_keys)
@@ -260,18 +269,19 @@ pub(super) fn parse_dict(text: &[u8], max_keys: usize) -> Result<Vec<(String, f6
 pub(super) fn dict_entries(
     entries: &serde_json::Map<String, serde_json::Value>,
     max_keys: usize,
-) -> Result<Vec<(String, f64)>, String> {
+) -> Result<Vec<DictEntry>, String> {
     if entries.len() > max_keys {
         return Err(format!("it has {} keys; the limit max_dict_keys is {max_keys}", entries.len()));
     }
     let mut all = Vec::with_capacity(entries.len());
     for (key, value) in entries {
-        match value {
-            serde_json::Value::Null => {}
-            serde_json::Value::Bool(value) => all.push((key.clone(), f64::from(u8::from(*value)))),
-            serde_json::Value::Number(number) => all.push((key.clone(), number.as_f64().unwrap_or(f64::NAN))),
+        let (number, is_boolean) = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::Bool(value) => (f64::from(u8::from(*value)), true),
+            serde_json::Value::Number(number) => (number.as_f64().unwrap_or(f64::NAN), false),
             _ => return Err(format!("the value of its key {key:?} is neither a number nor a Boolean")),
-        }
+        };
+        all.push(DictEntry { key: key.clone(), number, is_boolean });
     }
     Ok(all)
 }

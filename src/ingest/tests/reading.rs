@@ -129,8 +129,7 @@ fn profile_records_come_with_id_and_typed_fields() {
         Field::new("skills", FieldType::Dict),
         Field::new("groups", FieldType::List),
     ]);
-    let csv =
-        "agent_id,loginStatus,skills,groups\n007,4,\"{\"\"English\"\":5}\",\"[\"\"vip\"\"]\"\n,1,,\n8,x,,\n9,,,\n";
+    let csv = "agent_id,loginStatus,skills,groups\n007,4,\"{\"\"English\"\":5,\"\"night\"\":true}\",\"[\"\"vip\"\"]\"\n,1,,\n8,x,,\n9,,,\n";
     let format = FileFormat::default();
     let mut options = IngestOptions::default();
     options.limits.max_rejected_share = 1.0;
@@ -144,9 +143,18 @@ fn profile_records_come_with_id_and_typed_fields() {
     assert_eq!((records[0].id.as_str(), records[1].id.as_str(), records[1].line), ("007", "9", 5));
     assert_eq!(
         serde_json::to_value(&records[0].fields).unwrap(),
-        json!({"loginStatus": 4, "skills": {"English": 5}, "groups": ["vip"]})
+        json!({"loginStatus": 4, "skills": {"English": 5, "night": true}, "groups": ["vip"]})
     );
     assert!(records[1].fields.is_empty());
+
+    let json = "{\"agent_id\":\"1\",\"skills\":{\"one\":1,\"off\":false}}";
+    let mut skills = Vec::new();
+    let take = &mut |batch: RecordBatch| {
+        skills.extend(batch.records.into_iter().map(|record| record.fields["skills"].clone()));
+        Ok(())
+    };
+    for_each_record(input(json, &format), &fields, "agent_id", &options, &Silent, take).unwrap();
+    assert_eq!(skills, [json!({"one": 1, "off": false})]);
 }
 
 proptest! {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -13,7 +14,7 @@ use crate::domain::dataset::{DatasetSchema, DatasetState};
 use crate::domain::schema::{Field, FieldType, Role, Schema};
 use crate::http::error::ProblemBody;
 use crate::http::idempotency::Idempotency;
-use crate::http::json::{ApiJson, ApiPath, BodyHash};
+use crate::http::json::{ApiPath, BodyHash, HashedJson};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 use crate::jobs::dataset_convert::{ConvertDataset, next_schema_version};
 use crate::jobs::dataset_ingest::IngestUpload;
@@ -65,8 +66,11 @@ pub async fn put(
     session: Session,
     mut idem: Idempotency,
     ApiPath(id): ApiPath<String>,
-    ApiJson(new): ApiJson<NewSchema>,
+    HashedJson(new, hash): HashedJson<NewSchema>,
 ) -> ApiResult<Response> {
+    if let Some(saved) = idem.replay(&app, &session, &hash).await? {
+        return Ok(saved);
+    }
     let mut dataset = load(&app, &session, &id).await?;
     let before = load_schema(&app, &dataset.value).await?;
     let has_data = match dataset.value.state {
@@ -93,7 +97,8 @@ pub async fn put(
     dataset.value.schema_version = version;
     dataset.value.updated_at = now;
     batch.replace(&dataset);
-    app.ctx.store.commit(batch).await?;
+    idem.record(&mut batch, StatusCode::OK, &stored.schema);
+    app.ctx.store.commit(batch).await.map_err(|error| idem.explain(error))?;
     Ok(Json(stored.schema).into_response())
 }
 

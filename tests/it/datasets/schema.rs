@@ -85,3 +85,26 @@ async fn roles_change_at_once_and_types_in_a_job() {
     let started = app.post(&appended).body("text/csv", calls(500, 5)).send().await.expect_status(202).json();
     app.wait_for_job(started["job_id"].as_str().unwrap()).await;
 }
+
+#[tokio::test]
+async fn a_change_that_is_sent_twice_is_made_once() {
+    let app = TestApp::start().await;
+    let id = dataset(&app, &calls(0, 100)).await;
+    let path = format!("/api/v1/datasets/{id}/schema");
+    let mut wanted = fields(&app, &id).await;
+    wanted[1]["role"] = json!("agent_id");
+    let put = |key: &'static str, fields: &[Value]| {
+        app.put(&path).header("idempotency-key", key).json(&json!({"fields": fields})).send()
+    };
+    let first = put("roles", &wanted).await.expect_status(200).json();
+    assert_eq!(first["version"], 2);
+    assert_eq!(put("roles", &wanted).await.expect_status(200).json(), first, "the saved answer");
+    assert_eq!(get(&app, &id, "/schema").await["version"], 2);
+
+    wanted[2]["type"] = json!("String");
+    put("roles", &wanted).await.expect_problem(422, "idempotency_key_reused");
+    let started = put("types", &wanted).await.expect_status(202).json();
+    assert_eq!(put("types", &wanted).await.expect_status(202).json(), started, "one job");
+    app.wait_for_job(started["job_id"].as_str().unwrap()).await;
+    assert_eq!(get(&app, &id, "").await["schema_version"], 3);
+}

@@ -154,30 +154,17 @@ impl ColumnBuilder {
     }
 
     /// A value as written in a text file; not a missing one.
-    #[inline]
     pub fn push_text(&mut self, text: &[u8]) -> Result<(), Refused> {
         match &mut self.values {
             Values::Text { codes, texts } => codes.push(texts.intern(text)),
-            Values::Integer(values) => match parse_integer(text).or_else(|| parse_integer(trim(text))) {
-                Some(value) => values.push(value),
-                None => return Err(not_integer(text)),
-            },
-            Values::Float(values) => match parse_float(text).or_else(|| parse_float(trim(text))) {
-                Some(value) => values.push(value),
-                None => return Err("it is not a number".to_owned()),
-            },
-            Values::Boolean(values) => match parse_boolean(trim(text)) {
-                Some(value) => values.push(u8::from(value)),
-                None => return Err("it is neither true nor false".to_owned()),
-            },
+            Values::Integer(values) => values.push(integer_of(text).ok_or_else(|| not_integer(text))?),
+            Values::Float(values) => values.push(float_of(text).ok_or("it is not a number")?),
+            Values::Boolean(values) => {
+                values.push(u8::from(boolean_of(text).ok_or("it is neither true nor false")?));
+            }
             Values::Timestamp(values) => {
-                match parse_timestamp(text).or_else(|| parse_timestamp(trim(text))).or_else(|| parse_epoch(trim(text)))
-                {
-                    Some(value) => values.push(value),
-                    None => {
-                        return Err("it is not a time such as 2024-01-31 13:45:00 or 2024-01-31T13:45:00Z".to_owned());
-                    }
-                }
+                values
+                    .push(time_of(text).ok_or("it is not a time such as 2024-01-31 13:45:00 or 2024-01-31T13:45:00Z")?);
             }
             Values::List(nested) => match parse_list(trim(text)) {
                 Some(elements) => nested.push_list(elements.iter().map(String::as_str)),
@@ -297,6 +284,27 @@ impl Nested {
         let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
         start..self.ends[row] as usize
     }
+}
+
+/// An integer as written in a text file.
+pub(super) fn integer_of(text: &[u8]) -> Option<i64> {
+    parse_integer(text).or_else(|| parse_integer(trim(text)))
+}
+
+/// A number as written in a text file.
+pub(super) fn float_of(text: &[u8]) -> Option<f64> {
+    parse_float(text).or_else(|| parse_float(trim(text)))
+}
+
+/// A Boolean as written in a text file.
+pub(super) fn boolean_of(text: &[u8]) -> Option<bool> {
+    parse_boolean(trim(text))
+}
+
+/// A time as written in a text file, in microseconds since 1970.
+pub(super) fn time_of(text: &[u8]) -> Option<i64> {
+    let text = trim(text);
+    parse_timestamp(text).or_else(|| parse_epoch(text))
 }
 
 fn not_integer(text: &[u8]) -> Refused {

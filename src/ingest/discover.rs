@@ -155,9 +155,10 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn begin_row(&mut self, bytes: &impl Fn() -> (u64, u64)) -> Result<()> {
-        self.rows += 1;
-        if self.rows.is_multiple_of(REPORT_ROWS) {
+    fn begin_rows(&mut self, rows: u64, bytes: &impl Fn() -> (u64, u64)) -> Result<()> {
+        let reports = self.rows / REPORT_ROWS;
+        self.rows += rows;
+        if self.rows / REPORT_ROWS > reports {
             if self.reporter.is_cancelled() {
                 return Err(IngestError::Cancelled);
             }
@@ -182,21 +183,26 @@ impl Run<'_> {
 
     fn delimited(&mut self, rows: &mut DelimitedRows, bytes: impl Fn() -> (u64, u64)) -> Result<Vec<Evidence>> {
         let mut columns: Vec<Evidence> = rows.header.iter().map(|name| Evidence::new(name)).collect();
-        while rows.next_row()? {
-            self.begin_row(&bytes)?;
-            if malformed_row(rows, columns.len(), self.limits.max_value_bytes).is_some() {
-                self.malformed += 1;
+        while rows.next_block()? {
+            if rows.is_regular(self.limits.max_value_bytes) {
+                let first = self.rows;
+                self.begin_rows(rows.len() as u64, &bytes)?;
+                for (at, column) in columns.iter_mut().enumerate() {
+                    let texts = rows.column(at, 0..rows.len());
+                    for ((row, span), line) in (first + 1..).zip(texts.spans()).zip(rows.lines(0..rows.len())) {
+                        self.delimited_value(column, &texts.buffer[span.range()], line, row);
+                    }
+                }
                 continue;
             }
-            let sample = self.rows <= SAMPLE_ROWS;
-            for (at, column) in columns.iter_mut().enumerate() {
-                let text = rows.value(at);
-                if self.missing.is_missing(text) {
-                    if self.found.len() < DEFAULT_MISSING.len() {
-                        self.note_missing(text);
-                    }
-                } else {
-                    column.add(classify(text, self.limits.max_dict_keys), rows.line(), text, sample);
+            for row in (0..rows.len()).map(|at| rows.row(at)) {
+                self.begin_rows(1, &bytes)?;
+                if malformed_row(row, columns.len(), self.limits.max_value_bytes).is_some() {
+                    self.malformed += 1;
+                    continue;
+                }
+                for (at, column) in columns.iter_mut().enumerate() {
+                    self.delimited_value(column, row.value(at), row.line, self.rows);
                 }
             }
         }
@@ -204,11 +210,20 @@ impl Run<'_> {
         Ok(columns)
     }
 
+    #[inline]
+    fn delimited_value(&mut self, column: &mut Evidence, text: &[u8], line: u64, row: u64) {
+        if !self.missing.is_missing(text) {
+            column.add(classify(text, self.limits.max_dict_keys), line, text, row <= SAMPLE_ROWS);
+        } else if self.found.len() < DEFAULT_MISSING.len() {
+            self.note_missing(text);
+        }
+    }
+
     fn json(&mut self, rows: &mut JsonRows, bytes: impl Fn() -> (u64, u64)) -> Result<Vec<Evidence>> {
         let mut columns: Vec<Evidence> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
         while let Some(row) = rows.next_row()? {
-            self.begin_row(&bytes)?;
+            self.begin_rows(1, &bytes)?;
             let Ok(entries) = row else {
                 self.malformed += 1;
                 continue;

@@ -87,12 +87,17 @@ impl RowTarget for Loader<'_> {
     }
 
     fn undo(&mut self) {
-        self.builder.undo_row();
+        self.builder.undo_rows();
     }
 
-    fn accept(&mut self, _line: u64) -> Result<()> {
-        self.summary.rows += 1;
-        if self.builder.end_row() { self.flush() } else { Ok(()) }
+    fn room(&self) -> usize {
+        self.builder.room()
+    }
+
+    fn accept(&mut self, lines: impl IntoIterator<Item = u64>) -> Result<()> {
+        let rows = lines.into_iter().count();
+        self.summary.rows += rows as u64;
+        if self.builder.end_rows(rows) { self.flush() } else { Ok(()) }
     }
 
     fn reject(&mut self, row: RejectedRow) -> Result<()> {

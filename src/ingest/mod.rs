@@ -17,6 +17,7 @@ mod facts;
 mod interner;
 mod load;
 mod ndjson;
+mod numerals;
 mod parquet_input;
 mod postings;
 mod records;
@@ -29,7 +30,9 @@ mod segment_builder;
 mod segment_reader;
 mod select;
 mod source;
+mod split;
 mod text;
+mod text_columns;
 mod values;
 
 use std::io::{self, Read, Seek};

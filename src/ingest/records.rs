@@ -125,8 +125,12 @@ impl RowTarget for Collector<'_> {
         self.columns.iter_mut().for_each(|column| column.truncate(rows));
     }
 
-    fn accept(&mut self, line: u64) -> Result<()> {
-        self.lines.push(line);
+    fn room(&self) -> usize {
+        BATCH_ROWS.saturating_sub(self.lines.len() + self.rejected.len()).max(1)
+    }
+
+    fn accept(&mut self, lines: impl IntoIterator<Item = u64>) -> Result<()> {
+        self.lines.extend(lines);
         if self.lines.len() + self.rejected.len() >= BATCH_ROWS { self.flush() } else { Ok(()) }
     }
 

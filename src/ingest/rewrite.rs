@@ -98,7 +98,7 @@ fn push_row(builder: &mut SegmentBuilder, table: &Table, row: usize) -> Result<b
             ));
         }
     }
-    Ok(builder.end_row())
+    Ok(builder.end_rows(1))
 }
 
 /// Where the merge is in one of its segments.

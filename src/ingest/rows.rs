@@ -1,12 +1,13 @@
 //! The rows of any format, checked value by value against a schema and handed to a target.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
 use super::columns::{Cell, ColumnBuilder, cell_at, text_of};
-use super::delimited::DelimitedRows;
+use super::delimited::{DelimitedRows, RowView};
 use super::ndjson::{Entries, JsonRows};
 use super::parquet_input::ParquetRows;
 use super::source::{self, Content};
@@ -91,11 +92,15 @@ fn open_delimited(text: TextReader, format: &FileFormat, filename: &str, limits:
     DelimitedRows::open(text, separator, filename, limits)
 }
 
-/// Takes rows. A row's values are pushed to `columns`, one each; then it is accepted, or undone and rejected.
+/// Takes rows. Values of up to `room` rows are pushed to `columns`; then the rows are accepted, or undone and rejected.
 pub(super) trait RowTarget {
     fn columns(&mut self) -> &mut [ColumnBuilder];
+    /// How many rows can be accepted together; at least one.
+    fn room(&self) -> usize;
+    /// Takes back what was pushed since the last rows were accepted.
     fn undo(&mut self);
-    fn accept(&mut self, line: u64) -> Result<()>;
+    /// The rows that start on these lines have all their values.
+    fn accept(&mut self, lines: impl IntoIterator<Item = u64>) -> Result<()>;
     fn reject(&mut self, row: RejectedRow) -> Result<()>;
 }
 
@@ -160,35 +165,23 @@ pub(super) fn no_rows() -> IngestError {
 impl<T: RowTarget> Feed<'_, T> {
     fn delimited(&mut self, mut rows: DelimitedRows, missing: &MissingValues) -> Result<()> {
         let fields = self.fields_of(&rows.header)?;
-        let width = rows.header.len();
         let max_value_bytes = self.options.limits.max_value_bytes;
-        while rows.next_row()? {
-            self.begin_row()?;
-            if let Some(reason) = malformed_row(&rows, width, max_value_bytes) {
-                let (column, value, reason) = reason;
-                let column = column.map_or("", |at| rows.header.get(at).map_or("", String::as_str));
-                self.reject(rows.line(), column, &value, reason)?;
-                continue;
-            }
-            let columns = self.target.columns();
-            let mut refused = None;
-            for (at, field) in fields.iter().enumerate() {
-                let Some(field) = field else { continue };
-                let text = rows.value(at);
-                let column = &mut columns[*field];
-                if missing.is_missing(text) {
-                    column.push_missing();
-                } else if let Err(reason) = column.push_text(text) {
-                    refused = Some((at, reason));
-                    break;
+        while rows.next_block()? {
+            let mut start = 0;
+            if rows.is_regular(max_value_bytes) {
+                while start < rows.len() {
+                    let end = rows.len().min(start + self.target.room());
+                    if !self.push_columns(&rows, start..end, &fields, missing) {
+                        break;
+                    }
+                    self.begin_rows((end - start) as u64)?;
+                    self.target.accept(rows.lines(start..end))?;
+                    start = end;
                 }
             }
-            match refused {
-                None => self.target.accept(rows.line())?,
-                Some((at, reason)) => {
-                    self.target.undo();
-                    self.reject(rows.line(), &rows.header[at], &String::from_utf8_lossy(rows.value(at)), reason)?;
-                }
+            // Row by row where something has to be refused.
+            for at in start..rows.len() {
+                self.delimited_row(rows.row(at), &rows.header, &fields, missing)?;
             }
         }
         self.totals.uncompressed_bytes = rows.bytes_read();
@@ -196,15 +189,60 @@ impl<T: RowTarget> Feed<'_, T> {
         Ok(())
     }
 
+    /// Adds the values of some rows of a regular block; adds none and gives false when one of them does not fit.
+    fn push_columns(
+        &mut self,
+        rows: &DelimitedRows,
+        chosen: Range<usize>,
+        fields: &[Option<usize>],
+        missing: &MissingValues,
+    ) -> bool {
+        let columns = self.target.columns();
+        for (at, field) in fields.iter().enumerate() {
+            let Some(field) = field else { continue };
+            if !columns[*field].push_texts(&rows.column(at, chosen.clone()), missing) {
+                self.target.undo();
+                return false;
+            }
+        }
+        true
+    }
+
+    fn delimited_row(
+        &mut self,
+        row: RowView<'_>,
+        header: &[String],
+        fields: &[Option<usize>],
+        missing: &MissingValues,
+    ) -> Result<()> {
+        self.begin_rows(1)?;
+        if let Some((column, value, reason)) = malformed_row(row, header.len(), self.options.limits.max_value_bytes) {
+            let column = column.and_then(|at| header.get(at)).map_or("", String::as_str);
+            return self.reject(row.line, column, &value, reason);
+        }
+        let columns = self.target.columns();
+        for (at, field) in fields.iter().enumerate() {
+            let Some(field) = field else { continue };
+            let text = row.value(at);
+            if missing.is_missing(text) {
+                columns[*field].push_missing();
+            } else if let Err(reason) = columns[*field].push_text(text) {
+                self.target.undo();
+                return self.reject(row.line, &header[at], &String::from_utf8_lossy(text), reason);
+            }
+        }
+        self.target.accept([row.line])
+    }
+
     fn json(&mut self, mut rows: JsonRows, markers: Option<&MissingValues>) -> Result<()> {
         while let Some(row) = rows.next_row()? {
-            self.begin_row()?;
+            self.begin_rows(1)?;
             let refused = match &row {
                 Err(reason) => Some((String::new(), String::new(), reason.clone())),
                 Ok(entries) => self.push_entries(entries, markers).err(),
             };
             match refused {
-                None => self.target.accept(rows.line())?,
+                None => self.target.accept([rows.line()])?,
                 Some((column, value, reason)) => {
                     self.target.undo();
                     self.reject(rows.line(), &column, &value, reason)?;
@@ -260,7 +298,7 @@ impl<T: RowTarget> Feed<'_, T> {
         while let Some(table) = rows.next_batch()? {
             for row in 0..table.rows {
                 line += 1;
-                self.begin_row()?;
+                self.begin_rows(1)?;
                 let columns = self.target.columns();
                 let mut refused = None;
                 for (at, field) in fields.iter().enumerate() {
@@ -278,7 +316,7 @@ impl<T: RowTarget> Feed<'_, T> {
                     }
                 }
                 match refused {
-                    None => self.target.accept(line)?,
+                    None => self.target.accept([line])?,
                     Some((at, value, reason)) => {
                         self.target.undo();
                         self.reject(line, &names[at], &value, reason)?;
@@ -324,9 +362,10 @@ impl<T: RowTarget> Feed<'_, T> {
         Ok(found)
     }
 
-    fn begin_row(&mut self) -> Result<()> {
-        self.totals.rows += 1;
-        if self.totals.rows.is_multiple_of(REPORT_ROWS) {
+    fn begin_rows(&mut self, rows: u64) -> Result<()> {
+        let reports = self.totals.rows / REPORT_ROWS;
+        self.totals.rows += rows;
+        if self.totals.rows / REPORT_ROWS > reports {
             if self.reporter.is_cancelled() {
                 return Err(IngestError::Cancelled);
             }
@@ -383,22 +422,22 @@ impl<T: RowTarget> Feed<'_, T> {
 
 /// What is wrong with a row as a whole: the column it shows in, the value, the reason.
 pub(super) fn malformed_row(
-    rows: &DelimitedRows,
+    row: RowView<'_>,
     width: usize,
     max_value_bytes: usize,
 ) -> Option<(Option<usize>, String, String)> {
-    if rows.len() != width {
-        return Some((None, String::new(), format!("the row has {} values, the header has {width}", rows.len())));
+    if row.len() != width {
+        return Some((None, String::new(), format!("the row has {} values, the header has {width}", row.len())));
     }
-    if let Some(at) = rows.malformed() {
-        let value = String::from_utf8_lossy(rows.value(at)).into_owned();
+    if let Some(at) = row.malformed {
+        let value = String::from_utf8_lossy(row.value(at)).into_owned();
         return Some((Some(at), value, "text follows the closing quote".to_owned()));
     }
-    if rows.row_bytes() > max_value_bytes
-        && let Some((at, bytes)) = rows.longest()
+    if row.size_bytes() > max_value_bytes
+        && let Some((at, bytes)) = row.longest()
         && bytes > max_value_bytes
     {
-        let value = String::from_utf8_lossy(&rows.value(at)[..MAX_SHOWN_CHARS]).into_owned();
+        let value = String::from_utf8_lossy(&row.value(at)[..MAX_SHOWN_CHARS]).into_owned();
         let reason = format!("the value has {bytes} bytes; the limit max_value_bytes is {max_value_bytes}");
         return Some((Some(at), value + "…", reason));
     }

@@ -51,17 +51,23 @@ impl SegmentBuilder {
         self.fields.iter().map(|field| ColumnBuilder::new(field.field_type, &self.options.limits)).collect()
     }
 
-    /// Every column has got its value; true when the segment should be finished.
-    pub fn end_row(&mut self) -> bool {
-        self.rows += 1;
+    /// How many rows may be added before the next look at the segment's bounds.
+    pub fn room(&self) -> usize {
+        let to_check = MEMORY_CHECK_ROWS - self.rows % MEMORY_CHECK_ROWS;
+        to_check.min(self.options.segment_rows.saturating_sub(self.rows)).max(1)
+    }
+
+    /// Every column has got the values of at most [`Self::room`] rows more; true when the segment should be finished.
+    pub fn end_rows(&mut self, rows: usize) -> bool {
+        self.rows += rows;
         self.rows >= self.options.segment_rows
             || (self.rows.is_multiple_of(MEMORY_CHECK_ROWS)
                 && self.columns.iter().map(ColumnBuilder::memory_bytes).sum::<usize>()
                     >= self.options.segment_memory_bytes)
     }
 
-    /// Takes back the values of a row that was refused half-way.
-    pub fn undo_row(&mut self) {
+    /// Takes back values of rows that did not end.
+    pub fn undo_rows(&mut self) {
         self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
     }
 

@@ -173,7 +173,13 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 /// Microseconds since 1970 of RFC 3339, `YYYY-MM-DD[ T]HH:MM[:SS[.f]]` (UTC when no offset is given) or `YYYY-MM-DD`.
 /// Digits beyond microseconds are dropped.
 pub(super) fn parse_timestamp(text: &[u8]) -> Option<i64> {
-    if text.len() < 10 || text[4] != b'-' || text[7] != b'-' {
+    let (date, clock) = text.split_first_chunk()?;
+    Some(parse_date(date)? + parse_clock(clock)?)
+}
+
+/// Microseconds from 1970 to the day `YYYY-MM-DD` (UTC).
+pub(super) fn parse_date(text: &[u8; 10]) -> Option<i64> {
+    if text[4] != b'-' || text[7] != b'-' {
         return None;
     }
     let year = two_digits(text, 0)? * 100 + two_digits(text, 2)?;
@@ -181,19 +187,24 @@ pub(super) fn parse_timestamp(text: &[u8]) -> Option<i64> {
     if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
     }
-    let mut micros = days_from_civil(year, month, day) * 86_400_000_000;
-    if text.len() == 10 {
-        return Some(micros);
+    Some(days_from_civil(year, month, day) * 86_400_000_000)
+}
+
+/// Microseconds from the day's start (UTC) of what follows a date; see [`parse_timestamp`].
+#[inline]
+pub(super) fn parse_clock(text: &[u8]) -> Option<i64> {
+    if text.is_empty() {
+        return Some(0);
     }
-    if !matches!(text[10], b'T' | b't' | b' ') || text.get(13) != Some(&b':') {
+    if !matches!(text[0], b'T' | b't' | b' ') || text.get(3) != Some(&b':') {
         return None;
     }
-    let (hour, minute) = (two_digits(text, 11)?, two_digits(text, 14)?);
+    let (hour, minute) = (two_digits(text, 1)?, two_digits(text, 4)?);
     if hour > 23 || minute > 59 {
         return None;
     }
-    micros += (hour * 60 + minute) * 60_000_000;
-    let mut rest = &text[16..];
+    let mut micros = (hour * 60 + minute) * 60_000_000;
+    let mut rest = &text[6..];
     if let [b':', ..] = rest {
         let second = two_digits(rest, 1)?;
         if second > 59 {

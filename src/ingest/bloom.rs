@@ -26,12 +26,12 @@ fn bits_of(hash: u64) -> impl Iterator<Item = (usize, u8)> {
 }
 
 /// A filter of the values with these hashes.
-pub(super) fn build(hashes: &[u64]) -> BloomFilter {
+pub(super) fn build(hashes: impl ExactSizeIterator<Item = u64>) -> BloomFilter {
     let blocks = u32::try_from((hashes.len() * BITS_PER_VALUE).div_ceil(BLOCK_BYTES * 8).max(1)).unwrap_or(u32::MAX);
     let mut bits = vec![0u8; blocks as usize * BLOCK_BYTES];
     for hash in hashes {
-        let block = block_of(*hash, blocks);
-        bits_of(*hash).for_each(|(byte, bit)| bits[block + byte] |= bit);
+        let block = block_of(hash, blocks);
+        bits_of(hash).for_each(|(byte, bit)| bits[block + byte] |= bit);
     }
     BloomFilter { blocks, bits: STANDARD.encode(bits) }
 }
@@ -50,7 +50,7 @@ mod tests {
 
     #[test]
     fn present_values_always_pass_and_absent_ones_seldom() {
-        let filter = build(&(0..5_000).map(hash_integer).collect::<Vec<_>>());
+        let filter = build((0..5_000i32).map(|value| hash_integer(value.into())));
         assert!((0..5_000).all(|value| may_hold(&filter, hash_integer(value))));
         let wrong = (5_000..15_000).filter(|value| may_hold(&filter, hash_integer(*value))).count();
         assert!(wrong < 300, "{wrong} of 10,000");

@@ -4,24 +4,26 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use parquet::basic::{Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as PhysicalType, ZstdLevel};
-use parquet::data_type::{BoolType, ByteArray, ByteArrayType, DataType, DoubleType, Int64Type};
+use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as PhysicalType, ZstdLevel};
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, DoubleType};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::{ColumnPath, Type, TypePtr};
+use parquet::schema::types::{ColumnDescPtr, Type, TypePtr};
 
+use super::chunk::LEVEL;
 use super::columns::{Nested, Values};
 use super::facts::Facts;
+use super::flat::write_flat;
 use super::interner::Interner;
-use super::values::MISSING;
-use crate::domain::column::MISSING_CODE;
 use crate::domain::schema::FieldType;
 
 /// Rows of a data page: what a lookup reads of a column at least.
 pub(super) const PAGE_ROWS: usize = 4_096;
-/// Values handed to the Parquet writer at a time.
-const CHUNK_ROWS: usize = PAGE_ROWS;
+/// Bounds of a page's texts are kept to so many bytes.
+pub(super) const MAX_BOUND_BYTES: usize = 32;
+/// A larger dictionary would cost a lookup too much.
+pub(super) const MAX_DICTIONARY_BYTES: usize = 4 << 20;
 
 /// A column ready to be written.
 pub(super) struct EncodeColumn<'a> {
@@ -62,23 +64,23 @@ type Result<T, E = ParquetError> = std::result::Result<T, E>;
 pub(super) fn encode(columns: Vec<EncodeColumn<'_>>, order: Order<'_>, blobs: &[Vec<u8>]) -> Result<Encoded> {
     let fields = columns.iter().map(schema_of).collect::<Result<Vec<TypePtr>>>()?;
     let schema = Arc::new(Type::group_type_builder("schema").with_fields(fields).build()?);
-    let mut properties = WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
+    // For lists and dictionaries; `chunk` writes the other columns' pages.
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(LEVEL)?))
         .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(CHUNK_ROWS)
+        .set_write_batch_size(PAGE_ROWS)
         .set_data_page_size_limit(4 << 20)
-        .set_dictionary_page_size_limit(4 << 20)
+        .set_dictionary_page_size_limit(MAX_DICTIONARY_BYTES)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_column_index_truncate_length(Some(32))
-        .set_created_by("tango".to_owned())
-        .set_dictionary_enabled(false);
-    for column in &columns {
-        properties = column_properties(properties, column, order.rows);
-    }
+        .set_column_index_truncate_length(Some(MAX_BOUND_BYTES))
+        .set_created_by("tango".to_owned());
     let mut file = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties.build()))?;
+    let leaves = file.schema_descr().columns().to_vec();
+    let mut leaves = leaves.into_iter();
+    let mut zstd = zstd::bulk::Compressor::new(LEVEL)?;
     let mut group = file.next_row_group()?;
     for column in columns {
-        write_column(&mut group, column, order)?;
+        write_column(&mut group, &mut leaves, column, order, &mut zstd)?;
     }
     group.close()?;
     let mut blob_starts = Vec::with_capacity(blobs.len());
@@ -137,69 +139,38 @@ fn dict_schema(name: &str) -> Result<TypePtr> {
     group(name, Repetition::OPTIONAL, Some(LogicalType::Map), vec![entries])
 }
 
-/// Integers and times are delta-packed; texts and floats get a dictionary where values repeat.
-fn column_properties(
-    properties: WriterPropertiesBuilder,
-    column: &EncodeColumn<'_>,
-    rows: usize,
-) -> WriterPropertiesBuilder {
-    let parts: &[&str] = match column.field_type {
-        FieldType::List => &["list", "element"],
-        FieldType::Dict => &["key_value", "key"],
-        _ => &[],
-    };
-    let path: Vec<String> = std::iter::once(column.name).chain(parts.iter().copied()).map(str::to_owned).collect();
-    let path = ColumnPath::new(path);
-    let repeats = column.facts.distinct.is_some_and(|distinct| distinct * 4 <= rows.max(64));
-    match column.field_type {
-        FieldType::Integer | FieldType::Timestamp => {
-            properties.set_column_encoding(path, Encoding::DELTA_BINARY_PACKED)
-        }
-        FieldType::String if !repeats => properties.set_column_encoding(path, Encoding::DELTA_LENGTH_BYTE_ARRAY),
-        FieldType::Float if !repeats => properties,
-        FieldType::Boolean => properties,
-        _ => properties.set_column_dictionary_enabled(path, true),
-    }
-}
-
 fn next<'a, W: std::io::Write + Send>(
     group: &'a mut SerializedRowGroupWriter<'_, W>,
 ) -> Result<SerializedColumnWriter<'a>> {
-    group.next_column()?.ok_or_else(|| ParquetError::General("the schema has fewer columns than the data".to_owned()))
+    group.next_column()?.ok_or_else(too_few_leaves)
+}
+
+fn too_few_leaves() -> ParquetError {
+    ParquetError::General("the schema has fewer columns than the data".to_owned())
 }
 
 fn write_column<W: std::io::Write + Send>(
     group: &mut SerializedRowGroupWriter<'_, W>,
+    leaves: &mut impl Iterator<Item = ColumnDescPtr>,
     column: EncodeColumn<'_>,
     order: Order<'_>,
+    zstd: &mut zstd::bulk::Compressor<'_>,
 ) -> Result<()> {
-    let optional = column.facts.nulls > 0;
+    let leaf = leaves.next().ok_or_else(too_few_leaves)?;
     match &column.values {
-        Values::Boolean(values) => write_flat::<BoolType>(next(group)?, order, optional, |row| match values[row] {
-            2 => None,
-            value => Some(value == 1),
-        }),
-        Values::Integer(values) | Values::Timestamp(values) => {
-            write_flat::<Int64Type>(next(group)?, order, optional, |row| Some(values[row]).filter(|v| *v != MISSING))
-        }
-        Values::Float(values) => {
-            write_flat::<DoubleType>(next(group)?, order, optional, |row| Some(values[row]).filter(|v| !v.is_nan()))
-        }
-        Values::Text { codes, texts } => {
-            let texts = shared_texts(texts);
-            write_flat::<ByteArrayType>(next(group)?, order, optional, |row| match codes[row] {
-                MISSING_CODE => None,
-                code => Some(texts[code as usize].clone()),
-            })
-        }
         Values::List(nested) => {
             let texts = shared_texts(&nested.texts);
             write_nested::<ByteArrayType>(next(group)?, order, nested, |at| texts[nested.codes[at] as usize].clone())
         }
         Values::Dict(nested) => {
+            leaves.next();
             let texts = shared_texts(&nested.texts);
             write_nested::<ByteArrayType>(next(group)?, order, nested, |at| texts[nested.codes[at] as usize].clone())?;
             write_nested::<DoubleType>(next(group)?, order, nested, |at| nested.numbers[at])
+        }
+        flat => {
+            let (pages, close) = write_flat(flat, column.facts, leaf, order, zstd)?;
+            group.append_column(&pages, close)
         }
     }
 }
@@ -208,33 +179,6 @@ fn write_column<W: std::io::Write + Send>(
 fn shared_texts(texts: &Interner) -> Vec<ByteArray> {
     let all = Bytes::copy_from_slice(texts.all_bytes());
     (0..texts.len()).map(|code| ByteArray::from(all.slice(texts.range(code)))).collect()
-}
-
-fn write_flat<T: DataType>(
-    mut writer: SerializedColumnWriter<'_>,
-    order: Order<'_>,
-    optional: bool,
-    value: impl Fn(usize) -> Option<T::T>,
-) -> Result<()> {
-    let typed = writer.typed::<T>();
-    let mut values: Vec<T::T> = Vec::with_capacity(CHUNK_ROWS);
-    let mut levels: Vec<i16> = Vec::with_capacity(if optional { CHUNK_ROWS } else { 0 });
-    let mut position = 0;
-    while position < order.rows {
-        let end = (position + CHUNK_ROWS).min(order.rows);
-        values.clear();
-        levels.clear();
-        for at in position..end {
-            let value = value(order.row(at));
-            if optional {
-                levels.push(i16::from(value.is_some()));
-            }
-            values.extend(value);
-        }
-        typed.write_batch(&values, optional.then_some(levels.as_slice()), None)?;
-        position = end;
-    }
-    writer.close()
 }
 
 /// Definition levels: 0 missing, 1 empty, 2 a value. Repetition levels: 0 for a row's first value, else 1.
@@ -248,7 +192,7 @@ fn write_nested<T: DataType>(
     let (mut values, mut defined, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
     let mut position = 0;
     while position < order.rows {
-        let end = (position + CHUNK_ROWS).min(order.rows);
+        let end = (position + PAGE_ROWS).min(order.rows);
         values.clear();
         defined.clear();
         repeated.clear();

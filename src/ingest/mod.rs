@@ -8,16 +8,19 @@
 
 mod arrow_columns;
 mod bloom;
+mod chunk;
 mod columns;
 mod delimited;
 mod discover;
 mod encode;
 mod error;
 mod facts;
+mod flat;
 mod interner;
 mod load;
 mod ndjson;
 mod numerals;
+mod packing;
 mod parquet_input;
 mod postings;
 mod records;
@@ -33,6 +36,7 @@ mod source;
 mod split;
 mod text;
 mod text_columns;
+mod value_rows;
 mod values;
 
 use std::io::{self, Read, Seek};

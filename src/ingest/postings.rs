@@ -10,6 +10,7 @@ use std::ops::Range;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::packing::push_number;
 use crate::domain::segment::{ByteRange, PostingsLocation};
 
 const BUCKET_BYTES: usize = 4_096;
@@ -25,26 +26,28 @@ fn bucket_of(hash: u64, buckets: u32) -> usize {
     ((u128::from(hash) * u128::from(buckets)) >> 64) as usize
 }
 
-/// Builds postings from (hash of the value, row) pairs.
+/// Builds postings from the rows of each value, in the order of the values' hashes.
+/// `rows` is how many rows they have together, for the size of buckets.
 #[expect(clippy::cast_possible_truncation, reason = "postings of a segment are far below 4 GiB")]
-pub(super) fn build(mut pairs: Vec<(u64, u32)>) -> Postings {
-    pairs.sort_unstable();
+pub(super) fn build<'a, R>(rows: usize, values: impl Iterator<Item = (u64, R)>) -> Postings
+where
+    R: ExactSizeIterator<Item = &'a u32>,
+{
     // About four bytes a value and two a row.
-    let buckets = (pairs.len() * 6).div_ceil(BUCKET_BYTES).clamp(1, MAX_BUCKETS);
-    let mut bytes = Vec::with_capacity(pairs.len() * 7);
+    let buckets = (rows * 6).div_ceil(BUCKET_BYTES).clamp(1, MAX_BUCKETS);
+    let mut bytes = Vec::with_capacity(rows * 7);
     let mut offsets = vec![0u32; buckets + 1];
     let mut bucket = 0;
-    for value in pairs.chunk_by(|a, b| a.0 == b.0) {
-        let hash = value[0].0;
+    for (hash, rows) in values {
         while bucket < bucket_of(hash, buckets as u32) {
             bucket += 1;
             offsets[bucket] = bytes.len() as u32;
         }
         bytes.extend_from_slice(&hash.to_le_bytes()[..3]);
-        push_number(&mut bytes, value.len() as u32);
+        push_number(&mut bytes, rows.len() as u64);
         let mut previous = 0;
-        for (_, row) in value {
-            push_number(&mut bytes, row - previous);
+        for row in rows {
+            push_number(&mut bytes, u64::from(row - previous));
             previous = *row;
         }
     }
@@ -96,14 +99,6 @@ pub(super) fn rows_in_bucket(bucket: &[u8], hash: u64) -> Option<Vec<u32>> {
     Some(rows)
 }
 
-fn push_number(bytes: &mut Vec<u8>, mut number: u32) {
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
 fn take_number(bytes: &mut &[u8]) -> Option<u32> {
     let mut number = 0u32;
     for shift in [0, 7, 14, 21, 28] {
@@ -125,8 +120,9 @@ mod tests {
     #[test]
     fn every_value_is_found_with_all_its_rows_in_one_small_bucket() {
         let rows = 100_000u32;
-        let pairs = (0..rows).map(|row| (hash_integer(i64::from(row % 33_333)), row)).collect();
-        let postings = build(pairs);
+        let mut values: std::collections::BTreeMap<u64, Vec<u32>> = std::collections::BTreeMap::new();
+        (0..rows).for_each(|row| values.entry(hash_integer(i64::from(row % 33_333))).or_default().push(row));
+        let postings = build(rows as usize, values.iter().map(|(hash, rows)| (*hash, rows.iter())));
         let location = postings.location(1_000);
         for value in [0, 1, 17, 33_332] {
             let range = bucket_range(&location, hash_integer(value)).unwrap();

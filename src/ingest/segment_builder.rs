@@ -7,13 +7,12 @@ use super::columns::{ColumnBuilder, Values};
 use super::encode::{EncodeColumn, Order, encode};
 use super::facts::{Facts, examine};
 use super::postings::{self, Postings};
-use super::values::MISSING;
+use super::value_rows::ValueRows;
 use super::{EncodedSegment, IngestError, IngestOptions, Result, StageTimes};
 use crate::domain::Timestamp;
-use crate::domain::column::MISSING_CODE;
 use crate::domain::schema::{Field, FieldType, Role, Schema};
 use crate::domain::segment::{ColumnDirectory, SegmentDirectory};
-use crate::sketch::{Bound, CardinalityState, FieldCounter, hash_integer};
+use crate::sketch::{Bound, CardinalityState, FieldCounter};
 
 /// Rows between two looks at the memory used.
 const MEMORY_CHECK_ROWS: usize = 1_024;
@@ -108,14 +107,11 @@ impl SegmentBuilder {
             let facts = &facts[at];
             let mut entry = column_directory(field, facts);
             if self.options.indexes && identifies(field, facts) {
-                let pairs = hashed_rows(values, order);
-                let mut hashes: Vec<u64> = pairs.iter().map(|(hash, _)| *hash).collect();
-                hashes.sort_unstable();
-                hashes.dedup();
-                if hashes.len() <= MAX_BLOOM_VALUES {
-                    entry.bloom = Some(bloom::build(&hashes));
+                let rows = ValueRows::of(values, order);
+                if rows.hashes().len() <= MAX_BLOOM_VALUES {
+                    entry.bloom = Some(bloom::build(rows.hashes()));
                 }
-                let mut postings = postings::build(pairs);
+                let mut postings = postings::build(rows.len(), rows.iter());
                 blobs.push(std::mem::take(&mut postings.bytes));
                 indexed.push((at, postings));
             }
@@ -169,27 +165,6 @@ fn time_order(values: &Values) -> Option<Vec<u32>> {
 fn identifies(field: &Field, facts: &Facts) -> bool {
     let by_type = matches!(field.field_type, FieldType::String | FieldType::Integer);
     by_type && (facts.identifying || matches!(field.role, Some(Role::AgentId | Role::CustomerId)))
-}
-
-/// (hash, row in written order) of every present value.
-#[expect(clippy::cast_possible_truncation, reason = "a segment has far fewer rows than 2^32")]
-fn hashed_rows(values: &Values, order: Order<'_>) -> Vec<(u64, u32)> {
-    let positions = 0..order.rows;
-    match values {
-        Values::Text { codes, texts } => positions
-            .filter_map(|at| match codes[order.row(at)] {
-                MISSING_CODE => None,
-                code => Some((texts.hash(code), at as u32)),
-            })
-            .collect(),
-        Values::Integer(values) => positions
-            .filter_map(|at| match values[order.row(at)] {
-                MISSING => None,
-                value => Some((hash_integer(value), at as u32)),
-            })
-            .collect(),
-        _ => Vec::new(),
-    }
 }
 
 fn column_directory(field: &Field, facts: &Facts) -> ColumnDirectory {

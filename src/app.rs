@@ -111,8 +111,8 @@ impl App {
         let live = Live::start(&ctx, lifecycle.stopped()).await?;
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
-        let (in_flight, index_use) = Default::default();
-        let state = AppState { ctx, auth, live, lifecycle, in_flight, index_use, secure, started_at };
+        let (in_flight, index_use, segments) = Default::default();
+        let state = AppState { ctx, auth, live, lifecycle, in_flight, index_use, segments, secure, started_at };
         start_background(&state);
         let url = url(address, secure);
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {

@@ -7,6 +7,7 @@ use super::idempotency::InFlight;
 use crate::auth::Auth;
 use crate::context::Context;
 use crate::domain::Timestamp;
+use crate::jobs::segment_cache::SegmentCache;
 use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 
@@ -19,6 +20,7 @@ pub struct AppState {
     pub lifecycle: Lifecycle,
     pub in_flight: InFlight,
     pub index_use: IndexUse,
+    pub segments: SegmentCache,
     /// Served over TLS: cookies are marked so.
     pub secure: bool,
     pub started_at: Timestamp,

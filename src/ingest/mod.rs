@@ -16,6 +16,7 @@ mod encode;
 mod error;
 mod facts;
 mod flat;
+mod footer_cache;
 mod interner;
 mod load;
 mod ndjson;
@@ -48,6 +49,7 @@ use bytes::Bytes;
 pub use columns::value_at;
 pub use discover::discover;
 pub use error::{IngestError, InputError, Result};
+pub use footer_cache::{CachedFooters, FooterCache};
 pub use load::{RejectedCsv, ingest};
 pub use records::{check_id_field, for_each_record};
 pub use rewrite::{convert_segment, filter_range, merge_segments};
@@ -229,6 +231,12 @@ pub struct RecordBatch {
 /// Reads parts of stored segments.
 pub trait SegmentSource: Send + Sync {
     fn read_range(&self, object_key: &str, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// Reads the end of a segment, where its index and footer are: what every reader needs first. True when the bytes
+    /// came from memory; see [`FooterCache`].
+    fn read_footer(&self, object_key: &str, range: Range<u64>) -> io::Result<(Bytes, bool)> {
+        Ok((self.read_range(object_key, range)?, false))
+    }
 }
 
 /// What [`for_each_record()`] read.

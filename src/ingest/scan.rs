@@ -1,5 +1,7 @@
 //! Reading columns of many segments, for training and reports.
 
+use std::borrow::Borrow;
+
 use super::columns::{ColumnBuilder, cell_at};
 use super::segment_builder::time_field;
 use super::segment_reader::{Meter, OpenSegment, TableReader};
@@ -16,7 +18,7 @@ const BATCH_ROWS: usize = 65_536;
 /// Tables of a scan; see [`scan()`].
 pub struct Scan<'a> {
     source: &'a dyn SegmentSource,
-    segments: std::slice::Iter<'a, Segment>,
+    segments: std::vec::IntoIter<&'a Segment>,
     columns: Vec<Field>,
     /// Where the timestamp field is among the columns, when rows have to be told by it.
     time: Option<usize>,
@@ -30,9 +32,9 @@ pub struct Scan<'a> {
 /// Reads columns of segments as tables of at most 65,536 rows, in the order of the segments.
 /// With a time range (`from` ≤ timestamp field < `to`), rows without a time are left out.
 /// `columns` empty: all of the schema's. A text column's dictionary belongs to its table.
-pub fn scan<'a>(
+pub fn scan<'a, S: Borrow<Segment>>(
     source: &'a dyn SegmentSource,
-    segments: &'a [Segment],
+    segments: &'a [S],
     schema: &Schema,
     columns: &[String],
     from: Option<Timestamp>,
@@ -55,7 +57,7 @@ pub fn scan<'a>(
     }
     Ok(Scan {
         source,
-        segments: segments.iter(),
+        segments: segments.iter().map(Borrow::borrow).collect::<Vec<_>>().into_iter(),
         columns: fields,
         time,
         drop_time,

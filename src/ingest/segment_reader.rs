@@ -41,16 +41,32 @@ impl<'a> Meter<'a> {
     }
 
     pub fn read(&self, segment: &Segment, range: Range<u64>) -> Result<Bytes> {
+        self.count(segment, range, |key, range| Ok((self.source.read_range(key, range)?, false)))
+    }
+
+    /// The end of a segment; see [`SegmentSource::read_footer`].
+    fn read_footer(&self, segment: &Segment, range: Range<u64>) -> Result<Bytes> {
+        self.count(segment, range, |key, range| self.source.read_footer(key, range))
+    }
+
+    fn count(
+        &self,
+        segment: &Segment,
+        range: Range<u64>,
+        read: impl FnOnce(&str, Range<u64>) -> std::io::Result<(Bytes, bool)>,
+    ) -> Result<Bytes> {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
         let wanted = range.end - range.start;
-        let bytes = self.source.read_range(&segment.object_key, range).map_err(IngestError::from)?;
+        let (bytes, from_memory) = read(&segment.object_key, range).map_err(IngestError::from)?;
         if bytes.len() as u64 != wanted {
             return Err(IngestError::Corrupt(format!("{} is shorter than its directory says", segment.object_key)));
         }
-        self.bytes.set(self.bytes.get() + wanted);
-        self.reads.set(self.reads.get() + 1);
+        if !from_memory {
+            self.bytes.set(self.bytes.get() + wanted);
+            self.reads.set(self.reads.get() + 1);
+        }
         Ok(bytes)
     }
 
@@ -115,7 +131,7 @@ impl<'a> OpenSegment<'a> {
     pub fn open(meter: &'a Meter<'a>, segment: &'a Segment, pages: bool) -> Result<Self> {
         let directory = &segment.directory;
         let start = if pages { directory.offset_index_start } else { directory.footer_start };
-        let tail = meter.read(segment, start..directory.size_bytes)?;
+        let tail = meter.read_footer(segment, start..directory.size_bytes)?;
         let footer = (directory.footer_start - start) as usize;
         let thrift = tail.len().checked_sub(8).and_then(|end| tail.get(footer..end));
         let thrift = thrift.ok_or_else(|| IngestError::Corrupt(format!("{} has no footer", segment.object_key)))?;

@@ -1,5 +1,6 @@
 //! Pages of rows that pass a filter: what the directory, postings and page indexes rule out is not read.
 
+use std::borrow::Borrow;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -29,7 +30,7 @@ pub struct RowCursor {
     pub row: u64,
 }
 
-/// What a read cost.
+/// What a read cost: bytes that came from memory are not counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReadCost {
     pub bytes: u64,
@@ -49,9 +50,9 @@ pub struct RowPage {
 }
 
 /// Rows that pass the filter, in the order of the segments. `columns` empty: all of the schema's.
-pub fn read_rows(
+pub fn read_rows<S: Borrow<Segment>>(
     source: &dyn SegmentSource,
-    segments: &[Segment],
+    segments: &[S],
     schema: &Schema,
     filter: &RowFilter,
     columns: &[String],
@@ -71,7 +72,7 @@ pub fn read_rows(
     };
     let start = after.unwrap_or_default();
     let mut next = None;
-    for (at, segment) in segments.iter().enumerate().skip(start.segment) {
+    for (at, segment) in segments.iter().map(Borrow::borrow).enumerate().skip(start.segment) {
         let first = if at == start.segment { start.row } else { 0 };
         if first >= segment.directory.rows {
             continue;
@@ -83,7 +84,9 @@ pub fn read_rows(
     }
     // A cursor at the end of a segment points at the next one; nothing is after the last.
     let next = next.map(|cursor| match segments.get(cursor.segment) {
-        Some(segment) if cursor.row >= segment.directory.rows => RowCursor { segment: cursor.segment + 1, row: 0 },
+        Some(segment) if cursor.row >= segment.borrow().directory.rows => {
+            RowCursor { segment: cursor.segment + 1, row: 0 }
+        }
         _ => cursor,
     });
     let next = next.filter(|cursor| cursor.segment < segments.len());

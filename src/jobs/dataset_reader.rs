@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::dataset_change::{Current, load_schema, load_segments, load_version};
+use super::dataset_change::{Current, load_schema, load_version};
 use super::dataset_objects::{ObjectSegmentSource, blocking, job_error};
 use super::sample::Sample;
+use super::segment_cache::SegmentCache;
 use super::{JobError, JobRun};
 use crate::context::Context;
 use crate::domain::Timestamp;
@@ -23,13 +24,14 @@ pub struct PinnedDataset {
     pub dataset: Dataset,
     pub version: DatasetVersion,
     pub schema: Schema,
-    pub segments: Vec<Segment>,
+    pub segments: Vec<Arc<Segment>>,
 }
 
 impl PinnedDataset {
     /// Pins a version; the current one when none is named.
     pub async fn pin(
         ctx: &Context,
+        cache: &SegmentCache,
         account: &AccountId,
         id: &DatasetId,
         version: Option<u64>,
@@ -40,7 +42,7 @@ impl PinnedDataset {
             _ => current.version,
         };
         let schema = load_schema(ctx, id, version.schema_version).await?;
-        let segments = load_segments(ctx, id, &version.segments).await?;
+        let segments = cache.load(ctx, id, &version.segments).await?;
         Ok(Self { dataset: current.dataset.value, version, schema, segments })
     }
 

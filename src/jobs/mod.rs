@@ -16,6 +16,7 @@ pub mod profile_counts;
 pub mod profile_indexes;
 pub mod profile_upload;
 pub mod purging;
+pub mod segment_cache;
 pub mod train_model;
 mod training_table;
 pub mod watch;

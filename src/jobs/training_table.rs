@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::dataset_reader::{Budget, PinnedDataset, SampledTable};
+use super::segment_cache::SegmentCache;
 use super::{JobError, JobRun};
 use crate::domain::column::{Column, MISSING_CODE, Table};
 use crate::domain::id::AccountId;
@@ -43,7 +44,8 @@ pub async fn read(run: &JobRun, predictor: &Predictor, model: &Model) -> Result<
     };
     run.report(Progress { phase: "reading the dataset".to_owned(), unit: "rows".to_owned(), ..Progress::default() });
     let features = model.features.as_ref().unwrap_or(features);
-    let pinned = PinnedDataset::pin(&run.ctx, &predictor.account_id, dataset_id, None).await?;
+    let pinned =
+        PinnedDataset::pin(&run.ctx, &SegmentCache::default(), &predictor.account_id, dataset_id, None).await?;
     let name_of = |role: Role| pinned.schema.with_role(role).map(|field| field.name.clone());
     let (agent_id, customer_id, timestamp) =
         (name_of(Role::AgentId), name_of(Role::CustomerId), name_of(Role::Timestamp));

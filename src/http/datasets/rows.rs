@@ -16,7 +16,7 @@ use crate::domain::schema::Schema;
 use crate::http::error::ProblemBody;
 use crate::http::json::{ApiPath, ApiQuery};
 use crate::http::{ApiError, ApiResult, AppState, Session};
-use crate::ingest::{IngestError, ReadCost, RowCursor, RowPage, read_rows};
+use crate::ingest::{CachedFooters, IngestError, ReadCost, RowCursor, RowPage, read_rows};
 use crate::jobs::JobError;
 use crate::jobs::dataset_objects::{ObjectSegmentSource, blocking, job_error};
 use crate::jobs::dataset_reader::PinnedDataset;
@@ -59,7 +59,7 @@ pub struct RowsBody {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct CostBody {
-    /// Read from the object store.
+    /// Read from the object store; footers of segments stay in memory for later requests.
     bytes_read: u64,
     reads: u64,
     segments_opened: u64,
@@ -97,7 +97,9 @@ pub async fn rows(
     };
     let after = params.after.as_deref().map(decode_cursor).transpose()?;
     let version = after.as_ref().map(|cursor| cursor.version);
-    let pinned = PinnedDataset::pin(&app.ctx, &session.account_id, &dataset.id, version).await.map_err(problem)?;
+    let pinned = PinnedDataset::pin(&app.ctx, &app.segments, &session.account_id, &dataset.id, version)
+        .await
+        .map_err(problem)?;
     let mut filter = split(params.filter.as_deref().unwrap_or_default(), &pinned.schema)?;
     let searched = filter.pushed.tests.iter().map(|test| match test.column.split_once('.') {
         Some((field, _key)) if pinned.schema.field(&test.column).is_none() => field,
@@ -111,7 +113,9 @@ pub async fn rows(
     let bytes_total = pinned.version.size_bytes;
     let source = ObjectSegmentSource::new(&app.ctx);
     let search = Search { pinned, filter, columns, limit };
-    let found = blocking(move || search.run(&source, after.map(|cursor| cursor.row)).map_err(job_error)).await;
+    let footers = app.segments.footers.clone();
+    let found =
+        blocking(move || search.run(&footers.over(&source), after.map(|cursor| cursor.row)).map_err(job_error)).await;
     let found = found.map_err(|error| match error {
         JobError::Retry(source) => ApiError::from(crate::objects::ObjectError::Unavailable(source)),
         other => problem(other),
@@ -182,7 +186,7 @@ struct Found {
 }
 
 impl Search {
-    fn run(&self, source: &ObjectSegmentSource, after: Option<RowCursor>) -> Result<Found, IngestError> {
+    fn run(&self, source: &CachedFooters<'_>, after: Option<RowCursor>) -> Result<Found, IngestError> {
         let mut found = Found { rows: Vec::new(), next: None, cost: ReadCost::default() };
         let Some(rest) = &self.filter.rest else {
             let page = self.page(source, &self.columns, after, self.limit)?;
@@ -222,7 +226,7 @@ impl Search {
 
     fn page(
         &self,
-        source: &ObjectSegmentSource,
+        source: &CachedFooters<'_>,
         columns: &[String],
         after: Option<RowCursor>,
         limit: usize,

@@ -124,6 +124,17 @@ fn a_customers_rows_are_found_by_reading_little() {
         RowFilter { tests: vec![test("customer_id", RowComparison::Equal, json!(4_321))], ..RowFilter::default() };
     let page = read_rows(&loaded.store, &loaded.segments, &loaded.schema, &filter, &[], None, 100).unwrap();
     assert_eq!((page.table.rows, page.next), (10, None));
+    // Again with the segments' ends in memory: the same rows for fewer bytes.
+    let footers = FooterCache::new(1 << 20);
+    let costs = [(); 3].map(|()| {
+        let source = footers.over(&loaded.store);
+        let again = read_rows(&source, &loaded.segments, &loaded.schema, &filter, &[], None, 100).unwrap();
+        assert_eq!(rows_in(&again.table), rows_in(&page.table));
+        again.cost
+    });
+    assert_eq!((costs[0], costs[1]), (page.cost, costs[2]));
+    assert_eq!(costs[1].reads + costs[1].segments_opened, page.cost.reads);
+    assert!(costs[1].bytes < page.cost.bytes);
     let none =
         RowFilter { tests: vec![test("customer_id", RowComparison::Equal, json!(10_000_000))], ..RowFilter::default() };
     let page = read_rows(&loaded.store, &loaded.segments, &loaded.schema, &none, &[], None, 100).unwrap();

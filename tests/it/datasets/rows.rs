@@ -55,6 +55,9 @@ async fn a_lookup_reads_little_and_pages_keep_their_version() {
     let read = found["cost"]["bytes_read"].as_u64().unwrap();
     let total = found["cost"]["bytes_total"].as_u64().unwrap();
     assert!(read * 4 < total, "{read} of {total} bytes were read");
+    let again = get(&app, &id, &query).await;
+    assert_eq!(again["items"], found["items"]);
+    assert!(again["cost"]["bytes_read"].as_u64().unwrap() < read, "the segment's end is in memory: {}", again["cost"]);
 
     let first: Value = get(&app, &id, "/rows?limit=10&columns=call").await;
     job(&app, &id, "/delete_range", json!({"from": "2024-05-01T00:00:00Z", "to": "2024-05-20T00:00:00Z"})).await;

@@ -8,6 +8,7 @@ pub mod column;
 pub mod dataset;
 pub mod id;
 pub mod job;
+pub mod language;
 pub mod model;
 pub mod predictor;
 pub mod profile;

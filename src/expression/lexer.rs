@@ -1,6 +1,6 @@
 //! Text to tokens.
 
-use super::ExpressionError;
+use crate::domain::language::{Cursor, LanguageError};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
@@ -23,8 +23,8 @@ impl Token {
     }
 }
 
-/// Every token with its position; the last is [`Token::End`].
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {
+/// Every token of the text; [`Token::End`] follows the last.
+pub(super) fn tokens(text: &str) -> Result<Cursor<Token>, LanguageError> {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -44,8 +44,8 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError>
                 let text: String = chars[start..at].iter().collect();
                 match text.parse::<f64>() {
                     Ok(number) if number.is_finite() => Token::Number(number),
-                    Ok(_) => return Err(ExpressionError::new(start, format!("the number {text} is too large"))),
-                    Err(_) => return Err(ExpressionError::new(start, format!("{text:?} is not a number"))),
+                    Ok(_) => return Err(LanguageError::new(start, format!("the number {text} is too large"))),
+                    Err(_) => return Err(LanguageError::new(start, format!("{text:?} is not a number"))),
                 }
             }
             c if c.is_alphabetic() || c == '_' => {
@@ -55,7 +55,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError>
                 Token::Name(chars[start..at].iter().collect())
             }
             other => {
-                return Err(ExpressionError::new(
+                return Err(LanguageError::new(
                     at,
                     format!(
                         "{other:?} has no meaning here; an expression holds numbers, names, + - * /, parentheses, min and max"
@@ -65,8 +65,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError>
         };
         tokens.push((start, token));
     }
-    tokens.push((chars.len(), Token::End));
-    Ok(tokens)
+    Ok(Cursor::new(tokens, (chars.len(), Token::End)))
 }
 
 fn number_end(chars: &[char], mut at: usize) -> usize {

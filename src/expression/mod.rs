@@ -21,21 +21,6 @@ pub const MAX_LENGTH_BYTES: usize = 4 << 10;
 /// Deepest nesting of parentheses, signs and calls.
 pub const MAX_DEPTH: usize = 64;
 
-/// Why a text is not an expression, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("at position {position}: {message}")]
-pub struct ExpressionError {
-    /// Characters (not bytes) before the place, from 0.
-    pub position: usize,
-    pub message: String,
-}
-
-impl ExpressionError {
-    pub(crate) fn new(position: usize, message: impl Into<String>) -> Self {
-        Self { position, message: message.into() }
-    }
-}
-
 /// A parsed expression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expression(Node);

@@ -9,63 +9,48 @@
 use std::str::FromStr;
 
 use super::lexer::{Token, tokens};
-use super::{Binary, Expression, ExpressionError, Function, MAX_DEPTH, MAX_LENGTH_BYTES, Node};
+use super::{Binary, Expression, Function, MAX_DEPTH, MAX_LENGTH_BYTES, Node};
+use crate::domain::language::{Cursor, LanguageError};
 
 impl Expression {
-    pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+    pub fn parse(text: &str) -> Result<Self, LanguageError> {
         if text.len() > MAX_LENGTH_BYTES {
             let message = format!("the expression has {} bytes; at most {MAX_LENGTH_BYTES} are allowed", text.len());
-            return Err(ExpressionError::new(0, message));
+            return Err(LanguageError::new(0, message));
         }
-        let mut parser = Parser { tokens: tokens(text)?, at: 0 };
+        let mut parser = Parser { tokens: tokens(text)? };
         let node = parser.sum(0)?;
-        match parser.peek() {
+        match parser.tokens.peek() {
             Token::End => Ok(Expression(node)),
-            found => {
-                Err(parser.error(format!("expected + - * / or the end of the expression, found {}", found.describe())))
-            }
+            found => Err(parser
+                .tokens
+                .error(format!("expected + - * / or the end of the expression, found {}", found.describe()))),
         }
     }
 }
 
 impl FromStr for Expression {
-    type Err = ExpressionError;
+    type Err = LanguageError;
 
-    fn from_str(text: &str) -> Result<Self, ExpressionError> {
+    fn from_str(text: &str) -> Result<Self, LanguageError> {
         Expression::parse(text)
     }
 }
 
 struct Parser {
-    tokens: Vec<(usize, Token)>,
-    at: usize,
+    tokens: Cursor<Token>,
 }
 
 impl Parser {
-    fn peek(&self) -> &Token {
-        &self.tokens[self.at].1
-    }
-
-    fn position(&self) -> usize {
-        self.tokens[self.at].0
-    }
-
-    fn error(&self, message: impl Into<String>) -> ExpressionError {
-        ExpressionError::new(self.position(), message)
-    }
-
-    /// Takes the symbol if it comes next. The end is no symbol and is never passed.
     fn symbol(&mut self, symbol: char) -> bool {
-        let found = *self.peek() == Token::Symbol(symbol);
-        self.at += usize::from(found);
-        found
+        self.tokens.take_if(&Token::Symbol(symbol))
     }
 
-    fn sum(&mut self, depth: usize) -> Result<Node, ExpressionError> {
+    fn sum(&mut self, depth: usize) -> Result<Node, LanguageError> {
         self.chain(depth, &[('+', Binary::Add), ('-', Binary::Subtract)], Self::product)
     }
 
-    fn product(&mut self, depth: usize) -> Result<Node, ExpressionError> {
+    fn product(&mut self, depth: usize) -> Result<Node, LanguageError> {
         self.chain(depth, &[('*', Binary::Multiply), ('/', Binary::Divide)], Self::unary)
     }
 
@@ -73,63 +58,65 @@ impl Parser {
         &mut self,
         depth: usize,
         operators: &[(char, Binary)],
-        operand: fn(&mut Self, usize) -> Result<Node, ExpressionError>,
-    ) -> Result<Node, ExpressionError> {
+        operand: fn(&mut Self, usize) -> Result<Node, LanguageError>,
+    ) -> Result<Node, LanguageError> {
         let mut left = operand(self, depth)?;
         let mut length = 0;
         loop {
-            let position = self.position();
+            let position = self.tokens.position();
             let Some((_, operator)) = operators.iter().find(|(symbol, _)| self.symbol(*symbol)) else {
                 return Ok(left);
             };
             // Each link is a level of the tree, which is walked by recursion.
             length += 1;
             if length > 16 * MAX_DEPTH {
-                return Err(ExpressionError::new(position, "the expression has too many operators in a row"));
+                return Err(LanguageError::new(position, "the expression has too many operators in a row"));
             }
             let right = Box::new(operand(self, depth)?);
             left = Node::Binary { operator: *operator, left: Box::new(left), right, position };
         }
     }
 
-    fn unary(&mut self, depth: usize) -> Result<Node, ExpressionError> {
+    fn unary(&mut self, depth: usize) -> Result<Node, LanguageError> {
         if depth >= MAX_DEPTH {
-            return Err(self.error(format!("the expression is nested more than {MAX_DEPTH} deep")));
+            return Err(self.tokens.error(format!("the expression is nested more than {MAX_DEPTH} deep")));
         }
-        let position = self.position();
-        match self.peek().clone() {
+        let position = self.tokens.position();
+        match self.tokens.peek().clone() {
             Token::Symbol('-') => {
-                self.at += 1;
+                self.tokens.take();
                 Ok(Node::Negate(Box::new(self.unary(depth + 1)?)))
             }
             Token::Symbol('(') => {
-                self.at += 1;
+                self.tokens.take();
                 let inner = self.sum(depth + 1)?;
                 self.close(position)?;
                 Ok(inner)
             }
             Token::Number(number) => {
-                self.at += 1;
+                self.tokens.take();
                 Ok(Node::Number(number))
             }
             Token::Name(name) => {
-                self.at += 1;
-                let open = self.position();
+                self.tokens.take();
+                let open = self.tokens.position();
                 if self.symbol('(') {
                     return self.call(&name, position, open, depth);
                 }
                 Ok(Node::Name { name, position })
             }
-            found => Err(self.error(format!("expected a number, a name, \"-\" or \"(\", found {}", found.describe()))),
+            found => {
+                Err(self.tokens.error(format!("expected a number, a name, \"-\" or \"(\", found {}", found.describe())))
+            }
         }
     }
 
-    fn call(&mut self, name: &str, position: usize, open: usize, depth: usize) -> Result<Node, ExpressionError> {
+    fn call(&mut self, name: &str, position: usize, open: usize, depth: usize) -> Result<Node, LanguageError> {
         let function = match name {
             "min" => Function::Min,
             "max" => Function::Max,
             other => {
-                return Err(ExpressionError::new(
+                return Err(LanguageError::new(
                     position,
                     format!("there is no function {other}; min and max are known"),
                 ));
@@ -143,12 +130,12 @@ impl Parser {
         Ok(Node::Call { function, arguments })
     }
 
-    fn close(&mut self, open: usize) -> Result<(), ExpressionError> {
+    fn close(&mut self, open: usize) -> Result<(), LanguageError> {
         if self.symbol(')') {
             return Ok(());
         }
-        let found = self.peek().describe();
-        Err(self.error(format!("expected + - * / or the \")\" for the \"(\" at position {open}, found {found}")))
+        let found = self.tokens.peek().describe();
+        Err(self.tokens.error(format!("expected + - * / or the \")\" for the \"(\" at position {open}, found {found}")))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Text to tokens.
 
-use super::FilterError;
 use super::ast::{Operator, continues_name, starts_name};
+use crate::domain::language::{Cursor, LanguageError};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
@@ -47,8 +47,8 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// Every token with its position; the last is [`Token::End`].
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FilterError> {
+/// Every token of the text; [`Token::End`] follows the last.
+pub(super) fn tokens(text: &str) -> Result<Cursor<Token>, LanguageError> {
     let chars: Vec<char> = text.chars().collect();
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -61,11 +61,10 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token)>, FilterError> {
         tokens.push((at, token));
         at += length;
     }
-    tokens.push((chars.len(), Token::End));
-    Ok(tokens)
+    Ok(Cursor::new(tokens, (chars.len(), Token::End)))
 }
 
-fn token(chars: &[char], at: usize) -> Result<(Token, usize), FilterError> {
+fn token(chars: &[char], at: usize) -> Result<(Token, usize), LanguageError> {
     let c = chars[at];
     let equals_follows = chars.get(at + 1) == Some(&'=');
     Ok(match c {
@@ -81,7 +80,7 @@ fn token(chars: &[char], at: usize) -> Result<(Token, usize), FilterError> {
         '>' => (Token::Operator(Operator::Greater), 1),
         '=' => (Token::Operator(Operator::Equal), 1),
         '"' => quoted(chars, at)?,
-        '\'' => return Err(FilterError::new(at, "text and names are quoted with \", not with '")),
+        '\'' => return Err(LanguageError::new(at, "text and names are quoted with \", not with '")),
         c if c.is_ascii_digit() || c == '-' || c == '+' || c == '.' => number(chars, at)?,
         c if starts_name(c) => {
             let word: String = chars[at..].iter().take_while(|c| continues_name(**c)).collect();
@@ -89,7 +88,7 @@ fn token(chars: &[char], at: usize) -> Result<(Token, usize), FilterError> {
             (Token::Word(word), length)
         }
         other => {
-            return Err(FilterError::new(
+            return Err(LanguageError::new(
                 at,
                 format!("{other:?} has no meaning here; put a name that holds it in quotes, as in \"a{other}b\""),
             ));
@@ -98,13 +97,13 @@ fn token(chars: &[char], at: usize) -> Result<(Token, usize), FilterError> {
 }
 
 /// `\"` and `\\` are escapes; a backslash before anything else stands for itself.
-fn quoted(chars: &[char], start: usize) -> Result<(Token, usize), FilterError> {
+fn quoted(chars: &[char], start: usize) -> Result<(Token, usize), LanguageError> {
     let mut text = String::new();
     let mut at = start + 1;
     loop {
         match (chars.get(at), chars.get(at + 1)) {
             (None, _) => {
-                return Err(FilterError::new(start, "this quote is never closed: add \" at the end of the text"));
+                return Err(LanguageError::new(start, "this quote is never closed: add \" at the end of the text"));
             }
             (Some('"'), _) => return Ok((Token::Quoted(text), at + 1 - start)),
             (Some('\\'), Some(escaped @ ('"' | '\\'))) => {
@@ -120,7 +119,7 @@ fn quoted(chars: &[char], start: usize) -> Result<(Token, usize), FilterError> {
 }
 
 /// An optional sign, digits, an optional fraction and exponent.
-fn number(chars: &[char], start: usize) -> Result<(Token, usize), FilterError> {
+fn number(chars: &[char], start: usize) -> Result<(Token, usize), LanguageError> {
     let mut at = start;
     if matches!(chars[at], '-' | '+') {
         at += 1;
@@ -150,16 +149,16 @@ fn number(chars: &[char], start: usize) -> Result<(Token, usize), FilterError> {
         }
     }
     if digits == 0 {
-        return Err(FilterError::new(start, format!("{:?} is not a number; digits are expected", chars[start])));
+        return Err(LanguageError::new(start, format!("{:?} is not a number; digits are expected", chars[start])));
     }
     if let Some(c) = chars.get(at).filter(|c| continues_name(**c)) {
-        return Err(FilterError::new(
+        return Err(LanguageError::new(
             at,
             format!("a number ends before {c:?}; a name or a text that starts with a digit is put in quotes"),
         ));
     }
     let text: String = chars[start..at].iter().collect();
-    let out_of_range = || FilterError::new(start, format!("the number {} is too large", shortened(&text)));
+    let out_of_range = || LanguageError::new(start, format!("the number {} is too large", shortened(&text)));
     let token = if is_float {
         let value: f64 = text.parse().map_err(|_| out_of_range())?;
         if !value.is_finite() {

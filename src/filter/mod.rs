@@ -24,19 +24,3 @@ pub use resolve::{CompiledFilter, Target, Test};
 pub const MAX_LENGTH_BYTES: usize = 16 << 10;
 /// Deepest nesting of parentheses and negations.
 pub const MAX_DEPTH: usize = 64;
-
-/// Why an expression cannot be used, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("at position {position}: {message}")]
-pub struct FilterError {
-    /// Characters (not bytes) before the place, from 0.
-    pub position: usize,
-    /// What was found, what was expected, what to do.
-    pub message: String,
-}
-
-impl FilterError {
-    pub(crate) fn new(position: usize, message: impl Into<String>) -> Self {
-        Self { position, message: message.into() }
-    }
-}

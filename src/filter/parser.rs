@@ -11,129 +11,105 @@ use std::str::FromStr;
 
 use super::ast::{Expr, Filter, Literal};
 use super::lexer::{Token, shortened, tokens};
-use super::{FilterError, MAX_DEPTH, MAX_LENGTH_BYTES};
+use super::{MAX_DEPTH, MAX_LENGTH_BYTES};
+use crate::domain::language::{Cursor, LanguageError};
 
 impl Filter {
     /// Parses an expression; a leading `&` is tolerated, because strategies glue conditions together.
-    pub fn parse(text: &str) -> Result<Self, FilterError> {
+    pub fn parse(text: &str) -> Result<Self, LanguageError> {
         if text.len() > MAX_LENGTH_BYTES {
             let position = text.char_indices().take_while(|(byte, _)| *byte < MAX_LENGTH_BYTES).count();
-            return Err(FilterError::new(
+            return Err(LanguageError::new(
                 position,
                 format!("the expression has {} bytes; at most {MAX_LENGTH_BYTES} are allowed", text.len()),
             ));
         }
-        let mut parser = Parser { tokens: tokens(text)?, at: 0 };
-        if *parser.peek() == Token::And {
-            parser.at += 1;
-        }
+        let mut parser = Parser { tokens: tokens(text)? };
+        parser.tokens.take_if(&Token::And);
         let expr = parser.or(0)?;
-        match parser.peek() {
+        match parser.tokens.peek() {
             Token::End => Ok(Filter(expr)),
             Token::Close => {
-                Err(parser.error("this \")\" closes nothing: remove it, or add the \"(\" that it belongs to"))
+                Err(parser.tokens.error("this \")\" closes nothing: remove it, or add the \"(\" that it belongs to"))
             }
-            found => {
-                Err(parser
-                    .error(format!("expected \"&\", \"|\" or the end of the expression, found {}", found.describe())))
-            }
+            found => Err(parser
+                .tokens
+                .error(format!("expected \"&\", \"|\" or the end of the expression, found {}", found.describe()))),
         }
     }
 }
 
 impl FromStr for Filter {
-    type Err = FilterError;
+    type Err = LanguageError;
 
-    fn from_str(text: &str) -> Result<Self, FilterError> {
+    fn from_str(text: &str) -> Result<Self, LanguageError> {
         Filter::parse(text)
     }
 }
 
 struct Parser {
-    tokens: Vec<(usize, Token)>,
-    at: usize,
+    tokens: Cursor<Token>,
 }
 
 impl Parser {
-    fn peek(&self) -> &Token {
-        &self.tokens[self.at].1
-    }
-
-    fn position(&self) -> usize {
-        self.tokens[self.at].0
-    }
-
-    /// Takes the current token; the end is never passed.
-    fn take(&mut self) -> Token {
-        let token = self.tokens[self.at].1.clone();
-        self.at = (self.at + 1).min(self.tokens.len() - 1);
-        token
-    }
-
-    fn error(&self, message: impl Into<String>) -> FilterError {
-        FilterError::new(self.position(), message)
-    }
-
-    fn or(&mut self, depth: usize) -> Result<Expr, FilterError> {
+    fn or(&mut self, depth: usize) -> Result<Expr, LanguageError> {
         let mut parts = vec![self.and(depth)?];
-        while *self.peek() == Token::Or {
-            self.at += 1;
+        while self.tokens.take_if(&Token::Or) {
             parts.push(self.and(depth)?);
         }
         Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Expr::Or(parts) })
     }
 
-    fn and(&mut self, depth: usize) -> Result<Expr, FilterError> {
+    fn and(&mut self, depth: usize) -> Result<Expr, LanguageError> {
         let mut parts = vec![self.unary(depth)?];
-        while *self.peek() == Token::And {
-            self.at += 1;
+        while self.tokens.take_if(&Token::And) {
             parts.push(self.unary(depth)?);
         }
         Ok(if parts.len() == 1 { parts.swap_remove(0) } else { Expr::And(parts) })
     }
 
-    fn unary(&mut self, depth: usize) -> Result<Expr, FilterError> {
+    fn unary(&mut self, depth: usize) -> Result<Expr, LanguageError> {
         if depth >= MAX_DEPTH {
-            return Err(self.error(format!("parentheses and negations are nested more than {MAX_DEPTH} deep")));
+            return Err(self.tokens.error(format!("parentheses and negations are nested more than {MAX_DEPTH} deep")));
         }
-        let position = self.position();
-        match self.peek() {
+        let position = self.tokens.position();
+        match self.tokens.peek() {
             Token::Not => {
-                self.at += 1;
+                self.tokens.take();
                 Ok(Expr::Not(Box::new(self.unary(depth + 1)?)))
             }
             Token::Open => {
-                self.at += 1;
+                self.tokens.take();
                 let inner = self.or(depth + 1)?;
-                if *self.peek() != Token::Close {
-                    let found = self.peek().describe();
-                    return Err(self.error(format!(
+                if !self.tokens.take_if(&Token::Close) {
+                    let found = self.tokens.peek().describe();
+                    return Err(self.tokens.error(format!(
                         "expected \"&\", \"|\" or the \")\" for the \"(\" at position {position}, found {found}"
                     )));
                 }
-                self.at += 1;
                 Ok(inner)
             }
             Token::Word(_) | Token::Quoted(_) => self.term(position),
             found => {
                 let found = found.describe();
                 Err(self
+                    .tokens
                     .error(format!("expected a condition such as English>3, a name, \"!\" or \"(\", found {found}")))
             }
         }
     }
 
-    fn term(&mut self, position: usize) -> Result<Expr, FilterError> {
-        let name = match self.take() {
+    fn term(&mut self, position: usize) -> Result<Expr, LanguageError> {
+        let name = match self.tokens.take() {
             Token::Word(name) | Token::Quoted(name) => name,
-            other => return Err(FilterError::new(position, format!("expected a name, found {}", other.describe()))),
+            other => return Err(LanguageError::new(position, format!("expected a name, found {}", other.describe()))),
         };
         if name.is_empty() {
-            return Err(FilterError::new(position, "a name cannot be empty"));
+            return Err(LanguageError::new(position, "a name cannot be empty"));
         }
-        let Token::Operator(operator) = *self.peek() else {
-            if let Token::Word(next) | Token::Quoted(next) = self.peek() {
-                return Err(self.error(format!(
+        let Token::Operator(operator) = *self.tokens.peek() else {
+            if let Token::Word(next) | Token::Quoted(next) = self.tokens.peek() {
+                return Err(self.tokens.error(format!(
                     "expected an operator (= != < <= > >=), \"&\" or \"|\" after {}; a name that holds a space is quoted, as in \"{} {}\"",
                     shortened(&name),
                     shortened(&name),
@@ -142,9 +118,9 @@ impl Parser {
             }
             return Ok(Expr::Name { name, position });
         };
-        self.at += 1;
-        let value_position = self.position();
-        let value = match self.peek() {
+        self.tokens.take();
+        let value_position = self.tokens.position();
+        let value = match self.tokens.peek() {
             Token::Integer(value) => Literal::Integer(*value),
             Token::Float(value) => Literal::Float(*value),
             Token::Quoted(text) => Literal::Text(text.clone()),
@@ -152,19 +128,19 @@ impl Parser {
             Token::Word(word) if word.eq_ignore_ascii_case("false") => Literal::Boolean(false),
             Token::Word(word) => {
                 let word = shortened(word);
-                return Err(
-                    self.error(format!("text is compared in quotes: write {name} {} \"{word}\"", operator.symbol()))
-                );
+                return Err(self
+                    .tokens
+                    .error(format!("text is compared in quotes: write {name} {} \"{word}\"", operator.symbol())));
             }
             found => {
                 let found = found.describe();
-                return Err(self.error(format!(
+                return Err(self.tokens.error(format!(
                     "expected a number, a \"quoted text\", true or false after {}, found {found}",
                     operator.symbol()
                 )));
             }
         };
-        self.at += 1;
+        self.tokens.take();
         Ok(Expr::Compare { name, name_position: position, operator, value, value_position })
     }
 }

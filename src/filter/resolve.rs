@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::FilterError;
 use super::ast::{Expr, Filter, Literal, Operator};
 use super::evaluate::matches;
 use super::lexer::shortened;
+use crate::domain::language::LanguageError;
 use crate::domain::profile::{GROUPS, SKILLS, parse_timestamp, timestamp_text};
 use crate::domain::schema::{FieldType, Schema};
 
@@ -73,12 +73,12 @@ impl Filter {
     /// `name op value`: a field if the schema has it, else a skill (when the schema has a Dict field
     /// `skills`). A bare name: member of that group (when the schema has a List field `groups`), or a Boolean field
     /// that is true. `id` is the record's id.
-    pub fn compile(&self, schema: &Schema) -> Result<CompiledFilter, FilterError> {
+    pub fn compile(&self, schema: &Schema) -> Result<CompiledFilter, LanguageError> {
         Ok(CompiledFilter { test: resolve(self.expr(), schema)? })
     }
 }
 
-fn resolve(expr: &Expr, schema: &Schema) -> Result<Test, FilterError> {
+fn resolve(expr: &Expr, schema: &Schema) -> Result<Test, LanguageError> {
     let all = |parts: &[Expr]| parts.iter().map(|part| resolve(part, schema)).collect::<Result<Vec<_>, _>>();
     match expr {
         Expr::And(parts) => Ok(Test::All(all(parts)?)),
@@ -101,7 +101,7 @@ fn has_type(schema: &Schema, name: &str, field_type: FieldType) -> bool {
     schema.field(name).is_some_and(|field| field.field_type == field_type)
 }
 
-fn bare_name(schema: &Schema, name: &str, position: usize) -> Result<Test, FilterError> {
+fn bare_name(schema: &Schema, name: &str, position: usize) -> Result<Test, LanguageError> {
     let is_true = has_type(schema, name, FieldType::Boolean).then(|| Test::Compare {
         target: Target::Field(name.to_owned()),
         operator: Operator::Equal,
@@ -112,7 +112,7 @@ fn bare_name(schema: &Schema, name: &str, position: usize) -> Result<Test, Filte
     match (in_group, is_true) {
         (Some(in_group), Some(is_true)) => Ok(Test::Any(vec![in_group, is_true])),
         (Some(test), None) | (None, Some(test)) => Ok(test),
-        (None, None) => Err(FilterError::new(
+        (None, None) => Err(LanguageError::new(
             position,
             match schema.field(name) {
                 Some(_) => format!("{} is not a Boolean field: compare it with a value", shortened(name)),
@@ -122,13 +122,13 @@ fn bare_name(schema: &Schema, name: &str, position: usize) -> Result<Test, Filte
     }
 }
 
-fn unknown(schema: &Schema, name: &str, position: usize) -> FilterError {
+fn unknown(schema: &Schema, name: &str, position: usize) -> LanguageError {
     let close = schema.fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
     let hint = match close {
         Some(field) => format!("did you mean {}?", field.name),
         None => "the schema lists the fields".to_owned(),
     };
-    FilterError::new(position, format!("there is no field {:?}; {hint}", shortened(name)))
+    LanguageError::new(position, format!("there is no field {:?}; {hint}", shortened(name)))
 }
 
 struct Comparison<'a> {
@@ -139,7 +139,7 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    fn with_field(&self, field_type: FieldType, name_position: usize) -> Result<Test, FilterError> {
+    fn with_field(&self, field_type: FieldType, name_position: usize) -> Result<Test, LanguageError> {
         let target = Target::Field(self.name.to_owned());
         match field_type {
             FieldType::Integer | FieldType::Float => match self.value {
@@ -177,14 +177,14 @@ impl Comparison<'_> {
                 let contains = Test::Contains { field: self.name.to_owned(), element: element.clone() };
                 Ok(if self.operator == Operator::Equal { contains } else { Test::Not(Box::new(contains)) })
             }
-            FieldType::Dict => Err(FilterError::new(
+            FieldType::Dict => Err(LanguageError::new(
                 name_position,
                 format!("{} is a dictionary: compare one of its entries by the entry's name", shortened(self.name)),
             )),
         }
     }
 
-    fn with_text(&self, target: Target) -> Result<Test, FilterError> {
+    fn with_text(&self, target: Target) -> Result<Test, LanguageError> {
         match self.value {
             Literal::Text(text) => Ok(self.test(target, text.clone().into())),
             other => {
@@ -195,7 +195,7 @@ impl Comparison<'_> {
     }
 
     /// A skill's level is a number, or true.
-    fn with_skill(&self) -> Result<Test, FilterError> {
+    fn with_skill(&self) -> Result<Test, LanguageError> {
         let target = Target::Entry { field: SKILLS.to_owned(), key: self.name.to_owned() };
         match self.value {
             Literal::Integer(value) => Ok(self.test(target, (*value).into())),
@@ -215,16 +215,16 @@ impl Comparison<'_> {
         Test::Compare { target, operator: self.operator, value }
     }
 
-    fn needs_no_order(&self, what: &str) -> Result<(), FilterError> {
+    fn needs_no_order(&self, what: &str) -> Result<(), LanguageError> {
         if !self.operator.is_ordered() {
             return Ok(());
         }
         let symbol = self.operator.symbol();
-        Err(FilterError::new(self.value_position, format!("{symbol} does not order {what}: use = or !=")))
+        Err(LanguageError::new(self.value_position, format!("{symbol} does not order {what}: use = or !=")))
     }
 
-    fn wrong_value(&self, holds: &str, expected: &str) -> FilterError {
-        FilterError::new(self.value_position, format!("{} {holds}: compare it with {expected}", shortened(self.name)))
+    fn wrong_value(&self, holds: &str, expected: &str) -> LanguageError {
+        LanguageError::new(self.value_position, format!("{} {holds}: compare it with {expected}", shortened(self.name)))
     }
 }
 
@@ -250,7 +250,7 @@ mod tests {
         Filter::parse(text).unwrap().compile(&agents()).unwrap().matches("a-7", &fields)
     }
 
-    fn error(text: &str) -> FilterError {
+    fn error(text: &str) -> LanguageError {
         Filter::parse(text).unwrap().compile(&agents()).unwrap_err()
     }
 

@@ -27,7 +27,8 @@ pub use view::{AccountView, ActiveModel, AgentFields, LivePredictor};
 
 use crate::context::Context;
 use crate::domain::id::AccountId;
-use crate::filter::{CompiledFilter, Filter, FilterError};
+use crate::domain::language::LanguageError;
+use crate::filter::{CompiledFilter, Filter};
 use crate::store::StoreError;
 
 /// Compiled filters that are kept; strategies use the same few over and over.
@@ -81,7 +82,7 @@ impl Live {
         account: &AccountId,
         view: &AccountView,
         text: &str,
-    ) -> Result<Arc<CompiledFilter>, FilterError> {
+    ) -> Result<Arc<CompiledFilter>, LanguageError> {
         let schema = &view.agent_schema;
         let key = (schema.version, schema.fields.len(), account.clone(), text.to_owned());
         if let Some(filter) = self.filters.get(&key) {

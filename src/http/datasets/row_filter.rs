@@ -25,7 +25,7 @@ pub fn split(text: &str, schema: &Schema) -> ApiResult<SplitFilter> {
     if text.trim().is_empty() {
         return Ok(SplitFilter::default());
     }
-    let bad = |error: crate::filter::FilterError| {
+    let bad = |error: crate::domain::language::LanguageError| {
         let position = error.position;
         ApiError::unprocessable("bad_filter", format!("The filter is not understood {error}."))
             .with("position", position)

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::domain::language::LanguageError;
 use crate::domain::profile::ProfileKind;
 use crate::domain::schema::Schema;
 use crate::domain::upload::Recount;
-use crate::filter::{Filter, FilterError};
+use crate::filter::Filter;
 use crate::http::idempotency::Idempotency;
 use crate::http::json::BodyHash;
 use crate::http::lists::{ListBody, ListParams};
@@ -172,7 +173,7 @@ pub async fn list(
 }
 
 /// 422 with the position of what is wrong.
-pub fn bad_filter(error: FilterError) -> ApiError {
+pub fn bad_filter(error: LanguageError) -> ApiError {
     let detail = format!("The filter is not understood at character {}: {}.", error.position, error.message);
     ApiError::unprocessable("bad_filter", detail).with("position", error.position)
 }

@@ -4,7 +4,7 @@ use super::error::TrainError;
 use super::fit::{Choices, CrossKey, LinearFit, Trees, cross_candidates, finish};
 use super::inputs::Drifting;
 use super::part::{FitPart, Part, Task, linear_margins};
-use super::regression::{mean_loss, sigmoid};
+use super::regression::{loss, mean_loss, sigmoid};
 use super::target::{NO_AGENT, Parts};
 use crate::domain::job::Reporter;
 use crate::domain::model::{Holdout, ModelType};
@@ -14,8 +14,8 @@ use crate::score::encoding::Derive;
 
 /// Below so many validation rows, chance would choose.
 const MIN_VALIDATION: usize = 50;
-/// Factors of the estimated ridge strengths that are tried.
-const FACTORS: [f64; 4] = [1.0, 0.3, 4.0, 16.0];
+/// Factors of the estimated ridge strengths that are tried, besides 1: of crosses, and then of all.
+const FACTORS: [f64; 2] = [0.3, 3.0];
 /// Most inputs crossed with agents when the choice is automatic.
 const MAX_AUTOMATIC: usize = 8;
 const MAX_DISJOINT: usize = 20;
@@ -34,7 +34,7 @@ pub(super) fn choose(task: &Task<'_>, parts: &Parts, reporter: &dyn Reporter) ->
     let fixed = fixed_crosses(task, &fit)?;
     let wanted_trees = if task.spec.model_type == ModelType::Disjoint { 0 } else { settings.trees as usize };
     let mut choices =
-        Choices { ridge: 1.0, agent_ridge: 1.0, crosses: fixed.clone().unwrap_or_default(), drifting, trees: 0 };
+        Choices { ridge: 1.0, cross_ridge: 1.0, crosses: fixed.clone().unwrap_or_default(), drifting, trees: 0 };
     if !settings.early_stop {
         choices.trees = wanted_trees;
     }
@@ -42,48 +42,95 @@ pub(super) fn choose(task: &Task<'_>, parts: &Parts, reporter: &dyn Reporter) ->
         return Ok(choices);
     }
     let validation = task.other_part(&parts.holdout, &fit)?;
-    let try_out = |estimate: &mut LinearFit<'_>, choices: &Choices| -> Result<f64, TrainError> {
-        let linear = estimate.refit(task, &fit, choices, reporter)?;
-        let margins = linear_margins(&linear, &fit.encoding, &validation);
-        Ok(mean_loss(task.spec.kind, &validation.outcomes, &validation.weights, &margins))
-    };
-    let mut estimate = LinearFit::estimate(task, &fit, &choices.crosses, reporter)?;
-    let mut best = try_out(&mut estimate, &choices)?;
+    let trial = Trial { task, fit: &fit, validation: &validation, reporter };
+    let mut best = trial.tuned(choices.clone())?;
     if task.spec.model_type != ModelType::Global && fixed.is_none() {
-        let plain = estimate.refit(task, &fit, &choices, reporter)?;
+        let plain = best.regression.refit(task, &fit, &best.choices, reporter)?;
         let crosses = automatic_crosses(task, &fit, &plain);
         if !crosses.is_empty() {
-            let mut crossed = LinearFit::estimate(task, &fit, &crosses, reporter)?;
-            let tried = Choices { crosses, ..choices.clone() };
-            let loss = try_out(&mut crossed, &tried)?;
+            let crossed = trial.tuned(Choices { crosses, ..choices })?;
             // DISJOINT is a model per agent by definition; shrinkage takes care of crosses that tell nothing.
-            if loss < best || task.spec.model_type == ModelType::Disjoint {
-                (best, choices, estimate) = (loss, tried, crossed);
+            if trial.mean(&crossed.losses) < trial.mean(&best.losses) || task.spec.model_type == ModelType::Disjoint {
+                best = crossed;
             }
         }
     }
-    for ridge in FACTORS.into_iter().skip(1) {
-        let tried = Choices { ridge, ..choices.clone() };
-        let loss = try_out(&mut estimate, &tried)?;
-        if loss < best {
-            (best, choices) = (loss, tried);
-        }
+    for ridge in FACTORS {
+        let choices = Choices { ridge, ..best.choices.clone() };
+        trial.try_out(&mut best, choices)?;
     }
-    if task.spec.model_type != ModelType::Global {
-        for agent_ridge in FACTORS.into_iter().skip(1) {
-            let tried = Choices { agent_ridge, ..choices.clone() };
-            let loss = try_out(&mut estimate, &tried)?;
-            if loss < best {
-                (best, choices) = (loss, tried);
-            }
-        }
-    }
+    tracing::debug!(choices = ?best.choices, loss = trial.mean(&best.losses), "chosen on the validation part");
+    let Tuned { regression, mut choices, .. } = best;
     if settings.early_stop && wanted_trees > 0 {
         let trees = Trees::Judged { most: wanted_trees, part: &validation };
-        choices.trees = finish(task, &fit, estimate, &choices, &trees, reporter)?.forest.trees();
+        choices.trees = finish(task, &fit, regression, &choices, &trees, reporter)?.forest.trees();
     }
-    tracing::debug!(?choices, loss = best, "chosen on the validation part");
     Ok(choices)
+}
+
+/// What regressions are tried on.
+struct Trial<'a> {
+    task: &'a Task<'a>,
+    fit: &'a FitPart,
+    validation: &'a Part,
+    reporter: &'a dyn Reporter,
+}
+
+/// A regression with the strengths that are best for it, and its loss of each row of the validation part.
+struct Tuned<'a> {
+    regression: LinearFit<'a>,
+    choices: Choices,
+    losses: Vec<f64>,
+}
+
+impl<'a> Trial<'a> {
+    /// Estimates the strengths and tunes that of crosses. Regressions are compared only once each is at its best: strengths
+    /// are estimated as if no cross shared its rows with another.
+    fn tuned(&self, start: Choices) -> Result<Tuned<'a>, TrainError> {
+        let regression = LinearFit::estimate(self.task, self.fit, &start.crosses, self.reporter)?;
+        let mut tuned = Tuned { regression, choices: start, losses: Vec::new() };
+        tuned.losses = self.losses(&mut tuned.regression, &tuned.choices)?;
+        if !tuned.choices.crosses.is_empty() {
+            for cross_ridge in FACTORS {
+                let choices = Choices { cross_ridge, ..tuned.choices.clone() };
+                self.try_out(&mut tuned, choices)?;
+            }
+        }
+        Ok(tuned)
+    }
+
+    /// Keeps other choices if they lower the loss by more than a standard error: the estimated strengths are good, and of
+    /// factors that differ by chance the estimate is to stay.
+    fn try_out(&self, tuned: &mut Tuned<'a>, choices: Choices) -> Result<(), TrainError> {
+        let losses = self.losses(&mut tuned.regression, &choices)?;
+        let gains: Vec<f64> = tuned.losses.iter().zip(&losses).map(|(before, after)| before - after).collect();
+        let gain = self.mean(&gains);
+        let squares: Vec<f64> = gains.iter().map(|own| (own - gain).powi(2)).collect();
+        let error = (self.mean(&squares) / gains.len() as f64).sqrt();
+        if gain > error {
+            (tuned.choices, tuned.losses) = (choices, losses);
+        }
+        Ok(())
+    }
+
+    /// Of each row of the validation part.
+    fn losses(&self, regression: &mut LinearFit<'_>, choices: &Choices) -> Result<Vec<f64>, TrainError> {
+        let linear = regression.refit(self.task, self.fit, choices, self.reporter)?;
+        let margins = linear_margins(&linear, &self.fit.encoding, self.validation);
+        let kind = self.task.spec.kind;
+        Ok(margins
+            .iter()
+            .zip(&self.validation.outcomes)
+            .map(|(margin, y)| loss(kind, f64::from(*y), *margin))
+            .collect())
+    }
+
+    /// Weighted by the validation part's rows.
+    fn mean(&self, values: &[f64]) -> f64 {
+        let weights = &self.validation.weights;
+        let sum: f64 = values.iter().zip(weights).map(|(value, weight)| value * f64::from(*weight)).sum();
+        sum / weights.iter().map(|weight| f64::from(*weight)).sum::<f64>()
+    }
 }
 
 /// Numbers that lie outside of what was fitted for most of the later rows, and the interaction's own age, which is always

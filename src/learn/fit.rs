@@ -28,9 +28,9 @@ pub(super) struct CrossKey {
 /// What is chosen before the final fits.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Choices {
-    /// Factors of the estimated ridge strengths: of all, and additionally of agents and crosses.
+    /// Factors of the estimated ridge strengths: of all, and additionally of crosses.
     pub ridge: f64,
-    pub agent_ridge: f64,
+    pub cross_ridge: f64,
     pub crosses: Vec<CrossKey>,
     pub drifting: Vec<Drifting>,
     pub trees: usize,
@@ -99,7 +99,11 @@ impl<'a> LinearFit<'a> {
             let ridge = problem.spread(&estimated);
             let (tolerance, steps) = if round == 0 { (1e-4, 20) } else { (2e-5, 15) };
             coefficients = problem.minimize(&coefficients, &ridge, tolerance, steps, reporter)?;
-            estimated = problem.estimate_ridge(&coefficients, &estimated);
+            // Half of the way, by logarithm: blocks that could say the same (an agent, and the agent's only reason) would
+            // otherwise all take it and all leave it in turn.
+            for (before, found) in estimated.iter_mut().zip(problem.estimate_ridge(&coefficients)) {
+                *before = (*before * found).sqrt();
+            }
         }
         Ok(LinearFit { design, estimated, coefficients })
     }
@@ -108,9 +112,8 @@ impl<'a> LinearFit<'a> {
     fn ridge(&self, problem: &Problem<'_>, l2: f64, choices: &Choices) -> Vec<f64> {
         let mut groups: Vec<f64> = self.estimated.iter().map(|ridge| (ridge * choices.ridge * l2).max(1e-3)).collect();
         for block in &self.design.blocks {
-            if matches!(block.term, Term::Agents | Term::Cross { .. }) {
-                groups[block.group] =
-                    (self.estimated[block.group] * choices.ridge * choices.agent_ridge * l2).max(1e-3);
+            if matches!(block.term, Term::Cross { .. }) {
+                groups[block.group] *= choices.cross_ridge;
             }
         }
         problem.spread(&groups)

@@ -71,6 +71,12 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let inner = target::split(&target, &parts.train, settings.holdout, 0.2, spec.seed.wrapping_add(1));
     round(0, "choosing settings")?;
     let choices = choose(&task, &inner, reporter)?;
+    if settings.early_stop && settings.trees > 0 && choices.trees == settings.trees as usize {
+        warnings.push(format!(
+            "all {} trees are used and more would predict better: raise settings.trees or settings.learning_rate",
+            settings.trees
+        ));
+    }
     round(1, "measuring on the holdout")?;
     let quality = measure_on_holdout(&task, &parts, &choices, reporter)?;
     round(2, "fitting to all rows")?;

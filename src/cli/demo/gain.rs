@@ -64,7 +64,13 @@ pub async fn show(client: &Client, centre: &Centre, predictor: &str) -> anyhow::
         "   First-contact resolution over {INTERACTIONS} waiting interactions. Random, today (skill-based), by score and"
     );
     println!(
-        "   best are the simulation's truth; \"as estimated\" is what the model alone says, without knowing the truth."
+        "   best are the simulation's truth. \"As estimated\" is what the model alone says, without knowing the truth: the mean"
+    );
+    println!(
+        "   of its predictions for the agents that it chose, less that for all who are free (the direct method). It takes the"
+    );
+    println!(
+        "   predictions for right: too high when a model makes more of chance than there is, too low when it shrinks too much."
     );
     Ok(())
 }

@@ -18,6 +18,7 @@ mod predictors;
 mod process;
 mod profiles;
 mod purging;
+mod real_data;
 mod score;
 mod score_log;
 mod session;

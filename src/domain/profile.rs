@@ -73,6 +73,11 @@ impl ProfileKind {
         }
     }
 
+    /// Whether a field is one of [`Self::mandatory_fields`], whose types never change.
+    pub fn is_mandatory(self, name: &str) -> bool {
+        self == ProfileKind::Agents && [LOGIN_STATUS, SKILLS, GROUPS].contains(&name)
+    }
+
     /// The fields that exist from the start, so that a connector's first post is accepted.
     pub fn mandatory_fields(self) -> Vec<Field> {
         match self {

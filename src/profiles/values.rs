@@ -81,8 +81,8 @@ impl<'a> Checker<'a> {
         self.check_object(record).map_err(|fault| {
             let id = match record.get(ID) {
                 Some(Value::String(id)) => Some(shown(id)),
+                None | Some(Value::Null) => None,
                 Some(other) => Some(shown(&other.to_string())),
-                None => None,
             };
             Rejection { index, id, field: Some(fault.field), reason: fault.reason }
         })
@@ -132,7 +132,8 @@ impl<'a> Checker<'a> {
                 continue;
             }
             let field_type = match field {
-                Some(field) if self.schema.schema.accepted => field.field_type,
+                // What a connector may rely on keeps its type: one odd record does not change it.
+                Some(field) if self.schema.schema.accepted || self.schema.kind.is_mandatory(name) => field.field_type,
                 Some(field) => {
                     let widened = widened(field.field_type, value);
                     if widened != field.field_type {
@@ -291,6 +292,9 @@ fn write_normalised(text: &mut Vec<u8>, limits: &Limits, field_type: FieldType, 
         (FieldType::Boolean, _) => return wrong("true or false (the field is a Boolean)"),
         (FieldType::Integer, Value::Number(number)) => match whole(number) {
             Some(whole) => write_json(text, &whole),
+            None if number.as_f64().is_some_and(|float| float.fract() == 0.0) => {
+                return Err(format!("{number} is too large for a whole number (64 bit)"));
+            }
             None => return wrong("a whole number of at most 64 bits (the field is an Integer)"),
         },
         (FieldType::Integer, _) => return wrong("a whole number (the field is an Integer)"),
@@ -454,7 +458,11 @@ mod tests {
             (json!({"id": "a", "LoginStatus": 1}), Some("LoginStatus"), "did you mean loginStatus?"),
             (json!({"id": "a", "colour": null}), Some("colour"), "PUT /api/v1/agents/schema"),
             (json!({"id": "a", "loginStatus": "4"}), Some("loginStatus"), "\"4\" is not a whole number"),
-            (json!({"id": "a", "loginStatus": 18446744073709551615u64}), Some("loginStatus"), "64 bits"),
+            (
+                json!({"id": "a", "loginStatus": 9223372036854775808u64}),
+                Some("loginStatus"),
+                "too large for a whole number (64 bit)",
+            ),
             (json!({"id": "a", "tenure": true}), Some("tenure"), "not a number"),
             (json!({"id": "a", "hired": "soon"}), Some("hired"), "2024-05-01"),
             (json!({"id": "a", "groups": ["x", 1]}), Some("groups"), "not a text"),
@@ -469,6 +477,20 @@ mod tests {
         }
         let keys: Map<String, Value> = (0..201).map(|key| (key.to_string(), json!(1))).collect();
         assert!(rejection(json!({"id": "a", "skills": keys})).reason.contains("MAX_DICT_KEYS"));
+    }
+
+    #[test]
+    fn mandatory_fields_keep_their_types_while_the_schema_is_open() {
+        let limits = Limits::default();
+        let initial = ProfileSchema::initial(AccountId::parse("acc_1").unwrap(), ProfileKind::Agents);
+        let mut checker = Checker::new(&limits, initial.clone());
+        let rejection = checker.check(0, json!({"id": "b", "loginStatus": 1.5})).unwrap_err();
+        assert_eq!((rejection.field.as_deref(), rejection.id.as_deref()), (Some("loginStatus"), Some("b")));
+        assert!(rejection.reason.contains("1.5 is not a whole number"), "{}", rejection.reason);
+        assert!(checker.check(1, json!({"id": null})).unwrap_err().id.is_none());
+        let (schema, changed) = checker.into_schema();
+        assert!(!changed);
+        assert_eq!(schema, initial);
     }
 
     #[test]

@@ -40,6 +40,24 @@ async fn a_first_post_is_stored_whole_and_read_back() {
 }
 
 #[tokio::test]
+async fn an_odd_record_does_not_change_the_type_of_a_mandatory_field() {
+    let app = TestApp::start().await;
+    let answer = post(&app, json!([{"id": "b", "loginStatus": 1.5}, {"id": null}])).await;
+    assert_eq!(answer["accepted"], 0);
+    assert_eq!((&answer["rejected"][0]["id"], &answer["rejected"][0]["field"]), (&json!("b"), &json!("loginStatus")));
+    assert_eq!(answer["rejected"][1]["id"], Value::Null);
+    let mut file = "agent_id,loginStatus\n".to_owned();
+    (0..30).for_each(|n| file += &format!("a{n},{}\n", if n == 7 { "1.5" } else { "1" }));
+    let done = app.upload("agents", file.as_bytes(), json!({"accept_schema": false})).await;
+    let result = &done["job"]["result"];
+    assert_eq!((&result["accepted"], &result["rejected"]), (&json!(29), &json!(1)), "{done:#}");
+    let report = app.get("/api/v1/agents/rejected").send().await.expect_status(200).text;
+    assert!(report.contains("\n9,loginStatus,1.5,"), "{report}");
+    let schema = app.get("/api/v1/agents/schema").send().await.json();
+    assert_eq!(schema["fields"][0]["type"], "Integer", "{schema:#}");
+}
+
+#[tokio::test]
 async fn versions_decide_which_record_stays() {
     let app = TestApp::start().await;
     post(&app, json!([{"id": "a", "version": 5, "loginStatus": 5}])).await;

@@ -161,7 +161,7 @@ fn median(values: &mut [f64]) -> f64 {
 fn compare(path: &Path, folder: &Folder, options: &Options, out: &mut dyn Write) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let before = cpu_seconds();
-    let discovery = discover(input(path, &FileFormat::default())?, &Limits::default(), &Silent)?;
+    let discovery = discover(input(path, &FileFormat::default())?, &Limits::default(), &mut Vec::new(), &Silent)?;
     let discovery_seconds = cpu_seconds() - before;
     let schema = Schema { version: 1, accepted: true, fields: discovery.fields };
     let size_mb = discovery.uncompressed_bytes as f64 / 1e6;
@@ -371,7 +371,7 @@ fn lookup(folder: &Folder, options: &Options, out: &mut dyn Write) -> Result<()>
     let format = FileFormat::default();
     let file =
         |reader| InputFile { reader: Box::new(reader), size_bytes: 1 << 30, filename: "log.csv", format: &format };
-    let discovery = discover(file(sample), &Limits::default(), &Silent)?;
+    let discovery = discover(file(sample), &Limits::default(), &mut Vec::new(), &Silent)?;
     let schema = Schema { version: 1, accepted: true, fields: discovery.fields };
     let mut files = Files::new(&folder.0);
     reset_peak_memory();

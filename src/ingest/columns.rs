@@ -188,6 +188,7 @@ impl ColumnBuilder {
                 (Values::Integer(values), Cell::Integer(value)) if *value != MISSING => values.push(*value),
                 (Values::Integer(values), Cell::Float(value)) => match integral(*value) {
                     Some(value) => values.push(value),
+                    None if value.fract() == 0.0 => return Err(TOO_LARGE.to_owned()),
                     None => return Err("it is not a whole number".to_owned()),
                 },
                 (Values::Float(values), Cell::Float(value)) if value.is_finite() => values.push(*value),
@@ -307,10 +308,13 @@ pub(super) fn time_of(text: &[u8]) -> Option<i64> {
     parse_timestamp(text).or_else(|| parse_epoch(text))
 }
 
+/// Of a whole number beyond the integers.
+const TOO_LARGE: &str = "it is too large for a whole number (64 bit)";
+
 fn not_integer(text: &[u8]) -> Refused {
     let digits = trim(text).iter().filter(|b| b.is_ascii_digit()).count();
     if digits > 18 && parse_float(trim(text)).is_some() {
-        "it does not fit into 64 bits".to_owned()
+        TOO_LARGE.to_owned()
     } else {
         "it is not a whole number".to_owned()
     }

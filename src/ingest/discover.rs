@@ -12,7 +12,7 @@ use super::roles;
 use super::rows::{AnyRows, OpenedRows, malformed_row, no_rows, open_rows, shown};
 use super::text::TextReader;
 use super::values::{DEFAULT_MISSING, Kind, MissingValues, classify, dict_entries, parse_timestamp};
-use super::{Discovery, IngestError, InputFile, Result, TypeHint};
+use super::{Discovery, IngestError, InputFile, RejectedRow, RejectedSink, Result, TypeHint};
 use crate::config::Limits;
 use crate::domain::job::{Progress, Reporter};
 use crate::domain::schema::{Field, FieldType};
@@ -28,13 +28,29 @@ const HINT_SHARE: f64 = 0.9;
 ///
 /// A type is proposed only when every present value fits it, else String. `confidence` is 1 when that is so; for a
 /// String where a share of the values looks like something narrower it is one less that share; 0 without values.
-pub fn discover(file: InputFile<'_>, limits: &Limits, reporter: &dyn Reporter) -> Result<Discovery> {
+/// Malformed rows go to `rejected`, whatever becomes of the file.
+pub fn discover(
+    file: InputFile<'_>,
+    limits: &Limits,
+    rejected: &mut dyn RejectedSink,
+    reporter: &dyn Reporter,
+) -> Result<Discovery> {
     let missing = MissingValues::new(file.format.missing_values.as_deref());
     let mut format = file.format.clone();
     let opened = open_rows(file, limits)?;
     format.missing_values.get_or_insert_with(|| DEFAULT_MISSING.iter().map(|text| (*text).to_owned()).collect());
     let container = opened.container;
-    let mut run = Run { missing, limits, reporter, rows: 0, malformed: 0, found: Vec::new(), opened_bytes: 0 };
+    let mut run = Run {
+        missing,
+        limits,
+        reporter,
+        rejected,
+        rows: 0,
+        malformed: 0,
+        first_malformed: None,
+        found: Vec::new(),
+        opened_bytes: 0,
+    };
     let (columns, fields) = match opened {
         OpenedRows { rows: AnyRows::Delimited(mut rows), read_bytes, size_bytes, .. } => {
             format.format = Some("csv".to_owned());
@@ -58,17 +74,21 @@ pub fn discover(file: InputFile<'_>, limits: &Limits, reporter: &dyn Reporter) -
     if run.rows == 0 {
         return Err(no_rows());
     }
-    if run.malformed as f64 > limits.max_rejected_share * run.rows as f64 {
-        return Err(IngestError::input(
-            "too_many_rejected",
-            format!(
-                "{} of {} rows are malformed (their number of values is not the header's, or a value is too long), \
-                 more than the limit max_rejected_share of {} %. Check the separator and the quotes.",
-                run.malformed,
-                run.rows,
-                limits.max_rejected_share * 100.0
-            ),
-        ));
+    if let Some((line, reason)) = &run.first_malformed
+        && run.malformed as f64 > limits.max_rejected_share * run.rows as f64
+    {
+        let advice = match format.format.as_deref() {
+            Some("csv") => "Check the separator and the quotes.",
+            _ => "Put one JSON object on each line.",
+        };
+        let text = format!(
+            "{} of {} rows are malformed, more than the limit max_rejected_share of {} %; nothing was added. \
+             The first: {reason}. {advice}",
+            run.malformed,
+            run.rows,
+            limits.max_rejected_share * 100.0
+        );
+        return Err(IngestError::at_line("too_many_rejected", *line, text));
     }
     let mut hints = Vec::new();
     let mut fields = fields.unwrap_or_else(|| columns.into_iter().map(|column| column.propose(&mut hints)).collect());
@@ -147,8 +167,11 @@ struct Run<'a> {
     missing: MissingValues,
     limits: &'a Limits,
     reporter: &'a dyn Reporter,
+    rejected: &'a mut dyn RejectedSink,
     rows: u64,
     malformed: u64,
+    /// Its line and what is wrong.
+    first_malformed: Option<(u64, String)>,
     /// Missing-value texts that occur.
     found: Vec<String>,
     opened_bytes: u64,
@@ -170,6 +193,13 @@ impl Run<'_> {
                 phase: format!("{} rows looked at", self.rows),
             });
         }
+        Ok(())
+    }
+
+    fn refuse(&mut self, row: RejectedRow) -> Result<()> {
+        self.malformed += 1;
+        self.rejected.reject(&row).map_err(IngestError::Sink)?;
+        self.first_malformed.get_or_insert((row.line, row.reason));
         Ok(())
     }
 
@@ -197,8 +227,9 @@ impl Run<'_> {
             }
             for row in (0..rows.len()).map(|at| rows.row(at)) {
                 self.begin_rows(1, &bytes)?;
-                if malformed_row(row, columns.len(), self.limits.max_value_bytes).is_some() {
-                    self.malformed += 1;
+                if let Some((column, value, reason)) = malformed_row(row, columns.len(), self.limits.max_value_bytes) {
+                    let column = column.and_then(|at| rows.header.get(at)).cloned().unwrap_or_default();
+                    self.refuse(RejectedRow { line: row.line, column, value: shown(&value), reason })?;
                     continue;
                 }
                 for (at, column) in columns.iter_mut().enumerate() {
@@ -224,9 +255,12 @@ impl Run<'_> {
         let mut known: HashMap<String, usize> = HashMap::new();
         while let Some(row) = rows.next_row()? {
             self.begin_rows(1, &bytes)?;
-            let Ok(entries) = row else {
-                self.malformed += 1;
-                continue;
+            let entries = match row {
+                Ok(entries) => entries,
+                Err(bad) => {
+                    self.refuse(bad.rejected(rows.line()))?;
+                    continue;
+                }
             };
             for (name, value) in &entries.0 {
                 let at = match known.get(name) {

@@ -120,6 +120,9 @@ pub struct IngestOptions {
     /// A column that the schema does not have: an error (an append), or left out (a field that a person removed
     /// before accepting the discovered schema).
     pub unknown_columns: UnknownColumns,
+    /// Numbers, lists and objects of a JSON file become texts where the field is a String: for the file whose mixed
+    /// values made it one. Otherwise they reject their row.
+    pub json_as_text: bool,
     /// Build bloom filters and postings (`AUTOGENERATE_INDEXES`).
     pub indexes: bool,
 }
@@ -137,6 +140,7 @@ impl Default for IngestOptions {
             segment_rows: 250_000,
             segment_memory_bytes: 80 << 20,
             unknown_columns: UnknownColumns::Refuse,
+            json_as_text: false,
             indexes: true,
         }
     }
@@ -176,6 +180,13 @@ pub struct RejectedRow {
 /// Where rejected rows go. [`RejectedCsv`] writes the downloadable report.
 pub trait RejectedSink {
     fn reject(&mut self, row: &RejectedRow) -> io::Result<()>;
+}
+
+impl RejectedSink for Vec<RejectedRow> {
+    fn reject(&mut self, row: &RejectedRow) -> io::Result<()> {
+        self.push(row.clone());
+        Ok(())
+    }
 }
 
 /// What an ingest did.

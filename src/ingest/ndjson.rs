@@ -5,8 +5,9 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
+use super::rows::shown;
 use super::text::TextReader;
-use super::{IngestError, Result};
+use super::{IngestError, RejectedRow, Result};
 use crate::config::Limits;
 
 /// An object's entries in the order of the text.
@@ -44,7 +45,42 @@ pub(super) struct JsonRows {
 }
 
 /// A line: its object, or why it is none.
-pub(super) type JsonRow = Result<Entries, String>;
+pub(super) type JsonRow = Result<Entries, BadLine>;
+
+/// A line that is no JSON object.
+#[derive(Debug)]
+pub(super) struct BadLine {
+    /// The line, cut when it is long.
+    pub value: String,
+    pub reason: String,
+}
+
+impl BadLine {
+    fn new(line: &[u8], error: &serde_json::Error) -> Self {
+        let what = match line.first() {
+            Some(b'[') => "a list",
+            Some(b'"') => "a text",
+            _ => "a single value",
+        };
+        let reason = if error.is_data() {
+            format!("the line is {what} and not a JSON object such as {{\"name\": 1}}")
+        } else {
+            let text = error.to_string();
+            let text = text.split(" at line ").next().unwrap_or_default();
+            format!("the line is not valid JSON: {text} at character {}", error.column())
+        };
+        Self { value: shown(&String::from_utf8_lossy(line)), reason }
+    }
+
+    pub fn rejected(self, line: u64) -> RejectedRow {
+        RejectedRow { line, column: String::new(), value: self.value, reason: self.reason }
+    }
+}
+
+/// One array with the rows' objects in it, on one line or many; not a line with some list.
+fn is_array_of_objects(line: &[u8]) -> bool {
+    line.first() == Some(&b'[') && matches!(line[1..].trim_ascii_start().first(), None | Some(b'{' | b']'))
+}
 
 impl JsonRows {
     pub fn open(text: TextReader, limits: &Limits) -> Self {
@@ -90,7 +126,7 @@ impl JsonRows {
                 self.position += length;
                 continue;
             }
-            if line.first() == Some(&b'[') && self.line == 1 {
+            if self.line == 1 && is_array_of_objects(line) {
                 return Err(IngestError::at_line(
                     "json_array",
                     1,
@@ -99,7 +135,7 @@ impl JsonRows {
             }
             let row = match serde_json::from_slice::<Entries>(line) {
                 Ok(entries) => Ok(entries),
-                Err(error) => Err(format!("the line is not a JSON object: {error}")),
+                Err(error) => Err(BadLine::new(line, &error)),
             };
             self.position += length;
             return Ok(Some(row));

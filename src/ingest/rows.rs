@@ -16,7 +16,7 @@ use super::values::MissingValues;
 use super::{IngestError, IngestOptions, InputFile, RejectedRow, Result, UnknownColumns};
 use crate::config::Limits;
 use crate::domain::job::{Progress, Reporter};
-use crate::domain::schema::Schema;
+use crate::domain::schema::{FieldType, Schema};
 use crate::domain::upload::FileFormat;
 
 /// Rows between two reports of progress, and looks at cancellation.
@@ -238,7 +238,7 @@ impl<T: RowTarget> Feed<'_, T> {
         while let Some(row) = rows.next_row()? {
             self.begin_rows(1)?;
             let refused = match &row {
-                Err(reason) => Some((String::new(), String::new(), reason.clone())),
+                Err(bad) => Some((String::new(), bad.value.clone(), bad.reason.clone())),
                 Ok(entries) => self.push_entries(entries, markers).err(),
             };
             match refused {
@@ -281,6 +281,13 @@ impl<T: RowTarget> Feed<'_, T> {
                     if text.is_empty() || markers.is_some_and(|m| m.is_missing(text.as_bytes())) =>
                 {
                     column.push_missing();
+                }
+                // A file's first reader decides that a mixed column is text; later a text is a text.
+                Some(value)
+                    if !self.options.json_as_text && field.field_type == FieldType::String && !is_text(value) =>
+                {
+                    let reason = "it is not a text: put it in quotes".to_owned();
+                    return Err((field.name.clone(), shown_value(value), reason));
                 }
                 Some(value) => column
                     .push_cell(&Cell::Json(value))
@@ -400,8 +407,10 @@ impl<T: RowTarget> Feed<'_, T> {
         if self.totals.rejected as f64 <= limit * self.totals.rows as f64 {
             return Ok(());
         }
-        let place = if first.column.is_empty() {
+        let place = if first.column.is_empty() && first.value.is_empty() {
             String::new()
+        } else if first.column.is_empty() {
+            format!(": {:?}", first.value)
         } else {
             format!(", column {:?}: {:?}", first.column, first.value)
         };
@@ -442,6 +451,10 @@ pub(super) fn malformed_row(
         return Some((Some(at), value + "…", reason));
     }
     None
+}
+
+fn is_text(value: &Value) -> bool {
+    matches!(value, Value::String(_) | Value::Null)
 }
 
 pub(super) fn shown(value: &str) -> String {

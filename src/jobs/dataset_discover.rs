@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::dataset_change::{Current, made_before, try_commit};
-use super::dataset_ingest::{failed_first_upload, ingest_upload, load_upload, result_with};
-use super::dataset_objects::{blocking, job_error};
+use super::dataset_ingest::{failed_first_upload, ingest_upload, keep_report, load_upload, result_with};
+use super::dataset_objects::{RejectedObject, blocking, job_error, storage_error};
 use super::{Done, JobError, JobRun, RunJob};
-use crate::domain::dataset::{DatasetSchema, DatasetState};
+use crate::domain::dataset::{DatasetSchema, DatasetState, RejectedReport};
 use crate::domain::id::{DatasetId, UploadId};
 use crate::domain::job::Topic;
 use crate::domain::schema::Schema;
@@ -38,7 +38,10 @@ impl RunJob for DiscoverUpload {
         let mut hints = Value::Null;
         let current = Current::load(ctx, &run.job.account_id, &self.dataset_id).await?;
         if current.dataset.value.schema_version == 0 {
-            let discovery = read(run, &upload.value).await?;
+            let discovery = match read(run, &self.dataset_id, &upload.value).await? {
+                (Ok(discovery), _) => discovery,
+                (Err(error), rejected) => return Err(keep_report(run, &self.dataset_id, error, rejected).await?),
+            };
             hints = shown_hints(&discovery);
             propose(run, &self.dataset_id, upload, discovery).await?;
         }
@@ -56,14 +59,23 @@ impl RunJob for DiscoverUpload {
     }
 }
 
-async fn read(run: &JobRun, upload: &Upload) -> Result<Discovery, JobError> {
+/// What was discovered, or why nothing was with the report of the rows at fault.
+async fn read(
+    run: &JobRun,
+    dataset: &DatasetId,
+    upload: &Upload,
+) -> Result<(Result<Discovery, JobError>, Option<RejectedReport>), JobError> {
+    let mut rejected = RejectedObject::new(&run.ctx, dataset, &run.job.id).map_err(storage_error)?;
     let reader = ObjectReader::open(run.ctx.objects.clone(), &upload.object_key).await?;
     let (upload, limits, reporter) = (upload.clone(), run.ctx.config.limits.clone(), run.clone());
     blocking(move || {
         let size_bytes = reader.size();
         let file =
             InputFile { reader: Box::new(reader), size_bytes, filename: &upload.filename, format: &upload.format };
-        discover(file, &limits, &reporter).map_err(job_error)
+        let discovery = discover(file, &limits, &mut rejected, &reporter).map_err(job_error);
+        // A file that was understood is read again, and that makes the report.
+        let report = if discovery.is_err() { rejected.finish().map_err(storage_error)? } else { None };
+        Ok((discovery, report))
     })
     .await
 }

@@ -50,6 +50,7 @@ pub fn ingest_options(ctx: &Context, unknown_columns: UnknownColumns) -> IngestO
     IngestOptions {
         limits: ctx.config.limits.clone(),
         unknown_columns,
+        json_as_text: unknown_columns == UnknownColumns::LeaveOut,
         indexes: ctx.config.autogenerate_indexes,
         ..IngestOptions::default()
     }
@@ -80,10 +81,7 @@ pub async fn ingest_upload(run: &JobRun, dataset: &DatasetId, upload: &UploadId)
         let first = current.version.version == 0;
         let data = match read_file(run, dataset, &upload, &schema, first).await {
             Ok(data) => data,
-            Err((error, rejected)) => {
-                keep_report(run, dataset, rejected).await?;
-                return Err(error);
-            }
+            Err((error, rejected)) => return Err(keep_report(run, dataset, error, rejected).await?),
         };
         if let Some(version) = commit(run, dataset, &upload, &schema, &data).await? {
             return finished(run, dataset, &version, Some(&data));
@@ -201,9 +199,20 @@ fn finished(
     Ok(done)
 }
 
-/// Makes the report of refused rows known although nothing was added.
-async fn keep_report(run: &JobRun, dataset: &DatasetId, report: Option<RejectedReport>) -> Result<(), JobError> {
-    let Some(report) = report else { return Ok(()) };
+/// Makes the report of refused rows known although nothing was added; the error then says where it is.
+pub async fn keep_report(
+    run: &JobRun,
+    dataset: &DatasetId,
+    error: JobError,
+    report: Option<RejectedReport>,
+) -> Result<JobError, JobError> {
+    let Some(report) = report else { return Ok(error) };
+    let error = match error {
+        JobError::Failed(text) => JobError::Failed(format!(
+            "{text} GET /api/v1/datasets/{dataset}/rejected lists each refused row with its line and reason."
+        )),
+        other => other,
+    };
     loop {
         let mut current = Current::load(&run.ctx, &run.job.account_id, dataset).await?;
         current.dataset.value.rejected = Some(report.clone());
@@ -211,7 +220,7 @@ async fn keep_report(run: &JobRun, dataset: &DatasetId, report: Option<RejectedR
         let mut batch = Batch::new();
         batch.replace(&current.dataset);
         if try_commit(run, batch).await? {
-            return Ok(());
+            return Ok(error);
         }
     }
 }

@@ -44,7 +44,8 @@ impl RunJob for ProfileUpload {
 
     async fn run(&self, run: &JobRun) -> Result<Done, JobError> {
         let upload = load_upload(&run.ctx, &run.job.account_id, &self.upload_id).await?.value;
-        let file = ProfileFile::new(run, upload)?;
+        let mut file = ProfileFile::new(run, upload)?;
+        file.open = !schema::load(&run.ctx.store, &file.profile).await?.value.schema.accepted;
         let columns = file.columns().await?;
         let first = file.adopt(&columns).await?;
         let read_by = file.read_schema(&columns).await?;
@@ -79,6 +80,8 @@ struct ProfileFile<'a> {
     upload: Upload,
     profile: Profile,
     id_field: String,
+    /// The file's columns may still add to the schema.
+    open: bool,
 }
 
 impl<'a> ProfileFile<'a> {
@@ -96,7 +99,7 @@ impl<'a> ProfileFile<'a> {
                 kind.default_id_field()
             )));
         }
-        Ok(Self { run, upload, profile: Profile::new(run.job.account_id.clone(), kind), id_field })
+        Ok(Self { run, upload, profile: Profile::new(run.job.account_id.clone(), kind), id_field, open: false })
     }
 
     async fn reader(&self) -> Result<ObjectReader, JobError> {
@@ -107,13 +110,27 @@ impl<'a> ProfileFile<'a> {
     async fn columns(&self) -> Result<Vec<Field>, JobError> {
         let reader = self.reader().await?;
         let (upload, limits, reporter) = (self.upload.clone(), self.run.ctx.config.limits.clone(), self.run.clone());
-        let discovery = blocking(move || {
+        let mut rejected = RejectedObject::at(&self.run.ctx, report_key(&self.upload)).map_err(storage_error)?;
+        let (discovery, report) = blocking(move || {
             let size_bytes = reader.size();
             let file =
                 InputFile { reader: Box::new(reader), size_bytes, filename: &upload.filename, format: &upload.format };
-            discover(file, &limits, &reporter).map_err(job_error)
+            let discovery = discover(file, &limits, &mut rejected, &reporter).map_err(job_error);
+            // A file that was understood is read again, and that makes the report.
+            let report = if discovery.is_err() { rejected.finish().map_err(storage_error)? } else { None };
+            Ok((discovery, report))
         })
         .await?;
+        let discovery = match (discovery, report) {
+            (Err(JobError::Failed(text)), Some(report)) => {
+                self.keep_report(Some(report)).await?;
+                return Err(JobError::Failed(format!(
+                    "{text} GET /api/v1/{}/rejected lists each refused row with its line and reason.",
+                    self.profile.kind.as_str()
+                )));
+            }
+            (discovery, _) => discovery?,
+        };
         let names: Vec<&str> = discovery.fields.iter().map(|field| field.name.as_str()).collect();
         if !names.contains(&self.id_field.as_str()) {
             return Err(JobError::Failed(format!(
@@ -154,7 +171,9 @@ impl<'a> ProfileFile<'a> {
                 match new.schema.fields.iter_mut().find(|field| field.name == column.name) {
                     None => new.schema.fields.push(Field { role: None, ..column.clone() }),
                     Some(known) => {
-                        known.field_type = wider(known.field_type, column.field_type);
+                        if !self.profile.kind.is_mandatory(&known.name) {
+                            known.field_type = wider(known.field_type, column.field_type);
+                        }
                         known.confidence = column.confidence;
                         known.samples.clone_from(&column.samples);
                     }
@@ -221,7 +240,12 @@ impl<'a> ProfileFile<'a> {
         let reader = self.reader().await?;
         // How many refused rows are too many is decided here, after the report is written.
         let limits = Limits { max_rejected_share: 1.0, ..self.run.ctx.config.limits.clone() };
-        let options = IngestOptions { limits, unknown_columns: UnknownColumns::Refuse, ..IngestOptions::default() };
+        let options = IngestOptions {
+            limits,
+            unknown_columns: UnknownColumns::Refuse,
+            json_as_text: self.open,
+            ..IngestOptions::default()
+        };
         let (upload, id_field, reporter, schema) =
             (self.upload.clone(), self.id_field.clone(), self.run.clone(), read_by.clone());
         blocking(move || {

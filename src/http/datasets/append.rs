@@ -46,6 +46,7 @@ pub struct AppendParams {
     request_body(content((AppendRecords = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))),
     responses((status = 202, body = StartedJob), (status = 409, body = ProblemBody, description = "`dataset_not_ready`"),
         (status = 413, body = ProblemBody, description = "`too_large`"),
+        (status = 422, body = ProblemBody, description = "`empty_file`, `too_many_records`"),
         (status = 415, body = ProblemBody, description = "`unsupported_media_type`")))]
 pub async fn append(
     State(app): State<AppState>,
@@ -61,7 +62,7 @@ pub async fn append(
     }
     let dataset = load(&app, &session, &id).await?.value;
     check_ready(dataset.state)?;
-    let (bytes, filename, format) = rows(&headers, body)?;
+    let (bytes, filename, format) = rows(&headers, body, app.ctx.config.limits.max_records_per_call)?;
     let format = file_format(Some(format.to_owned()), params.separator, params.encoding, None)?;
     let mut upload = stored(&app, &session, &dataset.id, bytes.len() as u64, filename, format, params.recount);
     // The bytes first: what a document refers to is there.
@@ -81,13 +82,22 @@ pub async fn append(
 }
 
 /// The rows as a file: its bytes, name and format.
-fn rows(headers: &HeaderMap, body: Bytes) -> ApiResult<(Bytes, &'static str, &'static str)> {
+fn rows(headers: &HeaderMap, body: Bytes, max_records: usize) -> ApiResult<(Bytes, &'static str, &'static str)> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let file = match essence.as_str() {
         "application/json" => {
             let records = parse::<AppendRecords>(&body)?.records;
+            if records.len() > max_records {
+                let detail = format!(
+                    "{} records in one call are too many: send at most {max_records} (MAX_RECORDS_PER_CALL), or upload a file.",
+                    records.len()
+                );
+                return Err(ApiError::unprocessable("too_many_records", detail)
+                    .field("records", "too many")
+                    .with("limit", max_records));
+            }
             let mut lines = Vec::with_capacity(body.len());
             for record in &records {
                 serde_json::to_writer(&mut lines, record).map_err(ApiError::internal)?;

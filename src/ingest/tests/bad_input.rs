@@ -127,7 +127,7 @@ fn one_huge_line_ends_at_the_limit() {
         let reader = Box::new(Endless { start, fill: b'x', position: 0, size });
         let format = FileFormat::default();
         let file = InputFile { reader, size_bytes: size, filename: "huge.csv", format: &format };
-        assert_eq!(code_of(discover(file, &Limits::default(), &Silent)), code);
+        assert_eq!(code_of(discover(file, &Limits::default(), &mut Vec::new(), &Silent)), code);
     }
 }
 
@@ -172,7 +172,7 @@ fn a_decompression_bomb_ends_at_the_limit() {
     let limits = Limits { max_uncompressed_bytes: 1 << 20, ..Limits::default() };
     let bomb = b"1,2\n".repeat(2 << 20);
     for bytes in [zipped(&[("a.csv", &bomb)]), gzip(&bomb)] {
-        let error = discover(input(bytes, &FileFormat::default()), &limits, &Silent).unwrap_err();
+        let error = discover(input(bytes, &FileFormat::default()), &limits, &mut Vec::new(), &Silent).unwrap_err();
         assert_eq!(error.code(), Some("too_much_data"));
         assert!(error.to_string().contains("max_uncompressed_bytes"), "{error}");
     }
@@ -216,5 +216,5 @@ fn a_source_that_fails_is_not_the_files_fault() {
     }
     let format = FileFormat::default();
     let file = InputFile { reader: Box::new(Broken), size_bytes: 10, filename: "a.csv", format: &format };
-    assert!(matches!(discover(file, &Limits::default(), &Silent), Err(IngestError::Source(_))));
+    assert!(matches!(discover(file, &Limits::default(), &mut Vec::new(), &Silent), Err(IngestError::Source(_))));
 }

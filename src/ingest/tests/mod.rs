@@ -21,7 +21,7 @@ fn input<'a>(bytes: impl Into<Vec<u8>>, format: &'a FileFormat) -> InputFile<'a>
 }
 
 fn discovered(bytes: impl Into<Vec<u8>>) -> Result<Discovery> {
-    discover(input(bytes, &FileFormat::default()), &Limits::default(), &Silent)
+    discover(input(bytes, &FileFormat::default()), &Limits::default(), &mut Vec::new(), &Silent)
 }
 
 fn code_of<T: std::fmt::Debug>(result: Result<T>) -> &'static str {
@@ -42,7 +42,7 @@ struct Loaded {
 }
 
 fn load(bytes: &[u8], options: &IngestOptions) -> Result<Loaded> {
-    let discovery = discover(input(bytes, &FileFormat::default()), &options.limits, &Silent)?;
+    let discovery = discover(input(bytes, &FileFormat::default()), &options.limits, &mut Vec::new(), &Silent)?;
     load_as(bytes, &schema(discovery.fields), &discovery.format, options)
 }
 

@@ -31,6 +31,8 @@ async fn rows_are_appended_as_json_csv_and_ndjson() {
     refused.expect_problem(415, "unsupported_media_type");
     app.post(&path).json(&json!({"records": []})).send().await.expect_problem(422, "empty_file");
     app.post(&path).json(&json!({"rows": []})).send().await.expect_problem(422, "unknown_field");
+    let many = json!({"records": vec![json!({}); 5_001]});
+    app.post(&path).json(&many).send().await.expect_problem(422, "too_many_records");
     let job = post(&app, &id, "text/csv", "call,colour\ncall-1,red\n".into()).await;
     assert_eq!(job["state"], "failed");
     assert!(job["error"].as_str().unwrap().contains("colour"), "{job}");
@@ -129,6 +131,29 @@ async fn a_wrong_type_far_down_rejects_that_row_only() {
     assert_eq!(lines[0], "line,column,value,reason");
     assert!(lines[1].starts_with("250002,seconds,soon,"), "{}", lines[1]);
     assert_eq!(lines.len(), 2);
+}
+
+#[tokio::test]
+async fn a_value_that_is_no_text_rejects_its_row_of_a_text_field() {
+    let app = TestApp::start().await;
+    let id = dataset(&app, &calls(0, 100)).await;
+    let mut records: Vec<Value> =
+        (0..40).map(|row| json!({"call": format!("c{row}"), "agent": "a", "seconds": row, "solved": true})).collect();
+    records[3]["agent"] = json!(["p", "q"]);
+    records[5]["agent"] = json!({"p": 1});
+    records[7]["agent"] = json!(7);
+    records[8]["seconds"] = json!(9223372036854775808u64);
+    let done = job(&app, &id, "/append", json!({"records": records})).await;
+    assert_eq!((&done["result"]["rows_added"], &done["result"]["rows_rejected"]), (&json!(36), &json!(4)));
+    let report = app.get(&format!("/api/v1/datasets/{id}/rejected")).send().await.ok().text;
+    for line in [
+        "4,agent,\"[\"\"p\"\",\"\"q\"\"]\",it is not a text",
+        "6,agent,",
+        "8,agent,7,",
+        "9,seconds,9223372036854775808,it is too large",
+    ] {
+        assert!(report.contains(&format!("\n{line}")), "{line}: {report}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,10 @@ async fn a_predictor_is_created_found_renamed_and_deleted() {
     let leaks = created["warnings"].as_array().unwrap();
     assert!(leaks.iter().any(|text| text.as_str().unwrap().contains("leakage")), "{created:#}");
     let id = created["id"].as_str().unwrap();
+    let dataset = format!("/api/v1/datasets/{}", loaded.dataset);
+    let problem = app.delete(&dataset).send().await.expect_problem(409, "dataset_in_use");
+    assert_eq!(problem["predictors"], json!(["fcr"]));
+    assert!(problem["detail"].as_str().unwrap().contains(": fcr."), "{problem}");
     for path in [format!("/api/v1/predictors/{id}"), "/api/v1/predictors/fcr".to_owned()] {
         let found = app.get(&path).send().await.expect_status(200).json();
         assert_eq!((&found["id"], &found["metric"]["field"]), (&created["id"], &json!("first_contact_resolution")));

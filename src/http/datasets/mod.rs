@@ -21,12 +21,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::{ProblemBody, disk_full};
-use super::json::{ApiPath, ApiQuery};
-use super::lists::{ListBody, ListParams};
+use super::json::ApiPath;
+use super::lists::{ListBody, ListParams, ListQuery};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::dataset::{Dataset, DatasetSchema, DatasetState};
 use crate::domain::id::{DatasetId, JobId};
+use crate::domain::predictor::Predictor;
 use crate::domain::schema::Schema;
 use crate::jobs::JobError;
 use crate::store::{Batch, Collection, Condition, Key, Path, Query, StoreError, StoreExt, Stored};
@@ -122,8 +123,7 @@ struct Filters {
 async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
-    ApiQuery(filters): ApiQuery<Filters>,
+    ListQuery(params, filters): ListQuery<Filters>,
 ) -> ApiResult<Json<ListBody<DatasetBody>>> {
     let deleted = Condition::Exists { path: Path::key("deleted_at") };
     let mut query =
@@ -152,10 +152,12 @@ async fn get(
 
 /// Deletes a dataset. Its objects go after the period of grace (`OBJECT_GRACE_DAYS`).
 #[utoipa::path(delete, path = "/datasets/{id}", tag = "datasets", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = ProblemBody, description = "`dataset_not_found`")))]
+    responses((status = 204), (status = 404, body = ProblemBody, description = "`dataset_not_found`"),
+        (status = 409, body = ProblemBody, description = "`dataset_in_use`: predictors learn from it")))]
 async fn delete(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<StatusCode> {
     loop {
         let mut dataset = load(&app, &session, &id).await?;
+        refuse_while_used(&app, &dataset.value).await?;
         let now = app.ctx.clock.now();
         dataset.value.deleted_at = Some(now);
         dataset.value.updated_at = now;
@@ -170,6 +172,24 @@ async fn delete(State(app): State<AppState>, session: Session, ApiPath(id): ApiP
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Predictors name the dataset that they learn from: it stays while they do.
+async fn refuse_while_used(app: &AppState, dataset: &Dataset) -> ApiResult<()> {
+    let path = Path::new(["definition", "dataset_id"]);
+    let query = Query::new(Collection::Predictors, dataset.account_id.as_str())
+        .filter(Condition::equal(path, dataset.id.as_str()));
+    let users = app.ctx.store.list_all::<Predictor>(query).await?;
+    if users.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<&str> = users.iter().map(|user| user.value.name.as_str()).collect();
+    let text = format!(
+        "{} from this dataset: {}. Delete the predictor, or give it another dataset (PUT /api/v1/predictors/{{id}}), first.",
+        if names.len() == 1 { "A predictor learns" } else { "Predictors learn" },
+        names.join(", ")
+    );
+    Err(ApiError::conflict("dataset_in_use", text).with("predictors", names))
 }
 
 /// The account's dataset with this id.

@@ -23,7 +23,11 @@ use crate::store::Batch;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewSchema {
+    /// Every field that the schema is to have.
     fields: Vec<NewField>,
+    /// Present fields whose columns are to go, by name: a field that is in neither list is taken for forgotten.
+    #[serde(default)]
+    remove: Vec<String>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -56,11 +60,12 @@ pub async fn get(
     Ok(Json(load_schema(&app, &dataset).await?))
 }
 
-/// Makes a new version of the schema. A proposal, or a change of roles and flags, is in force at once (200);
+/// Makes a new version of the schema. A field is only dropped, with its values, when `remove` names it. A proposal, or a change of roles and flags, is in force at once (200);
 /// other types, fields or another time field rewrite the data in a job (202).
 #[utoipa::path(put, path = "/datasets/{id}/schema", tag = "datasets", params(("id" = String, Path)),
     request_body = NewSchema,
-    responses((status = 200, body = Schema), (status = 202, body = StartedJob), (status = 422, body = ProblemBody)))]
+    responses((status = 200, body = Schema), (status = 202, body = StartedJob),
+        (status = 422, body = ProblemBody, description = "`missing_fields` (with `missing`), `bad_schema`, `not_available`")))]
 pub async fn put(
     State(app): State<AppState>,
     session: Session,
@@ -83,6 +88,7 @@ pub async fn put(
             ));
         }
     };
+    check_removed(&before, &new)?;
     let fields = check(&before, new.fields, has_data)?;
     if has_data && needs_conversion(&before.fields, &fields) {
         let job = ConvertDataset { dataset_id: dataset.value.id.clone(), fields };
@@ -150,6 +156,36 @@ fn needs_conversion(before: &[Field], after: &[Field]) -> bool {
         fields.iter().find(|field| field.role == Some(Role::Timestamp)).map(|field| field.name.clone())
     };
     columns(before) != columns(after) || time(before) != time(after)
+}
+
+/// A column goes only when that is said: one that is left out may have been forgotten, or renamed.
+fn check_removed(before: &Schema, new: &NewSchema) -> ApiResult<()> {
+    for (index, name) in new.remove.iter().enumerate() {
+        let message = if before.field(name).is_none() {
+            "the schema has no such field"
+        } else if new.fields.iter().any(|field| field.name == *name) {
+            "the field is among `fields`, too: leave it out of one of the two"
+        } else {
+            continue;
+        };
+        let path = format!("remove[{index}]");
+        return Err(ApiError::unprocessable("bad_schema", format!("Field {name:?}: {message}.")).field(path, message));
+    }
+    let kept = |name: &String| new.remove.contains(name) || new.fields.iter().any(|field| field.name == *name);
+    let missing: Vec<&str> =
+        before.fields.iter().map(|field| &field.name).filter(|name| !kept(name)).map(String::as_str).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let listed: Vec<String> = missing.iter().map(|name| format!("{name:?}")).collect();
+    let detail = format!(
+        "`fields` leaves out {}, and with a field go its values. Add what is to stay; name what is to go in `remove`. \
+         A field cannot be renamed: its column would be dropped and an empty one added.",
+        listed.join(", ")
+    );
+    Err(ApiError::unprocessable("missing_fields", detail)
+        .field("fields", format!("leaves out {}", listed.join(", ")))
+        .with("missing", missing))
 }
 
 fn check(before: &Schema, new: Vec<NewField>, has_data: bool) -> ApiResult<Vec<Field>> {

@@ -82,6 +82,31 @@ async fn an_upload_becomes_a_dataset_with_a_schema_counts_and_indexes() {
 }
 
 #[tokio::test]
+async fn malformed_rows_over_the_limit_are_listed_where_the_error_says() {
+    let app = TestApp::start().await;
+    for (format, bytes, first, listed) in [
+        ("csv", "a,b,c\n1,2,3\n1,2\n1,2,3,4\n", "line 3", &["3,,,", "4,,,"][..]),
+        (
+            "ndjson",
+            "{\"a\":1}\n[1,2]\n\"x\"\n{\"a\":\n",
+            "line 2",
+            &["2,,\"[1,2]\",\"the line is a list", "3,,", "4,,\"{"],
+        ),
+    ] {
+        let done = app.upload("dataset", bytes.as_bytes(), json!({"format": format})).await;
+        assert_eq!(done["job"]["state"], "failed", "{done:#}");
+        let (id, error) = (done["dataset_id"].as_str().unwrap(), done["job"]["error"].as_str().unwrap());
+        assert!(error.starts_with(first) && error.contains(&format!("/datasets/{id}/rejected")), "{error}");
+        assert_eq!(error.contains("separator"), format == "csv", "{error}");
+        assert_eq!(get(&app, id, "").await["rejected_rows"], listed.len());
+        let report = app.get(&format!("/api/v1/datasets/{id}/rejected")).send().await.ok().text;
+        for line in listed {
+            assert!(report.contains(&format!("\n{line}")), "{line}: {report}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn bad_files_end_in_a_failed_dataset_that_says_why() {
     let app = TestApp::start().await;
     for (bytes, hint) in [

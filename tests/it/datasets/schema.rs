@@ -29,7 +29,10 @@ async fn a_proposed_schema_is_edited_and_accepted() {
     let mut wanted = fields(&app, id).await;
     wanted.retain(|field| field["name"] != "solved");
     wanted[2] = json!({"name": "seconds", "type": "Float", "role": "metric"});
-    let edited = app.put(&path).json(&json!({"fields": wanted})).send().await.expect_status(200).json();
+    let forgotten = app.put(&path).json(&json!({"fields": wanted})).send().await;
+    assert_eq!(forgotten.expect_problem(422, "missing_fields")["missing"], json!(["solved"]));
+    let edited =
+        app.put(&path).json(&json!({"fields": wanted, "remove": ["solved"]})).send().await.expect_status(200).json();
     assert_eq!((&edited["version"], &edited["accepted"]), (&json!(2), &json!(false)));
     let mut unknown = wanted.clone();
     unknown.push(json!({"name": "colour", "type": "String"}));
@@ -46,6 +49,33 @@ async fn a_proposed_schema_is_edited_and_accepted() {
     app.post(&format!("{path}/accept")).send().await.expect_problem(409, "schema_already_accepted");
     let row = get(&app, id, "/rows?limit=1").await["items"][0].clone();
     assert!(row["seconds"].is_number() && row.get("solved").is_none(), "{row}");
+}
+
+#[tokio::test]
+async fn a_column_goes_only_when_it_is_said() {
+    let app = TestApp::start().await;
+    let id = dataset(&app, &calls(0, 100)).await;
+    let path = format!("/api/v1/datasets/{id}/schema");
+    let wanted = fields(&app, &id).await;
+    let put = async |fields: Vec<Value>, remove: Value| {
+        app.put(&path).json(&json!({"fields": fields, "remove": remove})).send().await
+    };
+    // The timestamp is a field like others; a renamed field is another one.
+    let without_time = wanted[..4].to_vec();
+    let problem = put(without_time.clone(), json!([])).await.expect_problem(422, "missing_fields");
+    assert_eq!(problem["missing"], json!(["started"]));
+    let mut renamed = wanted.clone();
+    renamed[2]["name"] = json!("duration");
+    let problem = put(renamed, json!([])).await.expect_problem(422, "missing_fields");
+    assert!(problem["detail"].as_str().unwrap().contains("cannot be renamed"), "{problem}");
+    for (fields, remove) in [(wanted.clone(), json!(["solved"])), (without_time, json!(["started", "colour"]))] {
+        put(fields, remove).await.expect_problem(422, "bad_schema");
+    }
+    let mut kept = wanted;
+    kept.retain(|field| field["name"] != "solved");
+    let started = put(kept, json!(["solved"])).await.expect_status(202).json();
+    app.wait_for_job(started["job_id"].as_str().unwrap()).await;
+    assert!(get(&app, &id, "/rows?limit=1").await["items"][0].get("solved").is_none());
 }
 
 #[tokio::test]

@@ -9,19 +9,19 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ProblemBody;
 use super::idempotency::Idempotency;
-use super::json::{ApiPath, ApiQuery, HashedJson};
-use super::lists::{ListBody, ListParams};
+use super::json::{ApiPath, HashedJson};
+use super::lists::{ListBody, ListParams, ListQuery};
 use super::models;
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, JobId, ModelId, ReportId};
-use crate::store::{Batch, Collection, Key, Query, Record, StoreExt};
+use crate::store::{Batch, Collection, Condition, Key, Path, Query, Record, StoreExt};
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show))
@@ -70,7 +70,8 @@ pub struct ReportAnswer {
 pub struct ReportStarted {
     #[schema(value_type = String)]
     pub id: ReportId,
-    /// The job that computed it: the model's training.
+    /// The job that computed it: the training of the model's present version. Null for one trained before this was
+    /// kept.
     #[schema(value_type = Option<String>)]
     pub job_id: Option<JobId>,
 }
@@ -128,6 +129,8 @@ async fn create(
             None => return Err(models::not_trained()),
         },
     };
+    // The model's own `job_id` is that of its last training, which may have failed or be under way.
+    let trained_by = model.trained_on.as_ref().and_then(|on| JobId::parse(on["job_id"].as_str()?).ok());
     let now = app.ctx.clock.now();
     let report = ReportAnswer {
         id: ReportId::generate(now),
@@ -138,7 +141,7 @@ async fn create(
         created_at: now,
         content: Some(content),
     };
-    let answer = ReportStarted { id: report.id.clone(), job_id: model.job_id };
+    let answer = ReportStarted { id: report.id.clone(), job_id: trained_by };
     let mut batch = Batch::new();
     batch.insert(&StoredReport { account_id: session.account_id.clone(), report });
     idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
@@ -146,15 +149,33 @@ async fn create(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
+/// Filters of the list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ReportFilters {
+    #[param(inline)]
+    kind: Option<ReportKind>,
+    /// Only reports of the model with this id.
+    model_id: Option<String>,
+}
+
 /// Lists reports by id, which is by age.
-#[utoipa::path(get, path = "/reports", tag = "reports", params(ListParams),
+#[utoipa::path(get, path = "/reports", tag = "reports", params(ListParams, ReportFilters),
     responses((status = OK, body = ListBody<ReportAnswer>)))]
 async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
+    ListQuery(params, filters): ListQuery<ReportFilters>,
 ) -> ApiResult<Json<ListBody<ReportAnswer>>> {
-    let query = params.apply(Query::new(Collection::Reports, session.account_id.as_str()), &["kind", "created_at"])?;
+    let mut query = Query::new(Collection::Reports, session.account_id.as_str());
+    if let Some(kind) = filters.kind {
+        let word = serde_json::to_value(kind).map_err(ApiError::internal)?;
+        query = query.filter(Condition::equal(Path::key("kind"), word));
+    }
+    if let Some(model) = filters.model_id {
+        query = query.filter(Condition::equal(Path::key("model_id"), model));
+    }
+    let query = params.apply(query, &["kind", "created_at"])?;
     let (reports, next) = app.ctx.store.list::<StoredReport>(&query).await?;
     let items = reports.into_iter().map(|stored| ReportAnswer { content: None, ..stored.value.report }).collect();
     Ok(Json(ListBody { items, next }))

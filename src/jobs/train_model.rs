@@ -128,6 +128,7 @@ impl TrainModel {
         model.updated_at = run.ctx.clock.now();
         let mut trained_on = trained_on;
         trained_on["warnings"] = json!(warnings);
+        trained_on["job_id"] = json!(run.job.id);
         model.trained_on = Some(trained_on);
         model.quality = Some(to_value(&trained.quality)?);
         let coverage = &trained.coverage;

@@ -191,6 +191,34 @@ fn check_variation(outcomes: &[f64], name: &str, kind: MetricKind) -> Result<(),
     })
 }
 
+/// The part that is learned from must vary, too: a model of one class would tell nobody apart.
+pub(super) fn check_training_part(
+    target: &Target,
+    parts: &Parts,
+    name: &str,
+    kind: MetricKind,
+) -> Result<(), TrainError> {
+    let outcomes: Vec<f64> = parts.train.iter().map(|at| target.outcomes[*at as usize]).collect();
+    if outcomes.is_empty() || check_variation(&outcomes, name, kind).is_ok() {
+        return Ok(());
+    }
+    let code = if kind == MetricKind::Classification { "one_class" } else { "constant_metric" };
+    let held = match parts.kind {
+        Holdout::Time => "the latest rows are held back to measure the model, and",
+        Holdout::Random => "some rows are held back to measure the model, and",
+    };
+    let what = if kind == MetricKind::Classification { "class" } else { "value" };
+    Err(TrainError::unusable(
+        code,
+        format!(
+            "{held} all {} rows before them have the same {what} of {name:?}, so there is nothing to learn: set \
+             settings.holdout to \"random\" or another settings.holdout_share, or choose other dates or more data for the \
+             predictor",
+            outcomes.len()
+        ),
+    ))
+}
+
 fn agents(column: &Column, name: &str, rows: &[u32]) -> Result<(Vec<u32>, Vec<Arc<str>>), TrainError> {
     let (codes, names): (Vec<u32>, Vec<Arc<str>>) = match column {
         Column::Text { codes, dictionary } => {

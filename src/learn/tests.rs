@@ -224,6 +224,15 @@ fn what_cannot_be_learned_from_is_said_plainly() {
     let mut one = simulated(200);
     *column(&mut one, "won") = Column::Boolean(vec![Some(true); 200]);
     assert_eq!(code(train(&one, &global, &Silent, None)), "one_class");
+    // The latest rows are held back: the others have one class.
+    let mut late = simulated(200);
+    let Column::Timestamp(times) = column(&mut late, "at").clone() else { panic!() };
+    let mut sorted: Vec<_> = times.clone();
+    sorted.sort_unstable();
+    *column(&mut late, "won") = Column::Boolean(times.iter().map(|time| Some(*time >= sorted[190])).collect());
+    let error = train(&late, &global, &Silent, None).unwrap_err();
+    assert!(error.to_string().contains("settings.holdout to \"random\""), "{error}");
+    assert_eq!(code(Err(error)), "one_class");
     let mut table = simulated(200);
     table.metric = "minutes".into();
     assert_eq!(code(train(&table, &global, &Silent, None)), "metric_values");

@@ -62,6 +62,7 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let settings = &spec.settings;
     let all: Vec<u32> = (0..target.rows.len() as u32).collect();
     let parts = target::split(&target, &all, settings.holdout, settings.holdout_share, spec.seed);
+    target::check_training_part(&target, &parts, &table.metric, spec.kind)?;
     if settings.holdout == Holdout::Time && parts.kind == Holdout::Random {
         warnings.push("the data has no timestamp field: the holdout is random instead of the latest part".to_owned());
     }

@@ -36,13 +36,14 @@ async fn a_model_is_trained_measured_and_activated() {
     assert_eq!((&active["active"], &active["share"]), (&json!(true), &json!(1.0)));
     app.delete(&path).send().await.expect_problem(409, "model_active");
     // A second training gives a second version while the first goes on answering.
-    loaded.train(&model).await;
+    let second = loaded.train(&model).await;
     let again = app.get(&path).send().await.expect_status(200).json();
     assert_eq!((&again["version"], &again["active"]), (&json!(2), &json!(true)));
 
     for (kind, part) in [("model_quality", "classification"), ("agent_coverage", "agents")] {
         let ask = json!({"kind": kind, "model_id": model});
         let report = app.post("/api/v1/reports").json(&ask).send().await.expect_status(202).json();
+        assert_eq!(report["job_id"], second["id"], "the training that it tells of");
         let report = app.get(&format!("/api/v1/reports/{}", report["id"].as_str().unwrap())).send().await;
         assert!(!report.expect_status(200).json()["content"][part].is_null());
     }

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
@@ -10,8 +11,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ProblemBody;
-use super::json::{ApiJson, ApiPath, ApiQuery};
-use super::lists::{ListBody, ListParams};
+use super::idempotency::Idempotency;
+use super::json::{ApiPath, ApiQuery, HashedJson};
+use super::lists::{ListBody, ListParams, ListQuery};
 use super::predictors;
 use super::score::CallerParams;
 use super::{ApiError, ApiResult, AppState, Session};
@@ -57,12 +59,24 @@ pub struct ScoreLogBody {
     /// The agent that was chosen.
     pub agent_id: Option<String>,
     pub score: Option<f64>,
+    /// 1 is the best of those that were scored.
+    #[schema(minimum = 1)]
     pub rank: Option<u32>,
     pub mode: Mode,
     pub outcome: Outcome,
     /// The metric's value, when it is known: often much later.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetricValue>)]
     pub metric: Option<Value>,
+}
+
+/// The outcome's value, as the predictor's metric has it.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only describes what is documented")]
+enum MetricValue {
+    Boolean(bool),
+    Number(f64),
+    Text(String),
 }
 
 /// One interaction as it is stored.
@@ -76,7 +90,7 @@ pub struct ScoreLogEntry {
     pub rank: Option<u32>,
     pub mode: Mode,
     pub outcome: Outcome,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<MetricValue>)]
     pub metric: Option<Value>,
     pub connection_ids: Option<String>,
     #[schema(value_type = String, format = DateTime)]
@@ -117,9 +131,13 @@ pub struct Recorded {
 async fn record(
     State(app): State<AppState>,
     session: Session,
+    mut idem: Idempotency,
     ApiQuery(caller): ApiQuery<CallerParams>,
-    ApiJson(body): ApiJson<ScoreLogBody>,
-) -> ApiResult<(StatusCode, Json<Recorded>)> {
+    HashedJson(body, hash): HashedJson<ScoreLogBody>,
+) -> ApiResult<Response> {
+    if let Some(saved) = idem.replay(&app, &session, &hash).await? {
+        return Ok(saved);
+    }
     check(&app, &body)?;
     let view = app.live.account(&session.account_id);
     let predictor_id = match view.predictor(&body.predictor) {
@@ -134,24 +152,27 @@ async fn record(
         let earlier = before.as_ref().map(|stored| stored.value.entry.clone());
         let entry = merge(&body, caller.connection_ids.clone(), predictor_id.to_string(), earlier.as_ref(), now);
         let recorded = Recorded { interaction_id: body.interaction_id.clone(), created };
-        if let Some(earlier) = &earlier
-            && serde_json::to_value(ScoreLogEntry { updated_at: earlier.updated_at, ..entry.clone() }).ok()
+        let unchanged = earlier.as_ref().is_some_and(|earlier| {
+            serde_json::to_value(ScoreLogEntry { updated_at: earlier.updated_at, ..entry.clone() }).ok()
                 == serde_json::to_value(earlier).ok()
-        {
-            return Ok((StatusCode::ACCEPTED, Json(recorded)));
-        }
+        });
         let value = StoredEntry { account_id: session.account_id.clone(), entry };
         let mut batch = Batch::new();
         match before {
-            Some(before) => batch.replace(&Stored { value, revision: before.revision }),
-            None => batch.insert(&value),
-        };
-        match app.ctx.store.commit(batch).await {
-            Err(error) if error.is_conflict() && attempt < ATTEMPTS => continue,
-            result => {
-                result?;
-                return Ok((StatusCode::ACCEPTED, Json(recorded)));
+            _ if unchanged => {}
+            Some(before) => {
+                batch.replace(&Stored { value, revision: before.revision });
             }
+            None => {
+                batch.insert(&value);
+            }
+        }
+        idem.record(&mut batch, StatusCode::ACCEPTED, &recorded);
+        let result = if batch.is_empty() { Ok(()) } else { app.ctx.store.commit(batch).await };
+        match result {
+            Err(error) if error.is_conflict() && !idem.lost(&error) && attempt < ATTEMPTS => continue,
+            Err(error) => return Err(idem.explain(error)),
+            Ok(()) => return Ok((StatusCode::ACCEPTED, Json(recorded)).into_response()),
         }
     }
     Err(ApiError::internal("the loop above ends by returning"))
@@ -171,6 +192,14 @@ fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
             );
             return Err(ApiError::unprocessable("id_too_long", text).field(path, "too long"));
         }
+        if id.is_some_and(|id| id.contains('\0')) {
+            let text = format!("{path} holds a NUL character. Send the id as your system shows it.");
+            return Err(ApiError::unprocessable("invalid_body", text).field(path, "holds a NUL character"));
+        }
+    }
+    if body.rank == Some(0) {
+        let text = "rank is 0: the best agent has rank 1. Leave it out when it is not known.";
+        return Err(ApiError::unprocessable("invalid_body", text).field("rank", "at least 1"));
     }
     if body.interaction_id.is_empty() {
         let text = "interaction_id is empty: send the id under which you will tell of this interaction again.";
@@ -228,8 +257,7 @@ struct LogFilters {
 async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
-    ApiQuery(filters): ApiQuery<LogFilters>,
+    ListQuery(params, filters): ListQuery<LogFilters>,
 ) -> ApiResult<Json<ListBody<ScoreLogEntry>>> {
     let mut query = Query::new(Collection::ScoreLog, session.account_id.as_str());
     let wanted = [

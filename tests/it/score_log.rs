@@ -18,6 +18,19 @@ async fn an_interaction_is_stored_once_and_updated() {
         let answer = app.post(path).json(&routed).send().await.expect_status(202).json();
         assert_eq!(answer["created"], created);
     }
+    let told = json!({"interaction_id": "call-0", "predictor": "fcr", "mode": "off", "outcome": "failed"});
+    let send = async |key: &str, body: &Value| {
+        app.post("/api/v1/score_log").header("idempotency-key", key).json(body).send().await
+    };
+    let first = send("log-1", &told).await.expect_status(202).json();
+    let again = send("log-1", &told).await.expect_status(202);
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+    assert_eq!(again.json(), first, "created, both times");
+    assert_eq!(send("log-2", &told).await.expect_status(202).json()["created"], false);
+    assert_eq!(send("log-2", &told).await.expect_status(202).headers["idempotency-replayed"], "true");
+    send("log-2", &routed).await.expect_problem(422, "idempotency_key_reused");
+    app.delete("/api/v1/score_log/call-0").send().await.expect_status(405);
+
     let later =
         json!({"interaction_id": "call-1", "predictor": predictor, "mode": "on", "outcome": "routed", "metric": true});
     app.post("/api/v1/score_log").json(&later).send().await.expect_status(202);
@@ -27,7 +40,7 @@ async fn an_interaction_is_stored_once_and_updated() {
     let other = json!({"interaction_id": "call-2", "predictor": "fcr", "mode": "dry_run", "outcome": "abandoned"});
     app.post("/api/v1/score_log").json(&other).send().await.expect_status(202);
     let list = app.get("/api/v1/score_log").send().await.expect_status(200).json();
-    assert_eq!((list["items"].as_array().unwrap().len(), &list["next"]), (2, &Value::Null));
+    assert_eq!((list["items"].as_array().unwrap().len(), &list["next"]), (3, &Value::Null));
     let list = app.get("/api/v1/score_log?mode=dry_run").send().await.expect_status(200).json();
     assert_eq!(list["items"][0]["interaction_id"], "call-2");
 
@@ -35,6 +48,8 @@ async fn an_interaction_is_stored_once_and_updated() {
         (json!({"predictor": "nobody"}), 404, "predictor_not_found"),
         (json!({"interaction_id": "x".repeat(10_000)}), 422, "id_too_long"),
         (json!({"interaction_id": ""}), 422, "invalid_body"),
+        (json!({"interaction_id": "a\u{0}b"}), 422, "invalid_body"),
+        (json!({"rank": 0}), 422, "invalid_body"),
         (json!({"mode": "maybe"}), 422, "invalid_body"),
         (json!({"metric": [1]}), 422, "invalid_body"),
         (json!({"colour": "blue"}), 422, "unknown_field"),

@@ -27,3 +27,4 @@ pub mod simulation;
 pub mod sketch;
 pub mod store;
 pub mod telemetry;
+pub mod unread_body;

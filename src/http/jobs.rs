@@ -9,8 +9,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ProblemBody;
-use super::json::{ApiPath, ApiQuery};
-use super::lists::{ListBody, ListParams};
+use super::json::ApiPath;
+use super::lists::{ListBody, ListParams, ListQuery};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::id::JobId;
@@ -78,8 +78,7 @@ struct Filters {
 async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
-    ApiQuery(filters): ApiQuery<Filters>,
+    ListQuery(params, filters): ListQuery<Filters>,
 ) -> ApiResult<Json<ListBody<JobBody>>> {
     let mut query = Query::new(Collection::Jobs, session.account_id.as_str());
     if let Some(state) = filters.state {

@@ -1,14 +1,22 @@
 //! Extractors whose failures are problem details that name the place.
 
+mod read;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
-use serde::de::DeserializeOwned;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize as _, Deserializer};
 use sha2::{Digest, Sha256};
+use utoipa::IntoParams;
+use utoipa::openapi::path::Parameter;
 
+use self::read::ReadError;
 use super::{ApiError, AppState};
+use crate::domain::Timestamp;
+use crate::unread_body;
 
 /// A JSON body. Give body types `#[serde(deny_unknown_fields)]`: unknown fields in a write are errors.
 #[derive(Debug, Clone, Copy)]
@@ -17,6 +25,11 @@ pub struct ApiJson<T>(pub T);
 /// A JSON body with its hash, for endpoints that honour `Idempotency-Key`.
 #[derive(Debug, Clone)]
 pub struct HashedJson<T>(pub T, pub BodyHash);
+
+/// As [`HashedJson`], for large bodies that hold no struct inside of the outermost: those are read without the detour
+/// that tells lists from objects, which costs as much as parsing.
+#[derive(Debug, Clone)]
+pub struct HashedFlatJson<T>(pub T, pub BodyHash);
 
 /// A body as bytes, within `max_body_bytes`.
 #[derive(Debug, Clone)]
@@ -60,15 +73,44 @@ impl<T: DeserializeOwned> FromRequest<AppState> for HashedJson<T> {
     }
 }
 
+impl<T: DeserializeOwned> FromRequest<AppState> for HashedFlatJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
+        check_content_type(request.headers())?;
+        let ApiBytes(bytes) = ApiBytes::from_request(request, app).await?;
+        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+        let read = if is_object { serde_json::from_slice(&bytes).ok() } else { None };
+        let value = match read {
+            Some(value) => value,
+            // Read once more to say what is wrong, and where.
+            None => parse(&bytes)?,
+        };
+        Ok(Self(value, BodyHash::of(&bytes)))
+    }
+}
+
 impl FromRequest<AppState> for ApiBytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         let limit = app.ctx.config.limits.max_body_bytes;
+        check_encoding(request.headers())?;
+        if announced_bytes(request.headers()).is_some_and(|announced| announced > limit as u64) {
+            return Err(too_large(limit));
+        }
         Bytes::from_request(request, app).await.map(Self).map_err(|rejection| match rejection {
             BytesRejection::FailedToBufferBody(inner) if inner.status() == StatusCode::PAYLOAD_TOO_LARGE => {
                 too_large(limit)
             }
+            other if unread_body::is_silence(&other) => ApiError::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "body_timeout",
+                format!(
+                    "Nothing of the body came for {} seconds. Send the request again.",
+                    unread_body::SILENCE.as_secs()
+                ),
+            ),
             other => ApiError::bad_request("bad_body", format!("The body could not be read: {other}")),
         })
     }
@@ -88,13 +130,55 @@ impl<T: DeserializeOwned + Send> FromRequestParts<AppState> for ApiPath<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<AppState> for ApiQuery<T> {
+impl<T: DeserializeOwned + IntoParams> FromRequestParts<AppState> for ApiQuery<T> {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
-        Query::<T>::from_request_parts(parts, app).await.map(|Query(value)| Self(value)).map_err(|rejection| {
-            ApiError::bad_request("bad_query", format!("The query string is not understood: {}", rejection.body_text()))
-        })
+    async fn from_request_parts(parts: &mut Parts, _app: &AppState) -> Result<Self, ApiError> {
+        check_names(&parts.uri, || T::into_params(|| None))?;
+        query(&parts.uri).map(Self)
+    }
+}
+
+/// Parameters read from a query string; others in it are not looked at.
+pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    Query::<T>::try_from_uri(uri).map(|Query(value)| value).map_err(|rejection| {
+        ApiError::bad_request("bad_query", format!("The query string is not understood: {}.", rejection.body_text()))
+    })
+}
+
+/// A parameter that nobody reads is a mistake, such as a filter with a letter missing: it is named, never ignored.
+pub fn check_names(uri: &Uri, known: impl FnOnce() -> Vec<Parameter>) -> Result<(), ApiError> {
+    if uri.query().is_none_or(str::is_empty) {
+        return Ok(());
+    }
+    let sent: Vec<(String, String)> = query(uri)?;
+    let known = known();
+    let Some((unknown, _)) = sent.iter().find(|(name, _)| known.iter().all(|parameter| parameter.name != *name)) else {
+        return Ok(());
+    };
+    let names: Vec<&str> = known.iter().map(|parameter| parameter.name.as_str()).collect();
+    let detail = format!("There is no query parameter {unknown:?} here. The known ones are {}.", names.join(", "));
+    Err(ApiError::bad_request("bad_query", detail).field(unknown, "is not known"))
+}
+
+/// What a request says its body has, in bytes.
+fn announced_bytes(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Bodies are read as they come.
+fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
+    match headers.get(header::CONTENT_ENCODING).map(|value| value.to_str().unwrap_or("?")) {
+        None => Ok(()),
+        Some(encoding) if encoding.trim().is_empty() || encoding.trim().eq_ignore_ascii_case("identity") => Ok(()),
+        Some(encoding) => Err(ApiError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported_media_type",
+            format!(
+                "The body has Content-Encoding {encoding:?}; send it uncompressed, without that header. A compressed \
+                 file can be uploaded as it is: POST /api/v1/uploads."
+            ),
+        )),
     }
 }
 
@@ -124,58 +208,35 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 
 /// Parses a body; the problem names the path of what is wrong.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    // Keeping the path costs as much as parsing: a body with a fault is parsed once more, to find the place.
-    serde_json::from_slice(bytes).or_else(|_| parse_with_path(bytes))
-}
-
-fn parse_with_path<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let path = error.path().to_string();
-        let inner = error.into_inner();
-        let message = inner.to_string();
-        if !inner.is_data() {
-            return ApiError::bad_request("bad_json", format!("The body is not valid JSON: {message}."));
+    read::read(bytes).map_err(|error| match error {
+        ReadError::Syntax(message) => {
+            ApiError::bad_request("bad_json", format!("The body is not valid JSON: {message}."))
         }
-        let code = if message.starts_with("unknown field") { "unknown_field" } else { "invalid_body" };
-        // The position is of no use to somebody who reads the path.
-        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-        let place = if path == "." { "the body".to_owned() } else { path.clone() };
-        ApiError::unprocessable(code, format!("In {place}: {message}.")).field(path, message)
-    })?;
-    deserializer
-        .end()
-        .map_err(|error| ApiError::bad_request("bad_json", format!("Something follows the JSON value: {error}.")))?;
-    Ok(value)
+        ReadError::Misfit(misfit) => {
+            let path = misfit.path();
+            let place = if path.is_empty() { "the body" } else { path.as_str() };
+            let detail = format!("In {place}: {}.", misfit.message);
+            ApiError::unprocessable(misfit.code, detail).field(place, misfit.message)
+        }
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// For `#[serde(deserialize_with)]`: a time of a body, refused with an example.
+pub fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let time = chrono::DateTime::parse_from_rfc3339(&text).map_err(|_| {
+        D::Error::custom(format!("{text:?} is not a time: an RFC 3339 time is expected, such as 2024-05-01T08:30:00Z"))
+    })?;
+    Ok(time.to_utc())
+}
 
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Outer {
-        #[expect(dead_code, reason = "only read by serde")]
-        items: Vec<Inner>,
+/// [`time`] that may be null.
+pub fn optional_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    struct Wrapped(Timestamp);
+    impl<'de> serde::Deserialize<'de> for Wrapped {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            time(deserializer).map(Self)
+        }
     }
-
-    #[derive(Debug, serde::Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Inner {
-        #[expect(dead_code, reason = "only read by serde")]
-        size: u32,
-    }
-
-    #[test]
-    fn a_problem_names_the_place() {
-        let error = parse::<Outer>(br#"{"items":[{"size":1},{"size":"x"}]}"#).unwrap_err();
-        assert_eq!(error.code(), "invalid_body");
-        assert!(error.detail().starts_with("In items[1].size: invalid type"), "{}", error.detail());
-        let error = parse::<Outer>(br#"{"items":[],"colour":1}"#).unwrap_err();
-        assert_eq!(error.code(), "unknown_field");
-        assert!(error.detail().contains("colour"), "{}", error.detail());
-        assert_eq!(parse::<Outer>(b"{").unwrap_err().code(), "bad_json");
-        assert_eq!(parse::<Outer>(br#"{"items":[]} x"#).unwrap_err().code(), "bad_json");
-    }
+    Ok(Option::<Wrapped>::deserialize(deserializer)?.map(|wrapped| wrapped.0))
 }

@@ -1,25 +1,47 @@
 //! Lists: keyset pages with a bounded size.
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{ApiError, ApiResult};
+use super::json::{check_names, query};
+use super::{ApiError, ApiResult, AppState};
 use crate::store::{Path, Query};
 
 const DEFAULT_LIMIT: usize = 100;
 const MAX_LIMIT: usize = 500;
 
-/// Query parameters that every list takes. Take it beside a list's own filters with
-/// [`super::json::ApiQuery`]; unknown parameters are left to the other extractor.
+/// Query parameters that every list takes. Alone with [`super::json::ApiQuery`], beside a list's own filters with
+/// [`ListQuery`].
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct ListParams {
     /// Items a page, 1 to 500; 100 when absent.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<usize>,
     /// The `next` of the page before.
     pub after: Option<String>,
     /// A field's name; `-name` for the largest first.
     pub sort: Option<String>,
+}
+
+/// Extractor of [`ListParams`] and a list's own filters.
+#[derive(Debug, Clone)]
+pub struct ListQuery<F>(pub ListParams, pub F);
+
+impl<F: DeserializeOwned + IntoParams> FromRequestParts<AppState> for ListQuery<F> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &AppState) -> Result<Self, ApiError> {
+        check_names(&parts.uri, || {
+            let mut known = ListParams::into_params(|| None);
+            known.extend(F::into_params(|| None));
+            known
+        })?;
+        Ok(Self(query(&parts.uri)?, query(&parts.uri)?))
+    }
 }
 
 /// A page of a list.

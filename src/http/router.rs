@@ -19,6 +19,7 @@ use super::{
     auth, cluster, datasets, deadline, events, health, jobs, models, pages, predictors, profiles, reports, request_id,
     score, score_log, settings, uploads,
 };
+use crate::unread_body;
 
 /// Every resource under `/api/v1`. One line a resource.
 fn api() -> OpenApiRouter<AppState> {
@@ -116,6 +117,7 @@ pub fn router(app: AppState) -> Router {
         .layer(header("referrer-policy", "same-origin"))
         .layer(header("x-frame-options", "DENY"))
         .layer(middleware::from_fn_with_state(app.clone(), request_id::name_and_log))
+        .layer(middleware::from_fn(unread_body::drain_unread))
         .with_state(app)
 }
 

@@ -484,10 +484,10 @@ mod tests {
         let limits = Limits::default();
         let initial = ProfileSchema::initial(AccountId::parse("acc_1").unwrap(), ProfileKind::Agents);
         let mut checker = Checker::new(&limits, initial.clone());
-        let rejection = checker.check(0, json!({"id": "b", "loginStatus": 1.5})).unwrap_err();
+        let rejection = checker.check(0, &json!({"id": "b", "loginStatus": 1.5})).unwrap_err();
         assert_eq!((rejection.field.as_deref(), rejection.id.as_deref()), (Some("loginStatus"), Some("b")));
         assert!(rejection.reason.contains("1.5 is not a whole number"), "{}", rejection.reason);
-        assert!(checker.check(1, json!({"id": null})).unwrap_err().id.is_none());
+        assert!(checker.check(1, &json!({"id": null})).unwrap_err().id.is_none());
         let (schema, changed) = checker.into_schema();
         assert!(!changed);
         assert_eq!(schema, initial);

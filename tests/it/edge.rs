@@ -35,6 +35,111 @@ async fn a_large_body_is_refused_by_the_limits_name() {
     assert!(problem["detail"].as_str().unwrap().contains("MAX_BODY_BYTES"));
 }
 
+/// Reads an answer's head and body from a connection that stays open.
+async fn read_answer(stream: &mut tokio::net::TcpStream) -> String {
+    use tokio::io::AsyncReadExt as _;
+    let mut text = String::new();
+    loop {
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.to_lowercase();
+            let length = length.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            if body.len() >= length.unwrap_or(0) {
+                return text;
+            }
+        }
+        let mut buffer = [0; 4096];
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await.unwrap().unwrap();
+        assert!(read > 0, "the connection was closed after {text:?}");
+        text += std::str::from_utf8(&buffer[..read]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_connection_survives_a_refusal_that_comes_before_the_body() {
+    use tokio::io::AsyncWriteExt as _;
+    let test = TestApp::start().await;
+    let token = &test.token;
+    let mut stream = tokio::net::TcpStream::connect(test.app.address).await.unwrap();
+    let body = "x".repeat(300_000);
+    for (line, headers, status) in [
+        ("POST /api/v1/agents/records", String::new(), 401),
+        ("POST /api/v1/nonsense", String::new(), 404),
+        ("DELETE /api/v1/auth/login", String::new(), 405),
+        ("POST /api/v1/auth/login", "Content-Type: text/plain\r\n".to_owned(), 415),
+        ("POST /api/v1/auth/login", "Content-Encoding: gzip\r\n".to_owned(), 415),
+        ("POST /api/v1/predictors", format!("Authorization: Bearer {token}\r\nIdempotency-Key: \r\n"), 400),
+    ] {
+        let head = format!("{line} HTTP/1.1\r\nHost: t\r\nContent-Length: {}\r\n{headers}\r\n", body.len());
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+        stream.write_all(body.as_bytes()).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "after {line}: {answer}");
+    }
+    // What is absurdly large is refused before it comes, and the client is told that the connection ends.
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: t\r\nContent-Length: 9000000000000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let answer = read_answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
+async fn bodies_of_another_shape_are_told_in_words() {
+    let test = TestApp::start().await;
+    let ask = async |path: &str, body: Value| {
+        let problem = test.post(path).json(&body).send().await.expect_problem(422, "invalid_body");
+        (problem["fields"][0]["path"].as_str().unwrap().to_owned(), problem["detail"].as_str().unwrap().to_owned())
+    };
+    let upload = |key: &str, value: Value| {
+        let mut body = json!({"target": "dataset", "filename": "a.csv", "size_bytes": 10});
+        body[key] = value;
+        body
+    };
+    for (path, body, place, hint) in [
+        ("auth/login", json!(["user", "pw", null]), "the body", "an object is expected, not a list"),
+        ("auth/login", json!({"username": 1, "password": "x"}), "username", "a text is expected, not 1"),
+        ("auth/login", json!({"username": "u"}), "password", "is missing"),
+        ("uploads", upload("target", Value::Null), "target", "one of `dataset`, `agents`, `customers`"),
+        ("uploads", upload("mode", json!(3)), "mode", "one of `create`, `append`"),
+        ("uploads", upload("size_bytes", json!(-1)), "size_bytes", "a whole number ≥ 0 is expected, not -1"),
+        ("uploads", upload("part_size_bytes", json!(1_000_000_000_000_000u64)), "part_size_bytes", "at most"),
+        ("reports", json!({"kind": 1}), "kind", "one of `feature_analysis`"),
+        ("score_log", json!({"interaction_id": "a", "predictor": "p", "mode": true}), "mode", "`dry_run`"),
+        ("predictors", json!({"name": "p", "metric": ["a", "classification", "maximize"]}), "metric", "an object"),
+        ("predictors", json!({"name": "p", "from": "2024-01-03"}), "from", "2024-05-01T08:30:00Z"),
+    ] {
+        let (found, detail) = ask(&format!("/api/v1/{path}"), body.clone()).await;
+        assert!(found == place && detail.contains(hint), "{path} {body}: {found}: {detail}");
+        for leaked in ["struct", "usize", "u64", "i64", "f64", "at line"] {
+            assert!(!detail.contains(leaked), "{detail}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_query_parameter_that_nobody_reads_is_named() {
+    let test = TestApp::start().await;
+    for (path, known) in [
+        ("datasets?nmae=x", "limit, after, sort, state, name"),
+        ("agents/records?fliter=x", "filter"),
+        ("customers/records?limit=3&colour=red", "filter"),
+        ("jobs?limt=3", "topic"),
+        ("reports?x=1", "kind"),
+        ("predictors?x=1", "name"),
+        ("models?x=1", "predictor_id"),
+        ("score_log?x=1", "agent_id"),
+    ] {
+        let problem = test.get(&format!("/api/v1/{path}")).send().await.expect_problem(400, "bad_query");
+        assert!(problem["detail"].as_str().unwrap().contains(known), "{problem}");
+    }
+    for path in ["predictors?name=fcr", "reports?kind=model_quality&model_id=mdl_0"] {
+        let list = test.get(&format!("/api/v1/{path}")).send().await.expect_status(200).json();
+        assert_eq!(list["items"], json!([]));
+    }
+}
+
 #[tokio::test]
 async fn figures_and_the_openapi_document_are_there() {
     let test = TestApp::start().await;

@@ -12,7 +12,7 @@ use crate::domain::dataset::DatasetVersion;
 use crate::domain::schema::Role;
 use crate::http::error::ProblemBody;
 use crate::http::idempotency::Idempotency;
-use crate::http::json::{ApiPath, ApiQuery, HashedJson};
+use crate::http::json::{ApiPath, ApiQuery, HashedJson, time};
 use crate::http::lists::{ListBody, ListParams};
 use crate::http::uploads::check_ready;
 use crate::http::{ApiError, ApiResult, AppState, Session};
@@ -67,8 +67,10 @@ pub struct RevertTo {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
+    #[serde(deserialize_with = "time")]
     #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
+    #[serde(deserialize_with = "time")]
     #[schema(value_type = String, format = DateTime)]
     to: Timestamp,
 }

@@ -14,7 +14,7 @@ use super::{load, problem};
 use crate::domain::Timestamp;
 use crate::domain::schema::Schema;
 use crate::http::error::ProblemBody;
-use crate::http::json::{ApiPath, ApiQuery};
+use crate::http::json::{ApiPath, ApiQuery, optional_time};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 use crate::ingest::{CachedFooters, IngestError, ReadCost, RowCursor, RowPage, read_rows};
 use crate::jobs::JobError;
@@ -36,11 +36,14 @@ pub struct RowParams {
     filter: Option<String>,
     /// Names separated by commas; all visible fields when absent.
     columns: Option<String>,
+    #[serde(default, deserialize_with = "optional_time")]
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
+    #[serde(default, deserialize_with = "optional_time")]
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
     /// Rows a page, 1 to 500; 100 when absent.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// The `next` of the page before.
     after: Option<String>,

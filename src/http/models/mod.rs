@@ -17,7 +17,7 @@ pub use body::{ActivateBody, ModelAnswer, ModelBody, Started};
 use super::error::ProblemBody;
 use super::idempotency::Idempotency;
 use super::json::{ApiBytes, ApiPath, ApiQuery, BodyHash, HashedJson, parse};
-use super::lists::{ListBody, ListParams};
+use super::lists::{ListBody, ListParams, ListQuery};
 use super::predictors::{self, PATIENCE};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
@@ -191,8 +191,7 @@ struct ModelFilters {
 async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
-    ApiQuery(filters): ApiQuery<ModelFilters>,
+    ListQuery(params, filters): ListQuery<ModelFilters>,
 ) -> ApiResult<Json<ListBody<ModelAnswer>>> {
     let mut query = Query::new(Collection::Models, session.account_id.as_str());
     if let Some(id) = filters.predictor_id {

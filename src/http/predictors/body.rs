@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::Timestamp;
 use crate::domain::id::{DatasetId, ModelId, PredictorId};
 use crate::domain::predictor::{AgentSource, CustomerSource, Features, Metric, Predictor, PredictorDefinition};
+use crate::http::json::optional_time;
 
 /// A predictor to create or to replace: either a simple one (`dataset_id`, `metric`, `features`, …) or a composite
 /// one (`combine` alone).
@@ -17,9 +18,11 @@ pub struct PredictorBody {
     #[schema(value_type = Option<String>)]
     pub dataset_id: Option<DatasetId>,
     /// Only interactions from this time on.
+    #[serde(default, deserialize_with = "optional_time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub from: Option<Timestamp>,
     /// Only interactions before this time.
+    #[serde(default, deserialize_with = "optional_time")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub to: Option<Timestamp>,
     pub metric: Option<Metric>,

@@ -10,6 +10,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -17,8 +19,8 @@ pub use body::{PredictorAnswer, PredictorBody};
 
 use super::error::ProblemBody;
 use super::idempotency::Idempotency;
-use super::json::{ApiJson, ApiPath, ApiQuery, HashedJson};
-use super::lists::{ListBody, ListParams};
+use super::json::{ApiJson, ApiPath, HashedJson};
+use super::lists::{ListBody, ListParams, ListQuery};
 use super::models::full_feature_model;
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::id::{AccountId, ModelId, PredictorId};
@@ -81,15 +83,31 @@ async fn create(
     Ok((StatusCode::CREATED, Json(answer)).into_response())
 }
 
+/// Filters of the list.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PredictorFilters {
+    /// The whole name.
+    name: Option<String>,
+    /// Only predictors that learn from the dataset with this id.
+    dataset_id: Option<String>,
+}
+
 /// Lists predictors by id, which is by age.
-#[utoipa::path(get, path = "/predictors", tag = "predictors", params(ListParams),
+#[utoipa::path(get, path = "/predictors", tag = "predictors", params(ListParams, PredictorFilters),
     responses((status = OK, body = ListBody<PredictorAnswer>)))]
 async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
+    ListQuery(params, filters): ListQuery<PredictorFilters>,
 ) -> ApiResult<Json<ListBody<PredictorAnswer>>> {
-    let query = Query::new(Collection::Predictors, session.account_id.as_str());
+    let mut query = Query::new(Collection::Predictors, session.account_id.as_str());
+    if let Some(name) = filters.name {
+        query = query.filter(Condition::equal(Path::key("name"), name));
+    }
+    if let Some(dataset) = filters.dataset_id {
+        query = query.filter(Condition::equal(Path::new(["definition", "dataset_id"]), dataset));
+    }
     let query = params.apply(query, &["name", "created_at", "updated_at"])?;
     let (page, next) = app.ctx.store.list::<Predictor>(&query).await?;
     let active = active_models(&app, &session.account_id).await?;

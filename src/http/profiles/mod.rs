@@ -37,8 +37,8 @@ macro_rules! endpoints {
             use crate::domain::profile::ProfileKind;
             use crate::http::error::ProblemBody;
             use crate::http::idempotency::Idempotency;
-            use crate::http::json::{ApiJson, ApiPath, ApiQuery, HashedJson};
-            use crate::http::lists::{ListBody, ListParams};
+            use crate::http::json::{ApiJson, ApiPath, HashedFlatJson};
+            use crate::http::lists::{ListBody, ListParams, ListQuery};
             use crate::http::{ApiResult, AppState, Session};
             use crate::profiles::append::Appended;
 
@@ -89,7 +89,7 @@ macro_rules! endpoints {
                 State(app): State<AppState>,
                 session: Session,
                 idempotency: Idempotency,
-                HashedJson(new, hash): HashedJson<records::NewRecords>,
+                HashedFlatJson(new, hash): HashedFlatJson<records::NewRecords>,
             ) -> ApiResult<Response> {
                 records::post(&app, &session, KIND, idempotency, new, hash).await
             }
@@ -101,8 +101,7 @@ macro_rules! endpoints {
             async fn list_records(
                 State(app): State<AppState>,
                 session: Session,
-                ApiQuery(params): ApiQuery<ListParams>,
-                ApiQuery(filters): ApiQuery<records::Filters>,
+                ListQuery(params, filters): ListQuery<records::Filters>,
             ) -> ApiResult<Json<ListBody<records::RecordBody>>> {
                 records::list(&app, &profile(&session, KIND), &params, &filters).await
             }

@@ -123,7 +123,8 @@ async fn score_batch(
                 })
                 .await;
             ranked = back;
-            let total = assigned.iter().map(|pair| pair.score).sum();
+            // Begun with 0: the sum of nothing would be -0.
+            let total = assigned.iter().fold(0.0, |sum, pair| sum + pair.score);
             (Some(assigned), Some(total))
         }
     };

@@ -22,6 +22,8 @@ use crate::store::Batch;
 
 /// Parts are about a thousandth of the file, and at least this large.
 const USUAL_PART_BYTES: u64 = 8 << 20;
+/// What S3 takes as one part.
+const MAX_PART_BYTES: u64 = 5 << 30;
 const MAX_NAME_CHARACTERS: usize = 200;
 const MAX_FILENAME_CHARACTERS: usize = 255;
 
@@ -50,7 +52,8 @@ pub struct NewUpload {
     recount: Option<Recount>,
     /// The column that holds a profile's id; `agent_id` or `customer_id` when absent.
     id_field: Option<String>,
-    /// At least 5 MiB; chosen by size when absent. Give it together with `sha256`.
+    /// 5 MiB to 5 GiB; chosen by size when absent. Give it together with `sha256`.
+    #[schema(minimum = 5_242_880, maximum = 5_368_709_120_i64)]
     part_size_bytes: Option<u64>,
     /// SHA-256 of each part, base 64 or hexadecimal: then only these bytes are taken.
     sha256: Option<Vec<String>>,
@@ -238,6 +241,9 @@ fn parts(size: u64, part_size: Option<u64>, sha256: Option<Vec<String>>) -> ApiR
     };
     let part_size = match part_size {
         None => (size.div_ceil(1_000).div_ceil(1 << 20) << 20).max(USUAL_PART_BYTES),
+        Some(bytes) if bytes > MAX_PART_BYTES => {
+            return refuse("part_size_bytes", format!("is at most {MAX_PART_BYTES} (5 GiB)"));
+        }
         Some(bytes) if bytes < MIN_PART_BYTES || size.div_ceil(bytes) > MAX_PARTS => {
             return refuse(
                 "part_size_bytes",
@@ -279,6 +285,7 @@ mod tests {
             assert!(part >= MIN_PART_BYTES && size.div_ceil(part) <= 1_000, "{size}: {part}");
         }
         assert!(parts(10 << 20, Some(1 << 20), None).is_err());
+        assert!(parts(10 << 20, Some(1_000_000_000_000_000), None).is_err());
         assert!(parts(10 << 20, None, Some(vec!["x".into()])).is_err());
     }
 }

@@ -7,8 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::domain::Timestamp;
 use crate::domain::upload::{Upload, UploadMode, UploadState, UploadTarget};
-use crate::http::json::ApiQuery;
-use crate::http::lists::{ListBody, ListParams};
+use crate::http::lists::{ListBody, ListParams, ListQuery};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 use crate::store::{Collection, Condition, Path, Query, StoreExt};
 
@@ -66,8 +65,7 @@ pub struct Filters {
 pub async fn list(
     State(app): State<AppState>,
     session: Session,
-    ApiQuery(params): ApiQuery<ListParams>,
-    ApiQuery(filters): ApiQuery<Filters>,
+    ListQuery(params, filters): ListQuery<Filters>,
 ) -> ApiResult<Json<ListBody<ListedUpload>>> {
     let mut condition = Condition::True;
     if let Some(state) = filters.state {

@@ -3,7 +3,6 @@
 //! It listens on the public address that presigned URLs name (with the product's certificate when that is not the
 //! loopback address) and once more, plainly, on a free loopback port for this process itself.
 
-mod drain;
 mod folder;
 mod parts;
 #[cfg(test)]
@@ -110,7 +109,7 @@ fn service(folder: Folder, keys: &Keys) -> axum::Router {
         .max_age(Duration::from_secs(3_600));
     let answer = move |request: axum::extract::Request| {
         let s3 = s3.clone();
-        let request = request.map(|body| axum::body::Body::new(drain::DrainOnDrop::new(body)));
+        let request = request.map(|body| axum::body::Body::new(crate::unread_body::DrainOnDrop::new(body)));
         async move {
             match tower::ServiceExt::oneshot(s3, request).await {
                 Ok(response) => response.map(axum::body::Body::new),

@@ -14,6 +14,7 @@ mod jobs;
 pub mod json;
 pub mod lists;
 pub mod models;
+mod openapi;
 pub mod pages;
 pub mod predictors;
 mod profiles;

@@ -16,8 +16,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
 use super::{
-    auth, cluster, datasets, deadline, events, health, jobs, models, pages, predictors, profiles, reports, request_id,
-    score, score_log, settings, uploads,
+    auth, cluster, datasets, deadline, events, health, jobs, models, openapi, pages, predictors, profiles, reports,
+    request_id, score, score_log, settings, uploads,
 };
 use crate::unread_body;
 
@@ -63,28 +63,8 @@ impl Modify for BearerToken {
 fn parts() -> (Router<AppState>, Document) {
     let (router, mut document) =
         OpenApiRouter::with_openapi(Outline::openapi()).nest("/api/v1", api()).split_for_parts();
-    name_operations(&mut document);
+    openapi::complete(&mut document);
     (router, document)
-}
-
-/// `GET /api/v1/agents/records/{id}` is `get_agents_records_id`: generated clients want a name for each, and
-/// handlers of two resources may be called alike.
-fn name_operations(document: &mut Document) {
-    for (path, item) in &mut document.paths.paths {
-        let path = path.trim_start_matches("/api/v1/").replace(['{', '}'], "").replace('/', "_");
-        let operations = [
-            ("get", &mut item.get),
-            ("post", &mut item.post),
-            ("put", &mut item.put),
-            ("patch", &mut item.patch),
-            ("delete", &mut item.delete),
-        ];
-        for (method, operation) in operations {
-            if let Some(operation) = operation {
-                operation.operation_id = Some(format!("{method}_{path}"));
-            }
-        }
-    }
 }
 
 /// The OpenAPI document of this program.

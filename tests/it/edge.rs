@@ -155,6 +155,50 @@ async fn figures_and_the_openapi_document_are_there() {
     assert!(document["components"]["securitySchemes"]["token"].is_object());
 }
 
+/// Every operation of the document: method, path, and what is said of it.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let mut all = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            all.push((method.clone(), path.clone(), operation.clone()));
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn the_document_tells_of_every_problem_and_of_the_key_where_it_is_honoured() {
+    let test = TestApp::start().await;
+    let document = test.get("/api/v1/openapi.json").send().await.ok().json();
+    for (method, path, operation) in operations(&document) {
+        let responses = operation["responses"].as_object().unwrap();
+        let problem = &responses["default"]["content"]["application/problem+json"]["schema"]["$ref"];
+        assert_eq!(problem, "#/components/schemas/ProblemBody", "{method} {path}");
+        assert!(responses.contains_key("401"), "{method} {path}");
+        assert!(!path.contains('{') || responses.contains_key("404"), "{method} {path}");
+        for (status, response) in responses.iter().filter(|(status, _)| status.as_str() >= "400") {
+            assert!(response["content"]["application/json"].is_null(), "{method} {path} {status}");
+        }
+        // A key that is too long is refused wherever a key is read.
+        let honoured = operation["parameters"].to_string().contains("Idempotency-Key");
+        let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+        if method == "GET" || path.contains("/auth/") {
+            continue;
+        }
+        let address = path.replace("{number}", "1").replace('{', "").replace('}', "");
+        let answer = test.request(method, &address).header("idempotency-key", &"k".repeat(256)).json(&json!({}));
+        let refused = answer.send().await.text.contains("bad_idempotency_key");
+        assert_eq!(refused, honoured, "{path}");
+    }
+    let artifact = &document["paths"]["/api/v1/models/{id}/artifact"]["get"]["responses"]["200"]["content"];
+    assert_eq!(artifact["application/octet-stream"]["schema"]["format"], "binary");
+    let parameters = &document["paths"]["/api/v1/datasets"]["get"]["parameters"];
+    let limit = parameters.as_array().unwrap().iter().find(|one| one["name"] == "limit").unwrap();
+    assert_eq!((&limit["schema"]["minimum"], &limit["schema"]["maximum"]), (&json!(1), &json!(500)), "{limit}");
+    let metric = document["components"]["schemas"]["ScoreLogBody"]["properties"]["metric"].to_string();
+    assert!(!metric.contains("\"object\""), "{metric}");
+}
+
 #[tokio::test]
 async fn the_log_level_changes_while_running() {
     let test = TestApp::start().await;

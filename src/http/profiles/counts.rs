@@ -6,6 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::cardinality::Cardinalities;
+use crate::http::lists::ListBody;
 use crate::http::{ApiResult, AppState};
 use crate::jobs::profile_counts;
 use crate::profiles::indexes::FieldIndex;
@@ -17,11 +18,6 @@ pub struct JobStarted {
     pub job_id: String,
 }
 
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Indexes {
-    pub items: Vec<FieldIndex>,
-}
-
 pub async fn compute(app: &AppState, profile: &Profile) -> ApiResult<(StatusCode, Json<JobStarted>)> {
     let job_id = profile_counts::request(&app.ctx, profile, true).await?;
     Ok((StatusCode::ACCEPTED, Json(JobStarted { job_id: job_id.into() })))
@@ -31,6 +27,6 @@ pub async fn get(app: &AppState, profile: &Profile) -> ApiResult<Json<Cardinalit
     Ok(Json(counts::read(&app.ctx, profile).await?))
 }
 
-pub async fn indexes(app: &AppState, profile: &Profile) -> ApiResult<Json<Indexes>> {
-    Ok(Json(Indexes { items: indexes::list(&app.ctx, profile).await? }))
+pub async fn indexes(app: &AppState, profile: &Profile) -> ApiResult<Json<ListBody<FieldIndex>>> {
+    Ok(Json(ListBody { items: indexes::list(&app.ctx, profile).await?, next: None }))
 }

@@ -41,6 +41,7 @@ macro_rules! endpoints {
             use crate::http::lists::{ListBody, ListParams, ListQuery};
             use crate::http::{ApiResult, AppState, Session};
             use crate::profiles::append::Appended;
+            use crate::profiles::indexes::FieldIndex;
 
             const KIND: ProfileKind = $kind;
 
@@ -82,7 +83,6 @@ macro_rules! endpoints {
 
             /// Upserts 1 to 5,000 records by id; each is decided on its own. A record replaces the one stored under its id.
             #[utoipa::path(post, path = $records, tag = $tag, request_body = records::NewRecords,
-                params(("Idempotency-Key" = Option<String>, Header)),
                 responses((status = 200, body = Appended),
                     (status = 422, body = ProblemBody, description = "`no_records`, `too_many_records`")))]
             async fn post_records(
@@ -157,8 +157,8 @@ macro_rules! endpoints {
             }
 
             /// One entry a field: what kind of index it has, and its state.
-            #[utoipa::path(get, path = $indexes, tag = $tag, responses((status = 200, body = counts::Indexes)))]
-            async fn get_indexes(State(app): State<AppState>, session: Session) -> ApiResult<Json<counts::Indexes>> {
+            #[utoipa::path(get, path = $indexes, tag = $tag, responses((status = 200, body = ListBody<FieldIndex>)))]
+            async fn get_indexes(State(app): State<AppState>, session: Session) -> ApiResult<Json<ListBody<FieldIndex>>> {
                 counts::indexes(&app, &profile(&session, KIND)).await
             }
 

@@ -5,6 +5,7 @@
 
 mod folder;
 mod parts;
+mod refusal;
 #[cfg(test)]
 mod tests;
 
@@ -112,7 +113,7 @@ fn service(folder: Folder, keys: &Keys) -> axum::Router {
         let request = request.map(|body| axum::body::Body::new(crate::unread_body::DrainOnDrop::new(body)));
         async move {
             match tower::ServiceExt::oneshot(s3, request).await {
-                Ok(response) => response.map(axum::body::Body::new),
+                Ok(response) => refusal::explained(response.map(axum::body::Body::new)).await,
                 Err(error) => {
                     tracing::error!(?error, "the embedded object store failed");
                     let mut response = axum::response::Response::default();

@@ -1,11 +1,12 @@
 //! Opening a file: what is around its content (gzip, zip, nothing), and limits on what comes out.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::Crc;
-use flate2::read::{DeflateDecoder, MultiGzDecoder};
+use flate2::bufread::GzDecoder;
+use flate2::read::DeflateDecoder;
 
 use super::{FileRead, IngestError, InputFile, Result};
 use crate::config::Limits;
@@ -72,7 +73,7 @@ pub(super) fn open(file: InputFile<'_>, limits: &Limits) -> Result<Opened> {
         [] => return Err(empty_file()),
         [b'P', b'A', b'R', b'1', ..] => ("none", Content::Parquet(stored)),
         [b'P', b'K', 3, 4, ..] | [b'P', b'K', 5, 6, ..] => ("zip", text(open_zip(stored)?, limits)),
-        [0x1f, 0x8b, ..] => ("gzip", text(Gunzip(MultiGzDecoder::new(stored)), limits)),
+        [0x1f, 0x8b, ..] => ("gzip", text(Gunzip::new(stored), limits)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => return Err(unsupported("zstd")),
         [b'B', b'Z', b'h', ..] => return Err(unsupported("bzip2")),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => return Err(unsupported("xz")),
@@ -136,24 +137,61 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-struct Gunzip(MultiGzDecoder<CountedFile>);
+/// The members of a gzip file one after the other.
+struct Gunzip(Option<GzDecoder<BufReader<CountedFile>>>);
+
+impl Gunzip {
+    fn new(stored: CountedFile) -> Self {
+        Self(Some(GzDecoder::new(BufReader::with_capacity(64 << 10, stored))))
+    }
+
+    /// Goes on to the next member, if there is one.
+    fn next_member(&mut self) -> io::Result<()> {
+        let Some(ended) = self.0.take() else { return Ok(()) };
+        let mut rest = ended.into_inner();
+        match rest.fill_buf()? {
+            [] => Ok(()),
+            [0x1f] | [0x1f, 0x8b, ..] => {
+                self.0 = Some(GzDecoder::new(rest));
+                Ok(())
+            }
+            _ => Err(IngestError::input(
+                "damaged_gzip",
+                "Something that is not gzip follows the compressed data: the file was added to after it was compressed. \
+                 Compress and upload the file again.",
+            )
+            .into()),
+        }
+    }
+}
 
 impl Read for Gunzip {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::Interrupted | io::ErrorKind::Other => error,
-            io::ErrorKind::UnexpectedEof => IngestError::input(
-                "truncated_gzip",
-                "The gzip file ends too early: part of it is missing. Compress and upload the file again.",
-            )
-            .into(),
-            _ => IngestError::input(
-                "damaged_gzip",
-                format!("The gzip file is damaged ({error}). Compress and upload the file again."),
-            )
-            .into(),
-        })
+        while let Some(member) = &mut self.0 {
+            let read = gunzip(member, buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.next_member()?;
+        }
+        Ok(0)
     }
+}
+
+fn gunzip(member: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    member.read(buffer).map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted | io::ErrorKind::Other => error,
+        io::ErrorKind::UnexpectedEof => IngestError::input(
+            "truncated_gzip",
+            "The gzip file ends too early: part of it is missing. Compress and upload the file again.",
+        )
+        .into(),
+        _ => IngestError::input(
+            "damaged_gzip",
+            format!("The gzip file is damaged ({error}). Compress and upload the file again."),
+        )
+        .into(),
+    })
 }
 
 /// The single file of a zip: inflated, its length and checksum compared at the end.

@@ -13,6 +13,19 @@ fn an_empty_file_and_a_header_without_rows_are_told_apart() {
 }
 
 #[test]
+fn gzip_members_follow_each_other_and_nothing_else_does() {
+    let two = [gzip(b"a\n1\n"), gzip(b"2\n")].concat();
+    assert_eq!(discovered(two).unwrap().rows, 2);
+    for garbage in [&b"garbage"[..], b"x", &[0; 512]] {
+        let error = discovered([&gzip(b"a\n1\n")[..], garbage].concat()).unwrap_err();
+        assert_eq!(error.code(), Some("damaged_gzip"));
+        assert!(error.to_string().contains("follows the compressed data"), "{error}");
+    }
+    let whole = gzip(b"a\n1\n");
+    assert_eq!(code_of(discovered(&whole[..whole.len() - 3])), "truncated_gzip");
+}
+
+#[test]
 fn headers_must_be_there_and_differ() {
     assert_eq!(code_of(discovered("a,,c\n1,2,3\n")), "empty_header");
     assert_eq!(code_of(discovered("a,b,a\n1,2,3\n")), "duplicate_header");

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::types::Value as SqlValue;
 use rusqlite::{Connection, Row, params_from_iter};
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::indexes::Catalog;
 use super::readers::with_statement;
@@ -14,9 +15,9 @@ use crate::store::{Comparison, Condition, Document, Key, Page, Path, Query, Resu
 /// The last document of a page.
 #[derive(Debug, Serialize, Deserialize)]
 struct Cursor {
-    /// The order that the cursor belongs to: it means nothing in another.
+    /// Hash of the order that the cursor belongs to: it means nothing in another.
     #[serde(rename = "o")]
-    order: String,
+    order: u64,
     #[serde(rename = "v")]
     value: CursorValue,
     #[serde(rename = "i")]
@@ -64,7 +65,7 @@ impl Cursor {
         Ok(URL_SAFE_NO_PAD.encode(text))
     }
 
-    fn decode(text: &str, order: &str) -> Result<Self> {
+    fn decode(text: &str, order: u64) -> Result<Self> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok();
         let cursor: Option<Cursor> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         cursor.filter(|cursor| cursor.order == order).ok_or_else(|| {
@@ -135,7 +136,7 @@ pub(super) fn statements(query: &Query, catalog: &Catalog) -> Result<Vec<Sql>> {
         sql
     };
     let Some(after) = &query.after else { return Ok(vec![statement(Sql::default())]) };
-    let cursor = Cursor::decode(after, &order_name(query))?;
+    let cursor = Cursor::decode(after, order_of(query))?;
 
     let tie_break = |sql: &mut Sql| {
         if query.scope.is_some() {
@@ -177,10 +178,10 @@ pub(super) fn statements(query: &Query, catalog: &Catalog) -> Result<Vec<Sql>> {
     })
 }
 
-fn order_name(query: &Query) -> String {
+fn order_of(query: &Query) -> u64 {
     let direction = if query.sort.descending { '-' } else { '+' };
     let path = query.sort.path.as_ref().map(extract).unwrap_or_default();
-    format!("{}{direction}{path}", query.collection.name())
+    xxh3_64(format!("{}{direction}{path}", query.collection.name()).as_bytes())
 }
 
 /// Runs the statements of a page.
@@ -214,7 +215,7 @@ pub(super) fn page(connection: &Connection, statements: &[Sql], query: &Query) -
 fn next_cursor(query: &Query, documents: &[Document], value: CursorValue) -> Result<Option<String>> {
     let Some(last) = documents.last() else { return Ok(None) };
     let key = last.key.clone();
-    Cursor { order: order_name(query), value, id: key.id, scope: key.scope }.encode().map(Some)
+    Cursor { order: order_of(query), value, id: key.id, scope: key.scope }.encode().map(Some)
 }
 
 /// A document from the columns scope, id, revision, body.
@@ -224,4 +225,23 @@ pub(super) fn document(row: &Row<'_>) -> rusqlite::Result<Document> {
         revision: row.get::<_, i64>(2)?.unsigned_abs(),
         body: row.get(3)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Collection;
+
+    #[test]
+    fn a_cursor_tells_nothing_of_how_things_are_stored() {
+        let query = Query::new(Collection::Agents, "acc").sort_by(Path::new(["fields", "site"]), false);
+        let cursor =
+            Cursor { order: order_of(&query), value: CursorValue::Integer(7), id: "a".into(), scope: "s".into() };
+        let text = cursor.encode().unwrap();
+        let bytes = String::from_utf8(URL_SAFE_NO_PAD.decode(&text).unwrap()).unwrap();
+        assert!(!bytes.contains("json") && !bytes.contains("body") && !bytes.contains("site"), "{bytes}");
+        assert!(Cursor::decode(&text, order_of(&query)).is_ok());
+        let other = query.sort_by(Path::new(["fields", "site"]), true);
+        assert!(Cursor::decode(&text, order_of(&other)).is_err());
+    }
 }

@@ -206,6 +206,12 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     ))
 }
 
+/// A body that was taken as bytes, as JSON: for handlers that look at something else first.
+pub fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, ApiError> {
+    check_content_type(headers)?;
+    parse(bytes)
+}
+
 /// Parses a body; the problem names the path of what is wrong.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     read::read(bytes).map_err(|error| match error {

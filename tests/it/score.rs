@@ -20,7 +20,16 @@ async fn without_predictor_or_model_the_codes_tell_them_apart() {
         .send()
         .await
         .expect_problem(404, "predictor_not_found");
+    // Before anything that is wrong with the body.
+    for path in ["score", "score/batch"] {
+        let path = format!("/api/v1/predictors/nobody/{path}");
+        app.post(&path).json(&json!({"colour": 1})).send().await.expect_problem(404, "predictor_not_found");
+    }
     loaded.create_predictor().await;
+    let zero = json!({"agents": [], "default": 0});
+    let problem = app.post(SCORE).json(&zero).send().await.expect_problem(422, "invalid_body");
+    assert_eq!(problem["fields"][0]["path"], "default");
+    assert!(problem["detail"].as_str().unwrap().contains("`max`, `median`, `global`, `min`, `0`"), "{problem}");
     app.post(SCORE).json(&json!({})).send().await.expect_problem(422, "no_action_set");
     let both = json!({"agents": ["a"], "action_filters": "english > 3"});
     app.post(SCORE).json(&both).send().await.expect_problem(422, "no_action_set");

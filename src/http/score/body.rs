@@ -125,7 +125,8 @@ pub struct ListedScore {
     pub agent_id: Arc<str>,
     /// Finite, at least 0, higher is better.
     pub score: f64,
-    /// Probability of the positive class or the predicted metric; null when `source` is `default`, and for composites.
+    /// Probability of the positive class or the predicted metric; the combined score of a
+    /// composite. Null when `source` is `default`.
     pub p_score: Option<f64>,
     pub source: ScoreSource,
     /// 1 is best; ties break by agent id.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use self::body::{Assigned, BatchAnswer, BatchBody, ScoreAnswer, ScoreBody};
 use self::rank::{Ranked, find_predictor, prepare};
 use super::error::ProblemBody;
-use super::json::{ApiJson, ApiPath, ApiQuery};
+use super::json::{ApiBytes, ApiPath, ApiQuery, parse_json};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::live::Overloaded;
 use crate::score::assignment;
@@ -55,13 +55,16 @@ async fn score(
     session: Session,
     ApiPath(predictor): ApiPath<String>,
     ApiQuery(caller): ApiQuery<CallerParams>,
-    ApiJson(body): ApiJson<ScoreBody>,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
 ) -> ApiResult<impl IntoResponse> {
     if let Some(connection_ids) = &caller.connection_ids {
         tracing::debug!(connection_ids, predictor, "score");
     }
     let view = app.live.account(&session.account_id);
+    // Before the body: a predictor that does not exist is told whatever was sent.
     let found = find_predictor(&view, &predictor)?;
+    let body: ScoreBody = parse_json(&headers, &body)?;
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
     let before = Instant::now();
     let ranked = app.live.gate.compute(move || {
@@ -89,13 +92,15 @@ async fn score_batch(
     session: Session,
     ApiPath(predictor): ApiPath<String>,
     ApiQuery(caller): ApiQuery<CallerParams>,
-    ApiJson(body): ApiJson<BatchBody>,
+    headers: HeaderMap,
+    ApiBytes(body): ApiBytes,
 ) -> ApiResult<Json<BatchAnswer>> {
+    let view = app.live.account(&session.account_id);
+    let found = find_predictor(&view, &predictor)?;
+    let body: BatchBody = parse_json(&headers, &body)?;
     if let Some(connection_ids) = &caller.connection_ids {
         tracing::debug!(connection_ids, predictor, interactions = body.interactions.len(), "score batch");
     }
-    let view = app.live.account(&session.account_id);
-    let found = find_predictor(&view, &predictor)?;
     let limit = app.ctx.config.limits.max_records_per_call;
     if body.interactions.len() > limit {
         let text = format!(

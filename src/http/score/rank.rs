@@ -241,7 +241,8 @@ impl Prepared {
                     ScoreSource::Global
                 };
                 let score = combine(&|name| find(name, agent).map(|score| score.score));
-                AgentScore { agent_id: Arc::clone(&first.agent_id), score, p_score: None, source, rank: 0 }
+                let p_score = (source != ScoreSource::Default).then_some(score);
+                AgentScore { agent_id: Arc::clone(&first.agent_id), score, p_score, source, rank: 0 }
             })
             .collect();
         rank(&mut scores);

@@ -62,9 +62,9 @@ function say(text) {
   if (field("said").textContent !== text) field("said").textContent = text;
 }
 
-function tell(text, share, links = []) {
+function tell(text, share, links) {
   show(text, share, links);
-  say([text, ...links.map(([words]) => words)].join(" "));
+  say(text);
 }
 
 /** Every tenth is read out. */

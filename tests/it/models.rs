@@ -113,7 +113,10 @@ async fn settings_and_features_out_of_range_are_refused() {
         for (key, value) in change.as_object().unwrap() {
             body[key] = value.clone();
         }
-        loaded.app.post(&path).json(&body).send().await.expect_problem(422, code);
+        let problem = loaded.app.post(&path).json(&body).send().await.expect_problem(422, code);
+        if change["settings"]["max_leaves"].is_number() {
+            assert_eq!(problem["fields"][0]["path"], "settings.max_leaves");
+        }
     }
     loaded.app.post("/api/v1/models/mdl_nowhere/train").send().await.expect_problem(404, "model_not_found");
 }

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -108,7 +109,14 @@ pub async fn revert(
     check_ready(dataset.state)?;
     let key = Key::new(dataset.id.as_str(), format!("{:012}", to.version));
     if app.ctx.store.load::<DatasetVersion>(&key).await?.is_none() {
-        return Err(ApiError::not_found("version", to.version));
+        let oldest = Query::new(Collection::DatasetVersions, dataset.id.as_str()).limit(1);
+        let (oldest, _) = app.ctx.store.list::<DatasetVersion>(&oldest).await?;
+        let oldest = oldest.first().map_or(dataset.version, |oldest| oldest.value.version);
+        let text = format!(
+            "This dataset has no version {}; there are versions {oldest} to {}: GET /api/v1/datasets/{}/versions lists them.",
+            to.version, dataset.version, dataset.id
+        );
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "version_not_found", text));
     }
     let job = RevertDataset { dataset_id: dataset.id, version: to.version };
     Ok(start(&app, &session, &mut idem, Batch::new(), &job).await?.into_response())

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use super::row_filter::{SplitFilter, row_json, split};
-use super::{load, problem};
+use super::{load, load_schema, problem};
 use crate::domain::Timestamp;
 use crate::domain::schema::Schema;
 use crate::http::error::ProblemBody;
@@ -91,6 +91,10 @@ pub async fn rows(
     ApiQuery(params): ApiQuery<RowParams>,
 ) -> ApiResult<Response> {
     let dataset = load(&app, &session, &id).await?.value;
+    if dataset.version == 0 {
+        // Says what the dataset is waiting for.
+        load_schema(&app, &dataset).await?;
+    }
     let limit = match params.limit.unwrap_or(DEFAULT_LIMIT) {
         limit if (1..=MAX_LIMIT).contains(&limit) => limit,
         limit => {

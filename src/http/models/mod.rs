@@ -158,7 +158,9 @@ fn check_features(chosen: &Features, all: &Features) -> ApiResult<()> {
 fn check_model_settings(settings: &ModelSettings, features: &Features) -> ApiResult<()> {
     check_settings(settings).map_err(|error| match error {
         TrainError::Unusable { code, detail } => {
-            ApiError::unprocessable(code, format!("{detail}.")).field("settings", detail)
+            // The text begins with the setting's name, such as `settings.trees`.
+            let path = detail.split(' ').next().unwrap_or("settings").to_owned();
+            ApiError::unprocessable(code, format!("{detail}.")).field(path, detail)
         }
         other => ApiError::internal(other),
     })?;

@@ -120,5 +120,7 @@ async fn bad_files_end_in_a_failed_dataset_that_says_why() {
         assert!(error.contains(hint), "{error}");
         let dataset = get(&app, done["dataset_id"].as_str().unwrap(), "").await;
         assert_eq!((&dataset["state"], &dataset["error"]), (&json!("failed"), &json!(error)));
+        let rows = format!("/api/v1/datasets/{}/rows", done["dataset_id"].as_str().unwrap());
+        app.get(&rows).send().await.expect_problem(409, "no_schema");
     }
 }

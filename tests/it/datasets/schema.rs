@@ -107,6 +107,9 @@ async fn roles_change_at_once_and_types_in_a_job() {
     assert!(failed["error"].as_str().unwrap().contains("call"), "{failed}");
     assert_eq!(get(&app, &id, "").await["schema_version"], 3);
 
+    let path = format!("/api/v1/datasets/{id}/revert");
+    let problem = app.post(&path).json(&json!({"version": 0})).send().await.expect_problem(404, "version_not_found");
+    assert!(problem["detail"].as_str().unwrap().contains("versions 1 to 2"), "{problem}");
     // The version before has its own schema.
     job(&app, &id, "/revert", json!({"version": 1})).await;
     let row = get(&app, &id, "/rows?limit=1").await["items"][0].clone();

@@ -185,7 +185,7 @@ async fn the_document_tells_of_every_problem_and_of_the_key_where_it_is_honoured
         if method == "GET" || path.contains("/auth/") {
             continue;
         }
-        let address = path.replace("{number}", "1").replace('{', "").replace('}', "");
+        let address = path.replace("{number}", "1").replace(['{', '}'], "");
         let answer = test.request(method, &address).header("idempotency-key", &"k".repeat(256)).json(&json!({}));
         let refused = answer.send().await.text.contains("bad_idempotency_key");
         assert_eq!(refused, honoured, "{path}");

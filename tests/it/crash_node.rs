@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::app::PATIENCE;
+use crate::app::{PATIENCE, until};
 use crate::datasets::{calls, line};
 use crate::door::Door;
 use crate::process::{LOCAL, Process};
@@ -263,17 +263,13 @@ async fn check_agents(door: &Door, batches: &[u64]) {
             assert!((0..RECORDS).all(|n| ids.contains(format!("{client}-{batch}-{n}").as_str())), "{client}-{batch}");
         }
     }
-    let started = Instant::now();
-    let incremental = loop {
+    let incremental = until("the counts", async || {
         let counts = door.get("agents/cardinalities").await;
         let pending = counts["records_pending"].as_u64().unwrap();
         assert_eq!(counts["records_counted"].as_u64().unwrap() + pending, total, "{counts:#}");
-        if pending < EVERY {
-            break counts;
-        }
-        assert!(started.elapsed() < PATIENCE, "{counts:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+        if pending < EVERY { Ok(counts) } else { Err(counts) }
+    })
+    .await;
     let counted = |counts: &Value, field: &str| {
         let fields = counts["fields"].as_array().unwrap();
         let field = fields.iter().find(|one| one["field"] == field).unwrap_or_else(|| panic!("{counts:#}"));

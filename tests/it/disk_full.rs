@@ -8,6 +8,7 @@ use std::process::Command;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::app::until;
 use crate::door::Door;
 use crate::process::{LOCAL, Process};
 
@@ -165,16 +166,12 @@ async fn on_a_full_disk_uploads_are_refused_and_go_on_when_there_is_space_again(
     disk.fill(3 << 20);
     let accepted = door.post(&format!("datasets/{dataset}/schema/accept"), "accept", &json!({})).await;
     let job = accepted["job_id"].as_str().unwrap();
-    let started = std::time::Instant::now();
-    loop {
-        let waiting = door.get(&format!("jobs/{job}")).await;
-        if waiting["error"].as_str().is_some_and(|error| error.contains("Free some space")) {
-            assert!(matches!(waiting["state"].as_str(), Some("queued" | "running")), "{waiting:#}");
-            break;
-        }
-        assert!(started.elapsed() < crate::app::PATIENCE, "{waiting:#}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let waiting = until("the job to want space", async || {
+        let job = door.get(&format!("jobs/{job}")).await;
+        if job["error"].as_str().is_some_and(|error| error.contains("Free some space")) { Ok(job) } else { Err(job) }
+    })
+    .await;
+    assert!(matches!(waiting["state"].as_str(), Some("queued" | "running")), "{waiting:#}");
     assert_eq!(door.get(&format!("datasets/{dataset}")).await["rows"], 0);
     disk.free();
     let done = door.wait_for_job(job, || {}).await;

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::json;
 use tango::app::App;
 use tango::clock::SystemClock;
 use tango::config::Secret;
 
-use crate::app::{PATIENCE, TestApp, client_builder, test_config};
+use crate::app::{TestApp, client_builder, test_config, until};
 use crate::datasets::calls;
 
 /// Writes a certificate for the loopback address; its PEM.
@@ -38,11 +37,8 @@ async fn a_changed_certificate_is_taken_into_use_without_a_restart() {
     assert!(app.url.starts_with("https://"), "{}", app.url);
     assert!(trusts(&app.url, &first).await);
     let second = write_certificate(folder.path());
-    let started = Instant::now();
-    while !trusts(&app.url, &second).await {
-        assert!(started.elapsed() < PATIENCE, "the new certificate is not in use");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    until("the new certificate", async || if trusts(&app.url, &second).await { Ok(()) } else { Err("the former one") })
+        .await;
     assert!(!trusts(&app.url, &first).await);
     app.stop().await.unwrap();
 }

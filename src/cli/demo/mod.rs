@@ -18,12 +18,13 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use self::client::{Client, text};
-use self::table::{Table, thousands};
+use self::table::Table;
 use super::serve::{Signals, print_welcome, run_app};
 use crate::app::control::{self, Request};
 use crate::app::{App, listen};
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
+use crate::http::pages::figures::grouped;
 use crate::simulation::{Centre, Settings};
 use crate::telemetry;
 
@@ -149,10 +150,10 @@ async fn show_everything(args: &DemoArgs, app: &App, config: &Config) -> anyhow:
     let centre = tokio::task::spawn_blocking(move || Centre::generate(settings)).await?;
     println!(
         "   {} interactions over {} days, {} agents, {} customers (seed {})",
-        thousands(centre.interactions.len() as u64),
+        grouped(centre.interactions.len() as u64),
         centre.settings.days,
-        thousands(centre.agents.len() as u64),
-        thousands(centre.customers.len() as u64),
+        grouped(centre.agents.len() as u64),
+        grouped(centre.customers.len() as u64),
         args.seed
     );
     println!("   Agents have strengths for particular reasons for contact that no file contains.");
@@ -221,7 +222,7 @@ async fn upload_everything(client: &Client, centre: &Centre) -> anyhow::Result<S
 }
 
 fn file_row(name: &str, bytes: usize, records: u64, took: Duration) -> Vec<String> {
-    vec![name.to_owned(), thousands(bytes as u64), thousands(records), format!("{:.1}", took.as_secs_f64())]
+    vec![name.to_owned(), grouped(bytes as u64), grouped(records), format!("{:.1}", took.as_secs_f64())]
 }
 
 /// What a person would set in the browser: what each discovered field is for.

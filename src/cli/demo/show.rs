@@ -6,7 +6,8 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::client::Client;
-use super::table::{Table, percent, thousands};
+use super::table::{Table, percent};
+use crate::http::pages::figures::grouped;
 use crate::simulation::world::{REASONS, SEGMENTS, SKILLS, TIERS};
 use crate::simulation::{Centre, Interaction, MINIMUM_LEVEL};
 
@@ -21,15 +22,15 @@ pub async fn cardinalities(client: &Client, dataset: &str) -> anyhow::Result<()>
     let mut table = Table::new(&["field of interactions", "type", "distinct", "nulls", "most frequent, or range"]);
     for field in counts["fields"].as_array().into_iter().flatten() {
         let example = match field["values"].as_array().and_then(|values| values.first()) {
-            Some(first) => format!("{} ({})", plain(&first["value"]), thousands(first["count"].as_u64().unwrap_or(0))),
+            Some(first) => format!("{} ({})", plain(&first["value"]), grouped(first["count"].as_u64().unwrap_or(0))),
             None => format!("{} … {}", plain(&field["min"]), plain(&field["max"])),
         };
         let about = if field["exact"] == json!(true) { "" } else { "≈ " };
         table.row(vec![
             plain(&field["field"]),
             plain(&field["type"]),
-            format!("{about}{}", thousands(field["distinct"].as_u64().unwrap_or(0))),
-            thousands(field["nulls"].as_u64().unwrap_or(0)),
+            format!("{about}{}", grouped(field["distinct"].as_u64().unwrap_or(0))),
+            grouped(field["nulls"].as_u64().unwrap_or(0)),
             example,
         ]);
     }

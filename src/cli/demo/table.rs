@@ -41,19 +41,6 @@ impl Table {
     }
 }
 
-/// `1234567` as `1,234,567`.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// `0.1234` as `12.3 %`.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", 100.0 * share)
@@ -76,7 +63,6 @@ mod tests {
 
     #[test]
     fn numbers_read_well() {
-        assert_eq!((thousands(7).as_str(), thousands(200_000).as_str()), ("7", "200,000"));
         assert_eq!(percent(0.0567), "5.7 %");
     }
 }

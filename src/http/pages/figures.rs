@@ -1,7 +1,7 @@
 //! Numbers as a person reads them.
 
 /// 1234567 → 1,234,567.
-pub(super) fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
@@ -36,6 +36,7 @@ mod tests {
     fn numbers_are_easy_to_read() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
+        assert_eq!((grouped(7).as_str(), grouped(200_000).as_str()), ("7", "200,000"));
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(bytes(12), "12 B");
         assert_eq!(bytes(12_345_678), "12.3 MB");

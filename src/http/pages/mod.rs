@@ -1,7 +1,7 @@
 //! The pages that a browser shows without the web application: sign-in and home.
 
 pub mod assets;
-mod figures;
+pub mod figures;
 mod home;
 mod jobs;
 mod login;

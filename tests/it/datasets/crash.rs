@@ -1,11 +1,9 @@
 //! `kill -9` in the middle of an ingest: the job is taken up again and its effect happens once.
 
-use std::time::{Duration, Instant};
-
 use serde_json::{Value, json};
 
 use super::calls;
-use crate::app::{PATIENCE, client};
+use crate::app::{client, until};
 use crate::process::Process;
 
 struct Client {
@@ -35,15 +33,11 @@ impl Client {
     }
 
     async fn job(&self, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        let started = Instant::now();
-        loop {
+        until("the job", async || {
             let job = self.get(&format!("/api/v1/jobs/{id}")).await;
-            if wanted(&job) {
-                return job;
-            }
-            assert!(started.elapsed() < PATIENCE, "{job:#}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            if wanted(&job) { Ok(job) } else { Err(job) }
+        })
+        .await
     }
 }
 

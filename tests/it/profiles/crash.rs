@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::app::{PATIENCE, client};
+use crate::app::{PATIENCE, client, until};
 use crate::process::{LOCAL, Process};
 
 const CLIENTS: u64 = 8;
@@ -96,17 +96,13 @@ async fn appends_and_counts_survive_kill_9() {
         client.await.unwrap();
     }
     let door = door.read().unwrap().clone();
-    let started = Instant::now();
-    let counts = loop {
+    let counts = until("the counts", async || {
         let counts = get(&door, "agents/cardinalities").await;
         let pending = counts["records_pending"].as_u64().unwrap();
         assert_eq!(counts["records_counted"].as_u64().unwrap() + pending, TOTAL, "{counts}");
-        if pending < EVERY {
-            break counts;
-        }
-        assert!(started.elapsed() < PATIENCE, "{counts}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    };
+        if pending < EVERY { Ok(counts) } else { Err(counts) }
+    })
+    .await;
     let fields = counts["fields"].as_array().unwrap();
     let status = fields.iter().find(|field| field["field"] == "loginStatus").unwrap();
     assert_eq!(status["rows"], counts["records_counted"]);

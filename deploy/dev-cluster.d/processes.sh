@@ -1,0 +1,117 @@
+# shellcheck shell=bash
+# Processes that outlive this script: $dir/run/NAME.pid (process id and start time, so that a reused id is never taken
+# for ours), NAME.command (to start it again as it was), $dir/logs/NAME.log. And free ports.
+# shellcheck disable=SC2154 # $dir, $cache and the options are set by deploy/dev-cluster
+
+fail() {
+  printf 'dev-cluster: %s\n' "$*" >&2
+  exit 1
+}
+
+# The state letter and the start time of a process: "S 12345". Nothing, and 1, when there is none.
+state_of_pid() {
+  local stat
+  { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+  stat=${stat##*) }
+  # shellcheck disable=SC2086 # split into fields on purpose
+  set -- $stat
+  echo "$1 ${20}"
+}
+
+# The state of one of our processes: running, suspended, dead, or none when it was never started.
+state_of() {
+  local pid started now
+  [ -f "$dir/run/$1.pid" ] || { echo none; return; }
+  read -r pid started <"$dir/run/$1.pid"
+  now=$(state_of_pid "$pid") || { echo dead; return; }
+  [ "${now#* }" = "$started" ] || { echo dead; return; }
+  case ${now% *} in
+    Z | X) echo dead ;;
+    T | t) echo suspended ;;
+    *) echo running ;;
+  esac
+}
+
+pid_of() {
+  local pid
+  read -r pid _ <"$dir/run/$1.pid"
+  echo "$pid"
+}
+
+names_of_processes() { # prefix
+  local file
+  for file in "$dir/run/$1"*.pid; do
+    [ -e "$file" ] && basename "$file" .pid
+  done
+  return 0
+}
+
+# start_process NAME COMMAND...: in a session of its own, with its output in logs/NAME.log.
+start_process() {
+  local name=$1
+  shift
+  mkdir -p "$dir/run" "$dir/logs"
+  printf '%q ' "$@" >"$dir/run/$name.command"
+  start_process_again "$name"
+}
+
+start_process_again() {
+  local name=$1 pid state command
+  [ -f "$dir/run/$name.command" ] || fail "$name was never started in $dir"
+  eval "command=($(<"$dir/run/$name.command"))"
+  # No descriptor of ours is handed down: whoever waits for the end of this script's output would wait for the process.
+  setsid "${command[@]}" </dev/null >>"$dir/logs/$name.log" 2>&1 8>&- 9>&- &
+  pid=$!
+  state=$(state_of_pid "$pid") || fail "$name ended at once: see $dir/logs/$name.log"
+  echo "$pid ${state#* }" >"$dir/run/$name.pid"
+}
+
+signal_process() { # name, signal
+  case $(state_of "$1") in
+    none) fail "there is no $1 in $dir" ;;
+    dead) fail "$1 is not running" ;;
+    *) kill "-$2" "$(pid_of "$1")" ;;
+  esac
+}
+
+# Waits up to so many tenths of a second for a process to have ended.
+wait_for_end() { # name, tenths
+  local i
+  for ((i = 0; i < $2; i++)); do
+    case $(state_of "$1") in none | dead) return 0 ;; esac
+    sleep 0.1
+  done
+  return 1
+}
+
+# Ends processes: asks, waits, then forces. All are asked before any is waited for.
+stop_processes() { # tenths of a second to wait, names...
+  local tenths=$1 name
+  shift
+  for name in "$@"; do
+    case $(state_of "$name") in
+      running) kill -TERM "$(pid_of "$name")" 2>/dev/null || true ;;
+      suspended) kill -KILL "$(pid_of "$name")" 2>/dev/null || true ;;
+    esac
+  done
+  for name in "$@"; do
+    if ! wait_for_end "$name" "$tenths"; then
+      kill -KILL "$(pid_of "$name")" 2>/dev/null || true
+      wait_for_end "$name" 50 || fail "$name (process $(pid_of "$name")) does not end"
+    fi
+    rm -f "$dir/run/$name.pid"
+  done
+}
+
+# Ends everything of $dir and removes it when the process $until_pid has ended, also when it was killed.
+# `tail --pid` follows a process that is not our child.
+start_watchdog() {
+  [ -n "$until_pid" ] && [ ! -e "$dir/run/watchdog.pid" ] || return 0
+  start_process watchdog bash "$here/watchdog.sh" "$until_pid" "$dir"
+}
+
+# free_ports N: N ports that nobody listens on and no other cluster of this machine has taken, below the range from which the
+# kernel serves outgoing connections, so that a member that is down finds its port again.
+free_ports() {
+  python3 "$here/free_ports.py" "${TMPDIR:-/tmp}/tango-dev-ports-$(id -u)" "$dir" "$1"
+}

@@ -25,8 +25,8 @@ use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
-use crate::store::sqlite::{MigrationStatus, SqliteStore};
-use crate::store::{self, SharedStore, Store};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{self, MigrationStatus, SharedStore, Store};
 use crate::telemetry;
 
 /// A client that has not sent a whole request head by then is cut off.

@@ -18,6 +18,11 @@ pub const SCORE_SECONDS: &str = "tango_score_engine_seconds";
 /// How often the in-memory follower had to load everything again.
 pub const LIVE_RELOADS: &str = "tango_live_reloads_total";
 
+/// Seconds from a change's commit until this process heard of it (clocks compared, so not below their difference).
+pub const FEED_SECONDS: &str = "tango_feed_seconds";
+/// How often the change feed broke off and was taken up again.
+pub const FEED_BREAKS: &str = "tango_feed_breaks_total";
+
 /// What `LOG_LEVEL` may be, least first.
 pub const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 

@@ -8,13 +8,18 @@
 //! Invariant: nothing outside a backend's folder sees SQL or BSON.
 
 mod batch;
+pub mod bson;
 #[cfg(test)]
 mod conformance;
 mod error;
+mod followers;
 mod matches;
+mod migration;
+pub mod mongo;
 mod query;
 mod records;
 pub mod sqlite;
+mod status;
 mod typed;
 
 use std::sync::Arc;
@@ -24,7 +29,9 @@ use bytes::Bytes;
 
 pub use batch::{Batch, Op};
 pub use error::{Conflict, StoreError};
+pub use migration::MigrationStatus;
 pub use query::{Comparison, Condition, Path, Query, Sort};
+pub use status::{Member, MemberState, StoreStatus};
 pub use typed::{Record, StoreExt, Stored};
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;
@@ -159,6 +166,27 @@ pub struct IndexSpec {
     pub elements: bool,
 }
 
+impl IndexSpec {
+    /// Whether every backend can have such an index.
+    fn check(&self) -> Result<()> {
+        let name_is_good = (1..=100).contains(&self.name.len())
+            && self.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !name_is_good {
+            return Err(StoreError::Invalid(format!(
+                "{:?} cannot name an index: use 1 to 100 letters, digits and underscores",
+                self.name
+            )));
+        }
+        if self.path.0.is_empty() || self.scope.as_ref().is_some_and(|scope| scope.contains('\0')) {
+            return Err(StoreError::Invalid(format!("index {} needs a path, and a scope without NUL", self.name)));
+        }
+        if self.collection == Collection::Blobs {
+            return Err(StoreError::Invalid("blobs have no values to index".to_owned()));
+        }
+        Ok(())
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IndexState {
     Building,
@@ -232,6 +260,17 @@ pub trait Store: Send + Sync + 'static {
     /// Follows changes of these collections.
     async fn changes(&self, collections: &[Collection]) -> Result<ChangeFeed>;
 
+    /// How the store is doing, from memory: never waits.
+    fn status(&self) -> StoreStatus;
+
     /// A cheap question that fails when the store cannot be used.
     async fn ping(&self) -> Result<()>;
+}
+
+/// Blobs have methods of their own.
+fn has_documents(collection: Collection) -> Result<()> {
+    if collection == Collection::Blobs {
+        return Err(StoreError::Invalid("blobs are read with get_blob".to_owned()));
+    }
+    Ok(())
 }

@@ -187,25 +187,12 @@ fn planned(connection: &Connection, sql: &str) -> Result<Vec<i64>> {
 
 /// Registers an index; it is built by [`build_step`].
 pub(super) fn create(connection: &mut Connection, catalog: &Catalog, spec: &IndexSpec) -> Result<()> {
+    spec.check()?;
     if let Some(known) = catalog.find(spec.collection, &spec.name) {
         if known.spec == *spec {
             return Ok(());
         }
         return Err(StoreError::Invalid(format!("index {} exists with another definition: drop it first", spec.name)));
-    }
-    let name_is_good = (1..=100).contains(&spec.name.len())
-        && spec.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !name_is_good {
-        return Err(StoreError::Invalid(format!(
-            "{:?} cannot name an index: use 1 to 100 letters, digits and underscores",
-            spec.name
-        )));
-    }
-    if spec.path.0.is_empty() || spec.scope.as_ref().is_some_and(|scope| scope.contains('\0')) {
-        return Err(StoreError::Invalid(format!("index {} needs a path, and a scope without NUL", spec.name)));
-    }
-    if spec.collection == Collection::Blobs {
-        return Err(StoreError::Invalid("blobs have no values to index".to_owned()));
     }
     let transaction = connection.transaction()?;
     let path = serde_json::Value::from(spec.path.0.clone()).to_string();

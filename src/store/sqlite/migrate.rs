@@ -1,49 +1,13 @@
-//! Schema steps: numbered, forward only, applied when the store is opened.
-//!
-//! The document `schema` in `meta` says where a data folder stands: `schema_version`, and
-//! `min_program`, the oldest tango that may use it. A step that only adds (expand) leaves
-//! `min_program` alone, so that the previous program still runs; one that takes away (contract) raises it.
+//! Schema steps of a data folder; see [`crate::store::migration`].
 
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::{Deserialize, Serialize};
 
 use super::error::OpenError;
 use super::indexes::describe;
-use crate::store::{Result, StoreError};
-
-struct Migration {
-    /// The folder in `migrations/`.
-    name: &'static str,
-    min_program: &'static str,
-    sql: &'static str,
-}
-
-/// In order; the schema version is how many of them a folder has.
-const MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_documents",
-    min_program: "0.1.0",
-    sql: include_str!("../../../migrations/0001_documents/sqlite.sql"),
-}];
-
-#[derive(Debug, Serialize, Deserialize)]
-struct SchemaDocument {
-    schema_version: u32,
-    min_program: String,
-}
-
-/// Where a data folder's schema stands: what `tango migrate --status` prints.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigrationStatus {
-    /// Steps that the folder has; 0 for a new one.
-    pub schema_version: u32,
-    /// Steps that this program knows.
-    pub known_version: u32,
-    pub min_program: Option<String>,
-    /// Names of the steps that opening the store would apply.
-    pub pending: Vec<&'static str>,
-}
+use crate::store::migration::{Migration, SchemaDocument, pending};
+use crate::store::{MigrationStatus, Result, StoreError};
 
 /// The status of a data folder, without changing it. Works beside a running process.
 pub fn migration_status(data_dir: &Path) -> Result<MigrationStatus> {
@@ -54,17 +18,7 @@ pub fn migration_status(data_dir: &Path) -> Result<MigrationStatus> {
     } else {
         None
     };
-    let version = document.as_ref().map_or(0, |document| document.schema_version);
-    Ok(MigrationStatus {
-        schema_version: version,
-        known_version: known_version(),
-        min_program: document.map(|document| document.min_program),
-        pending: MIGRATIONS.iter().skip(version as usize).map(|migration| migration.name).collect(),
-    })
-}
-
-fn known_version() -> u32 {
-    u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX)
+    Ok(MigrationStatus::of(document))
 }
 
 fn read(connection: &Connection) -> Result<Option<SchemaDocument>> {
@@ -91,36 +45,25 @@ fn read(connection: &Connection) -> Result<Option<SchemaDocument>> {
 /// Applies what is missing, each step in a transaction of its own; refuses a newer folder.
 pub(super) fn migrate(connection: &mut Connection, folder: &Path) -> Result<(), OpenError> {
     let in_folder = |source: StoreError| OpenError::Store { folder: folder.to_owned(), source };
-    let document = read(connection).map_err(in_folder)?;
-    let version = document.as_ref().map_or(0, |document| document.schema_version);
-    if let Some(document) = document
-        && version > known_version()
-        && parse_version(&document.min_program).is_none_or(|needed| Some(needed) > parse_version(PROGRAM))
-    {
+    let status = MigrationStatus::of(read(connection).map_err(in_folder)?);
+    if let Some(min_program) = status.needs_newer() {
         return Err(OpenError::Newer {
             folder: folder.to_owned(),
-            found: version,
-            known: known_version(),
-            min_program: document.min_program,
+            found: status.schema_version,
+            known: status.known_version,
+            min_program: min_program.to_owned(),
         });
     }
-    for (number, migration) in (1..).zip(MIGRATIONS).skip(version as usize) {
+    for (number, migration) in pending(status.schema_version) {
         apply(connection, number, migration).map_err(in_folder)?;
     }
     Ok(())
 }
 
-const PROGRAM: &str = env!("CARGO_PKG_VERSION");
-
-fn parse_version(text: &str) -> Option<[u32; 3]> {
-    let parts: Vec<u32> = text.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
-    parts.try_into().ok()
-}
-
 fn apply(connection: &mut Connection, number: u32, migration: &Migration) -> Result<()> {
     tracing::debug!(step = migration.name, "applying a schema step");
     let transaction = connection.transaction()?;
-    transaction.execute_batch(migration.sql)?;
+    transaction.execute_batch(migration.sqlite)?;
     // Creates the table of statistics.
     transaction.execute_batch("ANALYZE")?;
     describe_built_in(&transaction)?;
@@ -195,9 +138,9 @@ mod tests {
     fn status_tells_what_is_missing() {
         let folder = tempfile::tempdir().unwrap();
         let new = migration_status(folder.path()).unwrap();
-        assert_eq!((new.schema_version, new.pending.len()), (0, MIGRATIONS.len()));
+        assert_eq!((new.schema_version, new.pending.len()), (0, new.known_version as usize));
         drop(crate::store::sqlite::SqliteStore::open(folder.path()).unwrap());
         let opened = migration_status(folder.path()).unwrap();
-        assert_eq!((opened.schema_version, opened.pending.len()), (known_version(), 0));
+        assert_eq!((opened.schema_version, opened.pending.len()), (new.known_version, 0));
     }
 }

@@ -7,7 +7,6 @@
 mod bench;
 mod elements;
 mod error;
-mod feed;
 mod indexes;
 mod lock;
 mod migrate;
@@ -21,6 +20,7 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -30,17 +30,17 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use bench::{BareLoop, BareRecord, BareTransaction, bare_append_loop};
 pub use error::OpenError;
-pub use migrate::{MigrationStatus, migration_status};
+pub use migrate::migration_status;
 
 use self::error::closed;
-use self::feed::Followers;
 use self::indexes::Catalog;
 use self::lock::FolderLock;
 use self::readers::Readers;
 use self::writer::{Reply, Request, Writer};
+use super::followers::{FEED_CAPACITY, Followers};
 use super::{
-    Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, Op, Page, Query, Result, Sort, Store,
-    StoreError,
+    Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, Member, MemberState, Op, Page, Query, Result,
+    Sort, Store, StoreError, StoreStatus, has_documents,
 };
 
 /// The store's file in the data folder.
@@ -58,7 +58,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { readers: 4, feed_capacity: feed::FEED_CAPACITY, max_pages: None }
+        Self { readers: 4, feed_capacity: FEED_CAPACITY, max_pages: None }
     }
 }
 
@@ -165,13 +165,6 @@ fn check_bodies(batch: &Batch) -> Result<()> {
                 "operation {position} of the batch has a body that is no JSON object"
             )));
         }
-    }
-    Ok(())
-}
-
-fn has_documents(collection: Collection) -> Result<()> {
-    if collection == Collection::Blobs {
-        return Err(StoreError::Invalid("blobs are read with get_blob".to_owned()));
     }
     Ok(())
 }
@@ -298,7 +291,14 @@ impl Store for SqliteStore {
     }
 
     async fn changes(&self, collections: &[Collection]) -> Result<ChangeFeed> {
-        Ok(self.followers.follow(collections))
+        Ok(self.followers.follow(collections, 0))
+    }
+
+    fn status(&self) -> StoreStatus {
+        let writable = self.requests.as_ref().is_some_and(|requests| !requests.is_closed());
+        let state = if writable { MemberState::Primary } else { MemberState::Unreachable };
+        let members = vec![Member { address: "embedded".to_owned(), state }];
+        StoreStatus { writable, members, feed_lag: Some(Duration::ZERO) }
     }
 
     async fn ping(&self) -> Result<()> {

@@ -11,8 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::elements;
 use super::error::copy;
-use super::feed::Followers;
 use super::indexes;
+use crate::store::followers::Followers;
 use crate::store::{Batch, Change, Collection, Conflict, IndexSpec, Key, Op, Result, StoreError};
 
 /// Batches and operations in one transaction, at most.
@@ -113,7 +113,7 @@ impl Writer {
                 let ops = batches.into_iter().flat_map(|batch| batch.ops);
                 let changes: Vec<Change> =
                     ops.zip(written).filter(|(_, written)| *written).map(|(op, _)| change(op)).collect();
-                self.followers.publish(&changes);
+                self.followers.publish(&changes, self.revision);
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     let _ = reply.send(outcome);
                 }

@@ -12,11 +12,13 @@ pub(super) const FEED_CAPACITY: usize = 16_384;
 struct Follower {
     collections: Vec<Collection>,
     sender: mpsc::Sender<FeedEvent>,
+    /// Changes up to this moment of the store are not for this follower, who came later.
+    after: u64,
     /// A `Gap` is in the channel: what follows is not sent until the follower has taken it.
     behind: bool,
 }
 
-/// Who follows. Shared by the store and its writer.
+/// Who follows. Shared by a store and whatever tells it of commits.
 #[derive(Clone)]
 pub(super) struct Followers {
     followers: Arc<Mutex<Vec<Follower>>>,
@@ -28,17 +30,24 @@ impl Followers {
         Self { followers: Arc::default(), capacity: capacity.max(2) }
     }
 
-    pub(super) fn follow(&self, collections: &[Collection]) -> ChangeFeed {
+    /// A feed of the changes behind a moment of the store's own time, which only has to grow (0: all from now on).
+    pub(super) fn follow(&self, collections: &[Collection], after: u64) -> ChangeFeed {
         let (sender, receiver) = mpsc::channel(self.capacity);
-        let follower = Follower { collections: collections.to_vec(), sender, behind: false };
+        let follower = Follower { collections: collections.to_vec(), sender, after, behind: false };
         self.followers.lock().unwrap_or_else(PoisonError::into_inner).push(follower);
         ChangeFeed(receiver)
     }
 
-    /// Called by the writer only, after each commit, so that the order is the commits' order.
-    pub(super) fn publish(&self, changes: &[Change]) {
+    /// Called in the order of the commits, by one thread or task only.
+    pub(super) fn publish(&self, changes: &[Change], at: u64) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.retain_mut(|follower| changes.iter().all(|change| follower.offer(change)));
+        followers.retain_mut(|follower| at <= follower.after || changes.iter().all(|change| follower.offer(change)));
+    }
+
+    /// Tells everybody that changes may have been missed.
+    pub(super) fn publish_gap(&self) {
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.retain_mut(Follower::offer_gap);
     }
 
     /// Ends every feed.
@@ -65,9 +74,17 @@ impl Follower {
             self.behind = false;
         }
         if self.sender.capacity() <= 1 {
-            self.behind = true;
-            return self.sender.try_send(FeedEvent::Gap).is_ok();
+            return self.offer_gap();
         }
         self.sender.try_send(FeedEvent::Changed(change.clone())).is_ok()
+    }
+
+    /// One `Gap` in the channel is enough.
+    fn offer_gap(&mut self) -> bool {
+        if self.behind && self.sender.capacity() < self.sender.max_capacity() {
+            return !self.sender.is_closed();
+        }
+        self.behind = true;
+        self.sender.try_send(FeedEvent::Gap).is_ok()
     }
 }

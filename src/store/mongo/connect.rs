@@ -1,0 +1,215 @@
+//! From settings to a client: TLS, sign-in, and what is checked before the first use.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind};
+use mongodb::options::{ClientOptions, DatabaseOptions, ReadConcern, ServerAddress, Tls, TlsOptions, WriteConcern};
+use mongodb::{Client, Database};
+
+use super::error::{OpenError, one_line};
+use super::health::Health;
+use crate::domain::Timestamp;
+
+/// The database when MONGODB_URL names none.
+const DATABASE: &str = "tango";
+/// How long a start waits for the set before it says that nobody answers.
+const FIRST_ANSWER: Duration = Duration::from_secs(20);
+/// An acknowledgement by the majority that takes longer counts as none; the outcome is asked for again.
+const MAJORITY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Clocks that differ by more spoil tokens and signed URLs.
+const MOST_CLOCK_SKEW_SECONDS: i64 = 15 * 60;
+const NOTED_CLOCK_SKEW_MS: i64 = 2_000;
+
+/// How to reach a replica set.
+#[derive(Clone)]
+pub struct MongoSettings {
+    /// With user and password: never shown.
+    pub url: String,
+    /// PEM file of the authorities that vouch for the members.
+    pub ca_file: Option<PathBuf>,
+    /// Permits a connection without TLS when the URL does not ask for it.
+    pub allow_plain: bool,
+}
+
+/// A client that has been answered.
+pub(super) struct Connection {
+    pub client: Client,
+    pub database: Database,
+    pub health: Health,
+}
+
+/// Connects and checks what would make everything else fail. Changes nothing. `now` is this machine's clock, which is compared
+/// with the primary's.
+pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<Connection, OpenError> {
+    let health = Health::new();
+    let options = options(settings, &health).await?;
+    let hosts = hosts(&options);
+    let name = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
+    let client = Client::with_options(options).map_err(|error| of_client(&hosts, settings, &error))?;
+    let database = client.database_with_options(
+        &name,
+        DatabaseOptions::builder().read_concern(ReadConcern::majority()).write_concern(majority()).build(),
+    );
+    let started = tokio::time::Instant::now();
+    let hello = loop {
+        match database.run_command(doc! { "hello": 1 }).await {
+            Ok(hello) => break hello,
+            Err(error) => {
+                let passes = matches!(
+                    *error.kind,
+                    ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
+                );
+                if !passes || is_certificate(&error) || started.elapsed() > FIRST_ANSWER {
+                    return Err(of_client(&hosts, settings, &error));
+                }
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        }
+    };
+    check_hello(&hosts, &hello)?;
+    check_clock(&hello, now)?;
+    check_version(&database).await?;
+    Ok(Connection { client, database, health })
+}
+
+/// Acknowledged means: in the journal of most members.
+pub(super) fn majority() -> WriteConcern {
+    let mut concern = WriteConcern::majority();
+    concern.journal = Some(true);
+    concern.w_timeout = Some(MAJORITY_TIMEOUT);
+    concern
+}
+
+async fn options(settings: &MongoSettings, health: &Health) -> Result<ClientOptions, OpenError> {
+    let mut options = ClientOptions::parse(&settings.url)
+        .await
+        .map_err(|error| OpenError::Url(without_url(&one_line(&error), &settings.url)))?;
+    options.app_name.get_or_insert_with(|| "tango".to_owned());
+    options.heartbeat_freq.get_or_insert(Duration::from_secs(1));
+    options.connect_timeout.get_or_insert(Duration::from_secs(2));
+    // Short, so that the store looks again at who is there; it has a patience of its own.
+    options.server_selection_timeout = Some(Duration::from_secs(1));
+    options.max_pool_size.get_or_insert(64);
+    options.retry_reads = Some(true);
+    options.retry_writes = Some(true);
+    options.read_concern = Some(ReadConcern::majority());
+    options.write_concern = Some(majority());
+    options.sdam_event_handler = Some(health.handler());
+    if let Some(path) = &settings.ca_file {
+        let file = |problem: &str| OpenError::CaFile { path: path.display().to_string(), problem: problem.to_owned() };
+        let pem = std::fs::read_to_string(path).map_err(|error| file(&format!("cannot be read: {error}")))?;
+        if !pem.contains("BEGIN CERTIFICATE") {
+            return Err(file("holds no certificate in PEM form"));
+        }
+    }
+    match &mut options.tls {
+        Some(Tls::Enabled(tls)) => {
+            if settings.ca_file.is_some() {
+                tls.ca_file_path.clone_from(&settings.ca_file);
+            }
+        }
+        Some(Tls::Disabled) if !settings.allow_plain => return Err(OpenError::NoTls),
+        Some(Tls::Disabled) => {}
+        None if settings.allow_plain && settings.ca_file.is_none() => {}
+        None => {
+            options.tls = Some(Tls::Enabled(TlsOptions::builder().ca_file_path(settings.ca_file.clone()).build()));
+        }
+    }
+    Ok(options)
+}
+
+fn hosts(options: &ClientOptions) -> String {
+    options.hosts.iter().map(ServerAddress::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The driver's messages may quote the URL, password and all.
+fn without_url(message: &str, url: &str) -> String {
+    message.replace(url, "(the URL)")
+}
+
+fn is_certificate(error: &Error) -> bool {
+    let text = error.to_string().to_ascii_lowercase();
+    ["certificate", "unknownissuer", "notvalidforname", "unknown issuer"].iter().any(|word| text.contains(word))
+}
+
+fn of_client(hosts: &str, settings: &MongoSettings, error: &Error) -> OpenError {
+    let (hosts, problem) = (hosts.to_owned(), without_url(&one_line(error), &settings.url));
+    let text = error.to_string();
+    match &*error.kind {
+        _ if is_certificate(error) => OpenError::Certificate { hosts, problem: certificate_problem(&text) },
+        ErrorKind::Authentication { .. } => OpenError::Authentication { hosts, problem },
+        // AuthenticationFailed, Unauthorized
+        ErrorKind::Command(command) if matches!(command.code, 13 | 18) => OpenError::Authentication { hosts, problem },
+        ErrorKind::InvalidTlsConfig { .. } => OpenError::CaFile {
+            path: settings.ca_file.as_ref().map(|path| path.display().to_string()).unwrap_or_default(),
+            problem: problem.clone(),
+        },
+        _ if text.contains("SCRAM") || text.contains("uthentication failed") => {
+            OpenError::Authentication { hosts, problem }
+        }
+        _ => OpenError::Unreachable { hosts, problem: reachability(&problem, settings) },
+    }
+}
+
+/// What is wrong with a certificate, out of a long list of attempts.
+fn certificate_problem(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    let problem = if lower.contains("expired") {
+        "it has expired"
+    } else if lower.contains("notvalidyet") || lower.contains("not valid yet") {
+        "it is not valid yet (or this machine's clock is behind)"
+    } else if lower.contains("notvalidforname") || lower.contains("not valid for name") {
+        "it was issued for another host name"
+    } else if lower.contains("unknownissuer") || lower.contains("unknown issuer") {
+        "its issuer is unknown here"
+    } else if lower.contains("certificaterequired") || lower.contains("certificate required") {
+        "the server asks for a certificate of this program (tlsCertificateKeyFile in the URL)"
+    } else {
+        return text.split_whitespace().collect::<Vec<_>>().join(" ");
+    };
+    problem.to_owned()
+}
+
+fn reachability(problem: &str, settings: &MongoSettings) -> String {
+    let plain = settings.url.contains("tls=false") || (settings.allow_plain && !settings.url.contains("tls=true"));
+    let hint = if problem.contains("Connection refused") {
+        "nothing listens there; is it started, and is the port right?"
+    } else if problem.contains("does not match") || problem.contains("replica set name") {
+        "replicaSet in MONGODB_URL is not the set's name"
+    } else if plain {
+        "perhaps it expects TLS (tls=true)"
+    } else {
+        "are host names, ports and firewalls right, and does it speak TLS?"
+    };
+    format!("{hint} ({problem})")
+}
+
+fn check_hello(hosts: &str, hello: &Document) -> Result<(), OpenError> {
+    if hello.get_str("setName").is_err() {
+        return Err(OpenError::Standalone { hosts: hosts.to_owned() });
+    }
+    Ok(())
+}
+
+fn check_clock(hello: &Document, now: Timestamp) -> Result<(), OpenError> {
+    let Ok(theirs) = hello.get_datetime("localTime") else { return Ok(()) };
+    let ahead_ms = now.timestamp_millis() - theirs.timestamp_millis();
+    let host = hello.get_str("me").unwrap_or("the primary").to_owned();
+    if ahead_ms.abs() > MOST_CLOCK_SKEW_SECONDS * 1_000 {
+        let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
+        return Err(OpenError::Clock { minutes: ahead_ms.abs() / 60_000, direction, host });
+    }
+    if ahead_ms.abs() > NOTED_CLOCK_SKEW_MS {
+        tracing::warn!(%host, ahead_ms, "this machine's clock and MongoDB's differ: set the clocks by NTP");
+    }
+    Ok(())
+}
+
+async fn check_version(database: &Database) -> Result<(), OpenError> {
+    let info = database.run_command(doc! { "buildInfo": 1 }).await.map_err(super::error::store_error)?;
+    let version = info.get_str("version").unwrap_or_default().to_owned();
+    let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
+    if major < 5 { Err(OpenError::TooOld { version }) } else { Ok(()) }
+}

@@ -6,13 +6,13 @@
 # shellcheck disable=SC2154 # $dir, $lb and the other options are set by deploy/dev-cluster
 
 balancer_start() { # host:port,host:port,...
-  [ -n "$1" ] || fail "--servers HOST:PORT,HOST:PORT,... is missing"
+  [ -n "$1" ] || fail "--at HOST:PORT,HOST:PORT,... is missing"
   need_command curl curl
   local port
   if [ -e "$dir/lb.env" ]; then
     port=$(sed -n 's/^LB_PORT=//p' "$dir/lb.env")
     case $(state_of lb) in
-      none | dead) ;;
+      down | dead) ;;
       *)
         [ "$(sed -n 's/^LB_SERVERS=//p' "$dir/lb.env")" = "$1" ] && return 0
         stop_processes 50 lb
@@ -79,13 +79,12 @@ CONF
 
 # Debian's nginx checks nothing by itself; its Lua module does, in nginx_checks.lua.
 balancer_run_nginx() { # own port, servers
-  need_command nginx nginx
-  local modules=/usr/lib/nginx/modules again=off
-  [ -e $modules/ngx_http_lua_module.so ] || install_debian_package libnginx-mod-http-lua
+  need_nginx
+  local again=off
   if [ "$retries" = yes ]; then again="error timeout http_502 http_503"; fi
   cat >"$dir/lb/nginx.conf" <<CONF
-load_module $modules/ndk_http_module.so;
-load_module $modules/ngx_http_lua_module.so;
+load_module $nginx_modules/ndk_http_module.so;
+load_module $nginx_modules/ngx_http_lua_module.so;
 $([ "$(id -u)" != 0 ] || echo "user root;")
 daemon off;
 worker_processes 1;

@@ -96,7 +96,7 @@ mongo_start_member() { # member, namespace or nothing
 mongo_start_again() {
   local name
   for name in $(mongo_members); do
-    case $(state_of "$name") in none | dead) start_process_again "$name" ;; esac
+    case $(state_of "$name") in down | dead) start_process_again "$name" ;; esac
   done
   start_watchdog
   mongo_in_first_namespace python3 "$here/replica_set.py" "$dir" wait

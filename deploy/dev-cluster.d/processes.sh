@@ -18,10 +18,10 @@ state_of_pid() {
   echo "$1 ${20}"
 }
 
-# The state of one of our processes: running, suspended, dead, or none when it was never started.
+# The state of one of our processes: running, suspended, dead (it ended by itself or was killed), or down.
 state_of() {
   local pid started now
-  [ -f "$dir/run/$1.pid" ] || { echo none; return; }
+  [ -f "$dir/run/$1.pid" ] || { echo down; return; }
   read -r pid started <"$dir/run/$1.pid"
   now=$(state_of_pid "$pid") || { echo dead; return; }
   [ "${now#* }" = "$started" ] || { echo dead; return; }
@@ -72,7 +72,7 @@ signal_processes() { # signal, names...
   shift
   for name in "$@"; do
     case $(state_of "$name") in
-      none) fail "there is no $name in $dir" ;;
+      down) fail "there is no $name in $dir" ;;
       dead) fail "$name is not running" ;;
       *) pids+=("$(pid_of "$name")") ;;
     esac
@@ -108,7 +108,7 @@ show_logs() { # name
 wait_for_end() { # name, tenths
   local i
   for ((i = 0; i < $2; i++)); do
-    case $(state_of "$1") in none | dead) return 0 ;; esac
+    case $(state_of "$1") in down | dead) return 0 ;; esac
     sleep 0.1
   done
   return 1

@@ -48,7 +48,7 @@ s3_create() {
 s3_start_again() {
   local name
   for name in s3 s3-front; do
-    case $(state_of "$name") in none | dead) start_process_again "$name" ;; esac
+    case $(state_of "$name") in down | dead) start_process_again "$name" ;; esac
   done
   start_watchdog
   s3_wait "$(sed -n 's/^S3_ENDPOINT=//p' "$dir/s3.env")"

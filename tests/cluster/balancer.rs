@@ -25,7 +25,7 @@ impl Balancer {
             Kind::Nginx => "nginx",
         };
         let (servers, retries) = (servers.join(","), if retries { &["--retries"][..] } else { &[] });
-        let start = ["lb", "start", "--lb", kind, "--servers", &servers];
+        let start = ["lb", "start", "--lb", kind, "--at", &servers];
         cluster.run(&[&start, retries].concat());
         Self { url: cluster.setting("lb.env", "LB_URL").unwrap(), _cluster: cluster.clone() }
     }

@@ -9,5 +9,8 @@ mod node;
 mod object_service;
 mod proxy;
 mod replica_set;
+#[path = "../support/services.rs"]
+mod services;
+mod shared_services;
 #[path = "../support/mod.rs"]
 mod support;

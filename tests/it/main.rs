@@ -22,5 +22,7 @@ mod real_data;
 mod score;
 mod score_log;
 mod session;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;
 mod uploads;

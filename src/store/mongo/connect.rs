@@ -128,7 +128,8 @@ fn hosts(options: &ClientOptions) -> String {
 /// part, is shown.
 fn without_url(message: &str, url: &str) -> String {
     let secret = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
-    let shown = |word: &&str| !word.contains('@') && !secret.is_some_and(|secret| secret.contains(*word) && word.len() > 3);
+    let shown =
+        |word: &&str| !word.contains('@') && !secret.is_some_and(|secret| secret.contains(*word) && word.len() > 3);
     message.split_whitespace().map(|word| if shown(&word) { word } else { "(hidden)" }).collect::<Vec<_>>().join(" ")
 }
 

@@ -185,12 +185,12 @@ fn refuse_cluster_mode(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a start would refuse of the settings and the files that they name. Changes nothing.
+/// What a start would refuse of the settings and the files that they name, the object store aside
+/// ([`objects::examine`]). Changes nothing.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     refuse_cluster_mode(config)?;
-    tls::check_given(config).await?;
-    objects::check(config).await
+    tls::check_given(config).await
 }
 
 /// Which steps of the document store's schema are applied and which are missing, without changing anything.
@@ -288,6 +288,8 @@ fn start_background(state: &AppState) {
         }
     });
     tokio::spawn(watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
+    let (objects, stop) = (state.ctx.objects.clone(), state.lifecycle.stopped());
+    tokio::spawn(async move { objects.keep(stop).await });
     let stop = state.lifecycle.stopped();
     tokio::spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {

@@ -8,6 +8,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::AppState;
+use crate::objects::Health;
 use crate::telemetry;
 
 pub fn routes() -> axum::Router<AppState> {
@@ -19,8 +20,8 @@ async fn livez() -> Json<serde_json::Value> {
     Json(json!({"status": "alive", "version": env!("CARGO_PKG_VERSION")}))
 }
 
-/// 200 when this node should get traffic, else 503. A store that is away is told but does not change
-/// that: a warm node goes on scoring.
+/// 200 when this node should get traffic, else 503. A store that is away is told (`detail` says what waits for it) but
+/// does not change that: a warm node goes on scoring.
 async fn readyz(State(app): State<AppState>) -> Response {
     let store = match app.ctx.store.ping().await {
         Ok(()) => "ok",
@@ -31,11 +32,18 @@ async fn readyz(State(app): State<AppState>) -> Response {
     };
     let phase = app.lifecycle.phase();
     let status = if app.lifecycle.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
+    let objects = app.ctx.objects.health();
+    let mut body = json!({
         "status": phase.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "checks": {"document_store": store},
+        "checks": {"document_store": store, "object_store": objects.as_str()},
     });
+    if objects != Health::Ready {
+        body["detail"] = json!(
+            "The object store cannot be used at the moment: uploads, reading rows and the jobs that read or write files \
+             wait; sign-in, profiles and scoring go on."
+        );
+    }
     (status, Json(body)).into_response()
 }
 

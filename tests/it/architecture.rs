@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sketch", &["domain"]),
     ("simulation", &["domain"]),
     ("store", &["domain"]),
-    ("objects", &["domain", "config", "unread_body"]),
+    ("objects", &["domain", "clock", "config", "telemetry", "unread_body"]),
     ("context", &["clock", "config", "objects", "store"]),
     ("auth", &["domain", "clock", "config", "store"]),
     ("auth", &["clock", "config", "domain", "store"]),

@@ -13,6 +13,7 @@ mod door;
 mod edge;
 mod memory;
 mod models;
+mod objects;
 mod pages;
 mod predictors;
 mod process;

@@ -13,13 +13,13 @@ mod door;
 mod edge;
 mod memory;
 mod models;
-mod objects;
 mod pages;
 mod predictors;
 mod process;
 mod profiles;
 mod purging;
 mod real_data;
+mod s3_service;
 mod score;
 mod score_log;
 #[path = "../support/services.rs"]

@@ -5,10 +5,10 @@
 //! the tests put their own TLS in front), with `TANGO_TEST_S3_ACCESS_KEY`, `TANGO_TEST_S3_SECRET_KEY` and, if need be,
 //! `TANGO_TEST_S3_REGION`. Without it the embedded server plays the part, in this process but apart from the program.
 
+mod differences;
 mod front;
 mod jobs;
 mod outage;
-mod service;
 mod start;
 
 use std::net::Ipv4Addr;

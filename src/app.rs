@@ -26,7 +26,7 @@ use crate::live::Live;
 use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
 use crate::store::sqlite::{MigrationStatus, SqliteStore};
-use crate::store::{self, SharedStore, Store};
+use crate::store::{self, Collection, Query, SharedStore, Store};
 use crate::telemetry;
 
 /// A client that has not sent a whole request head by then is cut off.
@@ -288,14 +288,33 @@ fn start_background(state: &AppState) {
         }
     });
     tokio::spawn(watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
-    let (objects, stop) = (state.ctx.objects.clone(), state.lifecycle.stopped());
-    tokio::spawn(async move { objects.keep(stop).await });
+    let (ctx, stop) = (state.ctx.clone(), state.lifecycle.stopped());
+    tokio::spawn(async move {
+        warn_of_lost_bucket(&ctx).await;
+        ctx.objects.keep(stop).await;
+    });
     let stop = state.lifecycle.stopped();
     tokio::spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
             telemetry::metrics_upkeep();
         }
     });
+}
+
+/// A bucket that had to be made holds nothing of what earlier documents refer to.
+async fn warn_of_lost_bucket(ctx: &Context) {
+    if !ctx.objects.has_made_bucket() {
+        return;
+    }
+    if let Ok(page) = ctx.store.find(&Query::everywhere(Collection::Segments).limit(1)).await
+        && !page.documents.is_empty()
+    {
+        tracing::warn!(
+            bucket = ctx.config.s3_bucket,
+            "the bucket was missing and is empty, but there are datasets: correct S3_ENDPOINT and S3_BUCKET if they name \
+             another place than before, else restore the bucket from a backup"
+        );
+    }
 }
 
 /// Shown with the jobs that this process runs.

@@ -29,7 +29,7 @@ use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
 use crate::store::mongo::{MongoSettings, MongoStore};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{self, MigrationStatus, SharedStore, Store};
+use crate::store::{self, Collection, MigrationStatus, Query, SharedStore, Store};
 use crate::telemetry;
 
 /// A client that has not sent a whole request head by then is cut off.
@@ -367,8 +367,11 @@ fn start_serving(state: &AppState) {
 
 /// Looks whether the object store is there, and sets its bucket up once it is.
 fn keep_objects(ctx: &Context, lifecycle: &Lifecycle) {
-    let (objects, stop) = (ctx.objects.clone(), lifecycle.stopped());
-    tokio::spawn(async move { objects.keep(stop).await });
+    let (ctx, stop) = (ctx.clone(), lifecycle.stopped());
+    tokio::spawn(async move {
+        warn_of_lost_bucket(&ctx).await;
+        ctx.objects.keep(stop).await;
+    });
 }
 
 /// What goes on beside jobs. Any number of processes may do it.
@@ -394,6 +397,22 @@ fn start_maintenance(ctx: &Context, lifecycle: &Lifecycle) {
 fn start_worker(ctx: &Context, name: String) -> RunnerHandle {
     let options = RunnerOptions { alone: ctx.config.mongodb_url.is_none(), ..RunnerOptions::default() };
     Runner::start_with(ctx.clone(), jobs::every_kind(), &ctx.config.worker_topics, name, options)
+}
+
+/// A bucket that had to be made holds nothing of what earlier documents refer to.
+async fn warn_of_lost_bucket(ctx: &Context) {
+    if !ctx.objects.has_made_bucket() {
+        return;
+    }
+    if let Ok(page) = ctx.store.find(&Query::everywhere(Collection::Segments).limit(1)).await
+        && !page.documents.is_empty()
+    {
+        tracing::warn!(
+            bucket = ctx.config.s3_bucket,
+            "the bucket was missing and is empty, but there are datasets: correct S3_ENDPOINT and S3_BUCKET if they name \
+             another place than before, else restore the bucket from a backup"
+        );
+    }
 }
 
 /// Shown with the jobs that this process runs.

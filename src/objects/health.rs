@@ -1,5 +1,6 @@
 //! Whether the object store can be used at this moment, and looking after that in the background.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -14,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// A clock off by more is worth a word; answers tell the time in whole seconds.
-const MOST_SKEW_SECONDS: i64 = 3;
+const MOST_SKEW_SECONDS: i64 = 2;
 
 /// What is known of the object store.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,11 +32,14 @@ pub(super) struct Watch {
     health: watch::Sender<Health>,
     /// A call failed in a way that lets one think that the store is away.
     pub suspected: Notify,
+    /// This process has made the bucket.
+    made_bucket: AtomicBool,
 }
 
 impl Default for Watch {
     fn default() -> Self {
-        Self { health: watch::Sender::new(Health::Ready), suspected: Notify::new() }
+        let (suspected, made_bucket) = Default::default();
+        Self { health: watch::Sender::new(Health::Ready), suspected, made_bucket }
     }
 }
 
@@ -53,6 +57,11 @@ impl Health {
 impl ObjectStore {
     pub fn health(&self) -> Health {
         self.watch.health.borrow().clone()
+    }
+
+    /// Whether the bucket was missing, and this process has made it, so that nothing older can be in it.
+    pub fn has_made_bucket(&self) -> bool {
+        self.watch.made_bucket.load(Ordering::Relaxed)
     }
 
     /// Writes down what a look found.
@@ -122,6 +131,7 @@ impl ObjectStore {
     pub(super) fn tell(&self, state: &super::BucketState) {
         if state.is_new {
             tracing::info!(bucket = &*self.bucket, "made the bucket of the object store");
+            self.watch.made_bucket.store(true, Ordering::Relaxed);
         }
         for feature in &state.features {
             match &feature.missing {

@@ -54,13 +54,15 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
     );
     let hello = match first_answer(&database).await {
         Ok(hello) => hello,
-        Err(error) => {
-            let said = of_client(&hosts, settings, &error);
-            return Err(match said {
-                OpenError::Unreachable { .. } => member_alone(&hosts, options).await.unwrap_or(said),
-                said => said,
-            });
+        Err(error) if is_passing(&error) => {
+            // What one member says by itself may need no waiting.
+            if let Some(refusal) = member_alone(&hosts, options).await {
+                return Err(refusal);
+            }
+            tracing::warn!("MongoDB does not answer yet; it is waited for {} s", FIRST_ANSWER.as_secs());
+            wait_for_answer(&database).await.map_err(|error| of_client(&hosts, settings, &error))?
         }
+        Err(error) => return Err(of_client(&hosts, settings, &error)),
     };
     check_hello(&hosts, &hello)?;
     check_clock(&hello, now)?;
@@ -69,26 +71,28 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
     Ok(Connection { client, database, health })
 }
 
-/// Waits for a set that is just being started.
 async fn first_answer(database: &Database) -> Result<Document, Error> {
+    database.run_command(doc! { "hello": 1 }).await
+}
+
+/// A set that is just being started, or cut off, looks like this.
+fn is_passing(error: &Error) -> bool {
+    let of_network = matches!(
+        *error.kind,
+        ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
+    );
+    of_network && !is_certificate(error)
+}
+
+async fn wait_for_answer(database: &Database) -> Result<Document, Error> {
     let started = tokio::time::Instant::now();
-    let mut told = false;
     loop {
-        let error = match database.run_command(doc! { "hello": 1 }).await {
-            Ok(hello) => return Ok(hello),
-            Err(error) => error,
-        };
-        let passes = matches!(
-            *error.kind,
-            ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
-        );
-        if !passes || is_certificate(&error) || started.elapsed() > FIRST_ANSWER {
-            return Err(error);
+        match first_answer(database).await {
+            Err(error) if is_passing(&error) && started.elapsed() < FIRST_ANSWER => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            answer => return answer,
         }
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!("MongoDB does not answer yet; it is waited for {} s", FIRST_ANSWER.as_secs());
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -104,6 +108,8 @@ async fn member_alone(hosts: &str, mut options: ClientOptions) -> Option<OpenErr
     match hello.get_str("setName") {
         Ok(found) if found != asked => Some(OpenError::SetName { hosts, found: found.to_owned(), asked }),
         Ok(_) => None,
+        // It waits to be made a set.
+        Err(_) if hello.contains_key("isreplicaset") => None,
         Err(_) => Some(OpenError::Standalone { hosts }),
     }
 }

@@ -1,6 +1,7 @@
 //! Starts: what is refused with one line that says what to change, and what is not needed to start.
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use tango::clock::SystemClock;
 use tango::config::{Config, Secret};
 
 use super::{Certificate, Fault, Front, Remote, Service, trusting};
-use crate::app::{TestApp, test_config, until};
+use crate::app::{PATIENCE, TestApp, test_config, until};
 use crate::datasets::calls;
 
 /// What a start with these settings says when it is refused.
@@ -187,6 +188,34 @@ async fn the_command_line_refuses_in_one_line_and_doctor_says_the_same() {
     let (code, said) = run(&doctor, &settings("", "")).await;
     assert_eq!(code, Some(1), "{said}");
     says(&said, &["closes connections", "tango starts without it"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_warns_when_the_bucket_of_datasets_was_missing() {
+    let remote = Remote::start().await;
+    crate::datasets::dataset(&remote.app, &calls(0, 100)).await;
+    let folder = remote.app.stop().await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
+    command.env_clear().current_dir(folder.path()).args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
+    command
+        .env("S3_ENDPOINT", &remote.front.url)
+        .env("S3_ACCESS_KEY", &remote.service.access_key)
+        .env("S3_SECRET_KEY", &remote.service.secret_key)
+        .env("S3_REGION", &remote.service.region)
+        .env("S3_CA_FILE", &remote.front.ca_file)
+        .env("S3_BUCKET", format!("{}-other", remote.service.bucket));
+    let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let (sender, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || lines.into_iter().try_for_each(|line| sender.send(line)));
+    let warned = tokio::task::spawn_blocking(move || {
+        let wanted = |line: &String| line.contains("the bucket was missing and is empty");
+        std::iter::from_fn(|| said.recv_timeout(PATIENCE).ok()).find(wanted)
+    });
+    let warned = warned.await.unwrap();
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(warned.is_some_and(|line| line.contains("S3_BUCKET") && line.contains("backup")));
 }
 
 async fn ready(app: &TestApp) -> Value {

@@ -204,6 +204,7 @@ impl WorkerApp {
         let (objects, _) = objects::open(&config, config.listen, None).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock };
         let lifecycle = Lifecycle::new();
+        keep_objects(&ctx, &lifecycle);
         start_maintenance(&ctx, &lifecycle);
         let name = nodes::name(None);
         let worker = start_worker(&ctx, worker_name(&name));
@@ -247,7 +248,8 @@ fn mongo_settings(config: &Config) -> Option<MongoSettings> {
     Some(MongoSettings { url, ca_file: config.mongodb_ca_file.clone(), allow_plain: config.allow_http })
 }
 
-/// What a start would refuse of the settings, of the files that they name and of the services. Changes nothing.
+/// What a start would refuse of the settings, of the files that they name and of the document store; the object store aside
+/// ([`objects::examine`]). Changes nothing.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     open_seal(config).map(drop)?;
@@ -255,7 +257,7 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     if let Some(settings) = mongo_settings(config) {
         MongoStore::check(&settings, SystemClock.now()).await?;
     }
-    objects::check(config).await
+    Ok(())
 }
 
 /// Which steps of the document store's schema are applied and which are missing, without changing anything.
@@ -349,6 +351,7 @@ fn start_serving(state: &AppState) {
             }
         }
     });
+    keep_objects(&state.ctx, &state.lifecycle);
     let (store, stop) = (state.ctx.store.clone(), state.lifecycle.stopped());
     tokio::spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
@@ -360,6 +363,12 @@ fn start_serving(state: &AppState) {
             }
         }
     });
+}
+
+/// Looks whether the object store is there, and sets its bucket up once it is.
+fn keep_objects(ctx: &Context, lifecycle: &Lifecycle) {
+    let (objects, stop) = (ctx.objects.clone(), lifecycle.stopped());
+    tokio::spawn(async move { objects.keep(stop).await });
 }
 
 /// What goes on beside jobs. Any number of processes may do it.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{Auth, AuthError};
 use crate::http::AppState;
+use crate::objects::Health;
 use crate::telemetry;
 
 /// Longest request and answer in bytes.
@@ -83,6 +84,7 @@ async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Resu
             "url": url,
             "phase": state.lifecycle.phase().as_str(),
             "started_at": state.started_at,
+            "object_store": object_store(state),
         })),
         Ok(request) => match execute(&state.auth, request).await {
             Ok(value) => Answer::Done(value),
@@ -93,6 +95,14 @@ async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Resu
     text.push('\n');
     writer.write_all(text.as_bytes()).await?;
     Ok(())
+}
+
+/// `ok`, or what stands between the process and its object store.
+fn object_store(state: &AppState) -> String {
+    match state.ctx.objects.health() {
+        Health::Ready => "ok".to_owned(),
+        Health::Troubled(trouble) => trouble.to_string(),
+    }
 }
 
 /// Carries a request out with the users at hand.

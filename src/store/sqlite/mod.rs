@@ -12,6 +12,7 @@ mod lock;
 mod migrate;
 mod paging;
 mod readers;
+mod snapshot;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -36,11 +37,12 @@ use self::error::closed;
 use self::indexes::Catalog;
 use self::lock::FolderLock;
 use self::readers::Readers;
+use self::snapshot::SqliteSnapshot;
 use self::writer::{Reply, Request, Writer};
 use super::followers::{FEED_CAPACITY, Followers};
 use super::{
     Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, Member, MemberState, Op, Page, Query, Result,
-    Sort, Store, StoreError, StoreStatus, has_documents,
+    Snapshot, Sort, Store, StoreError, StoreStatus, has_documents,
 };
 
 /// The store's file in the data folder.
@@ -299,6 +301,10 @@ impl Store for SqliteStore {
         let state = if writable { MemberState::Primary } else { MemberState::Unreachable };
         let members = vec![Member { address: "embedded".to_owned(), state }];
         StoreStatus { writable, members, feed_lag: Some(Duration::ZERO) }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(SqliteSnapshot::begin(self.readers.file()).await?))
     }
 
     async fn ping(&self) -> Result<()> {

@@ -3,6 +3,7 @@
 
 pub mod control;
 mod gate;
+pub mod stores;
 mod tls;
 
 use std::io::ErrorKind;
@@ -28,6 +29,7 @@ use crate::objects::embedded::EmbeddedServer;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, MigrationStatus, SharedStore, Store};
 use crate::telemetry;
+use crate::transfer;
 
 /// A client that has not sent a whole request head by then is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +39,9 @@ const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Jobs that are under way have this long to finish; then they go back to the queue.
 const JOB_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The installation's secret in the data folder.
+const SECRET_FILE: &str = "secret.key";
 
 /// How often every account's waste is looked for.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
@@ -73,6 +78,7 @@ impl App {
         let _ = rustls::crypto::ring::default_provider().install_default();
         telemetry::start_metrics();
         let store = open_store(&config)?;
+        transfer::refuse_unfinished(&store).await?;
         let listener = listen(config.listen)?;
         let address = listener.local_addr().context("the listening address is not known")?;
         let certificate = tls::certificate_files(&config, address, clock.now())?;
@@ -202,7 +208,7 @@ pub fn migration_status(config: &Config) -> anyhow::Result<MigrationStatus> {
 pub fn open_seal(config: &Config) -> anyhow::Result<Seal> {
     match &config.token_secret {
         Some(secret) => Ok(Seal::from_secret(&secret.0)),
-        None => Seal::from_file(&config.data_dir.join("secret.key")),
+        None => Seal::from_file(&config.data_dir.join(SECRET_FILE)),
     }
 }
 

@@ -23,4 +23,5 @@ mod score;
 mod score_log;
 mod session;
 mod tls;
+mod transfer;
 mod uploads;

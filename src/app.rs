@@ -3,6 +3,7 @@
 
 pub mod control;
 mod gate;
+mod nodes;
 pub mod stores;
 mod tls;
 
@@ -17,15 +18,17 @@ use axum_server::Handle;
 pub use tls::CertificateFiles;
 
 use crate::auth::{Auth, FirstStart, Seal};
-use crate::clock::SharedClock;
+use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::Config;
 use crate::context::Context;
+use crate::domain::node::Role;
 use crate::http::{AppState, idempotency, router};
 use crate::jobs::{self, Runner, RunnerHandle, RunnerOptions, purging, watch};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
+use crate::store::mongo::{MongoSettings, MongoStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, MigrationStatus, SharedStore, Store};
 use crate::telemetry;
@@ -65,19 +68,22 @@ pub struct App {
     pub ready_in: Duration,
     handle: Handle<SocketAddr>,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
-    worker: RunnerHandle,
+    worker: Option<RunnerHandle>,
     embedded: Option<EmbeddedServer>,
 }
 
 impl App {
-    /// Starts server and workers on one data folder. Warm and ready to serve when this returns;
-    /// the port answers 503 from a little earlier.
+    /// Starts server and workers: on one data folder, or on the stores of a cluster. Warm and ready to serve when this
+    /// returns; the port answers 503 from a little earlier.
     pub async fn start(config: Config, clock: SharedClock) -> anyhow::Result<Self> {
+        Self::start_as(Role::BOTH, config, clock).await
+    }
+
+    /// As a server, with or without workers.
+    pub async fn start_as(role: Role, config: Config, clock: SharedClock) -> anyhow::Result<Self> {
         let began = Instant::now();
-        // The only cryptography in the program; when a test installed it before, nothing changes.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        telemetry::start_metrics();
-        let store = open_store(&config)?;
+        prepare_process();
+        let store = open_store(&config).await?;
         transfer::refuse_unfinished(&store).await?;
         let listener = listen(config.listen)?;
         let address = listener.local_addr().context("the listening address is not known")?;
@@ -119,14 +125,17 @@ impl App {
         let secure = certificate.is_some();
         let (in_flight, index_use, segments) = Default::default();
         let state = AppState { ctx, auth, live, lifecycle, in_flight, index_use, segments, secure, started_at };
-        start_background(&state);
+        start_serving(&state);
         let url = url(address, secure);
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
             tracing::warn!(error = format!("{error:#}"), "commands such as `tango user` will not reach this process");
         }
-        let options = RunnerOptions { alone: state.ctx.config.mongodb_url.is_none(), ..RunnerOptions::default() };
-        let (ctx, topics) = (state.ctx.clone(), &state.ctx.config.worker_topics);
-        let worker = Runner::start_with(ctx, jobs::every_kind(), topics, worker_name(address), options);
+        let node = nodes::describe(&state.ctx, role, nodes::name(Some(address.port())));
+        let worker = role.worker.then(|| {
+            start_maintenance(&state.ctx, &state.lifecycle);
+            start_worker(&state.ctx, worker_name(&address.to_string()))
+        });
+        tokio::spawn(nodes::tell(state.ctx.clone(), node, state.lifecycle.clone(), state.lifecycle.stopped()));
         gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
         let objects_address = embedded.as_ref().map(|server| server.public_address);
@@ -162,7 +171,12 @@ impl App {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.state.lifecycle.stop();
         self.handle.graceful_shutdown(Some(HARD_DEADLINE));
-        let (server, ()) = tokio::join!(self.server, self.worker.stop(JOB_PATIENCE));
+        let stop_worker = async {
+            if let Some(worker) = self.worker {
+                worker.stop(JOB_PATIENCE).await;
+            }
+        };
+        let (server, ()) = tokio::join!(self.server, stop_worker);
         server.context("the server's task failed")?.context("the server failed")?;
         if let Some(embedded) = self.embedded {
             embedded.shutdown(Duration::from_secs(1));
@@ -174,40 +188,100 @@ impl App {
     }
 }
 
-/// The stores alone, for commands that work while nothing runs.
-pub fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
-    refuse_cluster_mode(config)?;
-    create_data_folder(config)?;
-    Ok(Arc::new(SqliteStore::open(&config.data_dir)?))
+/// A process that works on jobs only.
+pub struct WorkerApp {
+    ctx: Context,
+    lifecycle: Lifecycle,
+    worker: RunnerHandle,
+    pub name: String,
 }
 
-fn refuse_cluster_mode(config: &Config) -> anyhow::Result<()> {
-    if config.mongodb_url.is_some() {
-        bail!(
-            "MONGODB_URL is set, but this version of tango is built without cluster mode: \
-             remove it to run a single node with everything inside"
-        );
+impl WorkerApp {
+    /// Starts workers on the stores of a cluster.
+    pub async fn start(config: Config, clock: SharedClock) -> anyhow::Result<Self> {
+        prepare_process();
+        if config.mongodb_url.is_none() {
+            bail!(
+                "a single node has its workers inside: start `tango` without a command (separate workers belong to cluster \
+                 mode, where MONGODB_URL is set)"
+            );
+        }
+        let store = open_store(&config).await?;
+        transfer::refuse_unfinished(&store).await?;
+        let (objects, _) = objects::open(&config, config.listen, None).await?;
+        let ctx = Context { store, objects, config: Arc::new(config), clock };
+        let lifecycle = Lifecycle::new();
+        start_maintenance(&ctx, &lifecycle);
+        let name = nodes::name(None);
+        let worker = start_worker(&ctx, worker_name(&name));
+        lifecycle.set_ready();
+        let node = nodes::describe(&ctx, Role::WORKER, name.clone());
+        tokio::spawn(nodes::tell(ctx.clone(), node, lifecycle.clone(), lifecycle.stopped()));
+        Ok(Self { ctx, lifecycle, worker, name })
     }
-    Ok(())
+
+    /// Claims nothing more, lets jobs finish for `drain`, gives the others back.
+    pub async fn stop_after(self, drain: Duration) -> anyhow::Result<()> {
+        self.lifecycle.start_draining();
+        self.worker.stop(drain.max(JOB_PATIENCE)).await;
+        self.lifecycle.stop();
+        let store = Arc::downgrade(&self.ctx.store);
+        drop(self.ctx);
+        let_go(store).await;
+        Ok(())
+    }
 }
 
-/// What a start would refuse of the settings and the files that they name. Changes nothing.
+/// What every process needs once.
+fn prepare_process() {
+    // The only cryptography in the program; when a test installed it before, nothing changes.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    telemetry::start_metrics();
+}
+
+/// The document store alone, for commands that work while nothing runs.
+pub async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
+    create_data_folder(config)?;
+    Ok(match mongo_settings(config) {
+        Some(settings) => Arc::new(MongoStore::open(&settings, SystemClock.now()).await?),
+        None => Arc::new(SqliteStore::open(&config.data_dir)?),
+    })
+}
+
+/// `None` outside cluster mode.
+fn mongo_settings(config: &Config) -> Option<MongoSettings> {
+    let url = config.mongodb_url.as_ref()?.0.clone();
+    Some(MongoSettings { url, ca_file: config.mongodb_ca_file.clone(), allow_plain: config.allow_http })
+}
+
+/// What a start would refuse of the settings, of the files that they name and of the services. Changes nothing.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    refuse_cluster_mode(config)?;
+    open_seal(config).map(drop)?;
     tls::check_given(config).await?;
+    if let Some(settings) = mongo_settings(config) {
+        MongoStore::check(&settings, SystemClock.now()).await?;
+    }
     objects::check(config).await
 }
 
 /// Which steps of the document store's schema are applied and which are missing, without changing anything.
-pub fn migration_status(config: &Config) -> anyhow::Result<MigrationStatus> {
-    Ok(store::sqlite::migration_status(&config.data_dir)?)
+pub async fn migration_status(config: &Config) -> anyhow::Result<MigrationStatus> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match mongo_settings(config) {
+        Some(settings) => Ok(MongoStore::check(&settings, SystemClock.now()).await?),
+        None => Ok(store::sqlite::migration_status(&config.data_dir)?),
+    }
 }
 
 /// The installation's secret: from the environment, else from the data folder, where it is made once.
 pub fn open_seal(config: &Config) -> anyhow::Result<Seal> {
     match &config.token_secret {
         Some(secret) => Ok(Seal::from_secret(&secret.0)),
+        None if config.mongodb_url.is_some() => bail!(
+            "TOKEN_SECRET is missing: in cluster mode (MONGODB_URL is set) every node needs the same one, at least 32 \
+             characters; `openssl rand -hex 32` makes one"
+        ),
         None => Seal::from_file(&config.data_dir.join(SECRET_FILE)),
     }
 }
@@ -270,16 +344,36 @@ async fn let_go(store: std::sync::Weak<dyn Store>) {
     }
 }
 
-/// What goes on beside requests, until the program stops.
-fn start_background(state: &AppState) {
+/// What a server does beside requests, until it stops.
+fn start_serving(state: &AppState) {
     let stop = state.lifecycle.stopped();
     let auth = state.auth.clone();
     tokio::spawn(async move {
-        if let Err(error) = auth.follow(stop).await {
-            tracing::error!(%error, "changes of users are not followed");
+        while let Err(error) = auth.clone().follow(stop.clone()).await {
+            tracing::warn!(%error, "changes of users are not followed, trying again");
+            if stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(1))).await.is_none() {
+                return;
+            }
         }
     });
-    let (ctx, stop) = (state.ctx.clone(), state.lifecycle.stopped());
+    let (store, stop) = (state.ctx.store.clone(), state.lifecycle.stopped());
+    tokio::spawn(async move {
+        while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
+            telemetry::metrics_upkeep();
+            let status = store.status();
+            metrics::gauge!(telemetry::STORE_WRITABLE).set(f64::from(u8::from(status.writable)));
+            if let Some(lag) = status.feed_lag {
+                metrics::gauge!(telemetry::FEED_LAG_SECONDS).set(lag.as_secs_f64());
+            }
+        }
+    });
+}
+
+/// What goes on beside jobs. Any number of processes may do it.
+fn start_maintenance(ctx: &Context, lifecycle: &Lifecycle) {
+    let stop = lifecycle.stopped();
+    tokio::spawn(watch::watch(ctx.clone(), stop.clone()));
+    let ctx = ctx.clone();
     tokio::spawn(async move {
         loop {
             if let Err(error) = purging::schedule(&ctx).await {
@@ -293,16 +387,14 @@ fn start_background(state: &AppState) {
             }
         }
     });
-    tokio::spawn(watch::watch(state.ctx.clone(), state.lifecycle.stopped()));
-    let stop = state.lifecycle.stopped();
-    tokio::spawn(async move {
-        while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
-            telemetry::metrics_upkeep();
-        }
-    });
+}
+
+fn start_worker(ctx: &Context, name: String) -> RunnerHandle {
+    let options = RunnerOptions { alone: ctx.config.mongodb_url.is_none(), ..RunnerOptions::default() };
+    Runner::start_with(ctx.clone(), jobs::every_kind(), &ctx.config.worker_topics, name, options)
 }
 
 /// Shown with the jobs that this process runs.
-fn worker_name(address: SocketAddr) -> String {
-    format!("{address} (process {})", std::process::id())
+fn worker_name(place: &str) -> String {
+    format!("{place} (process {})", std::process::id())
 }

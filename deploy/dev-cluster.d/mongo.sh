@@ -96,7 +96,7 @@ mongo_start_member() { # member, namespace or nothing
 mongo_start_again() {
   local name
   for name in $(mongo_members); do
-    case $(state_of "$name") in none | dead) start_process_again "$name" ;; esac
+    case $(state_of "$name") in down | dead) start_process_again "$name" ;; esac
   done
   start_watchdog
   mongo_in_first_namespace python3 "$here/replica_set.py" "$dir" wait
@@ -155,27 +155,4 @@ mongo_status() {
 mongo_primary() {
   need_replica_set
   mongo_status | awk '$3 == "PRIMARY" { print $1; found = 1; exit } END { exit !found }' || fail "there is no primary"
-}
-
-mongo_kill() { # member
-  if [ "$force" = yes ]; then
-    signal_process "mongo-$1" KILL
-    wait_for_end "mongo-$1" 100 || fail "member $1 does not end"
-  else
-    signal_process "mongo-$1" TERM
-    wait_for_end "mongo-$1" 300 || fail "member $1 does not end (it is $(state_of "mongo-$1"))"
-  fi
-}
-
-# Returns when the process runs; `mongo status` says when the member has caught up.
-mongo_restart() { # member
-  need_mongod
-  stop_processes 300 "mongo-$1"
-  start_process_again "mongo-$1"
-}
-
-mongo_stop() {
-  local names
-  read -r -a names <<<"$(names_of_processes mongo- | tr '\n' ' ')"
-  [ ${#names[@]} = 0 ] || stop_processes 100 "${names[@]}"
 }

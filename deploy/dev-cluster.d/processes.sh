@@ -18,10 +18,10 @@ state_of_pid() {
   echo "$1 ${20}"
 }
 
-# The state of one of our processes: running, suspended, dead, or none when it was never started.
+# The state of one of our processes: running, suspended, dead (it ended by itself or was killed), or down.
 state_of() {
   local pid started now
-  [ -f "$dir/run/$1.pid" ] || { echo none; return; }
+  [ -f "$dir/run/$1.pid" ] || { echo down; return; }
   read -r pid started <"$dir/run/$1.pid"
   now=$(state_of_pid "$pid") || { echo dead; return; }
   [ "${now#* }" = "$started" ] || { echo dead; return; }
@@ -66,19 +66,49 @@ start_process_again() {
   echo "$pid ${state#* }" >"$dir/run/$name.pid"
 }
 
-signal_process() { # name, signal
-  case $(state_of "$1") in
-    none) fail "there is no $1 in $dir" ;;
-    dead) fail "$1 is not running" ;;
-    *) kill "-$2" "$(pid_of "$1")" ;;
-  esac
+# All are looked up before any gets the signal, so that they get it at the same time.
+signal_processes() { # signal, names...
+  local signal=$1 name pids=()
+  shift
+  for name in "$@"; do
+    case $(state_of "$name") in
+      down) fail "there is no $name in $dir" ;;
+      dead) fail "$name is not running" ;;
+      *) pids+=("$(pid_of "$name")") ;;
+    esac
+  done
+  kill "-$signal" "${pids[@]}"
+}
+
+kill_processes() { # yes (at once) or no (in good order), names...
+  local signal=TERM name
+  if [ "$1" = yes ]; then signal=KILL; fi
+  shift
+  signal_processes "$signal" "$@"
+  for name in "$@"; do
+    wait_for_end "$name" 600 || fail "$name does not end (it is $(state_of "$name"))"
+  done
+}
+
+# Returns when the processes run; whether they are ready is theirs to say.
+restart_processes() {
+  local name
+  stop_processes 600 "$@"
+  for name in "$@"; do start_process_again "$name"; done
+}
+
+show_logs() { # name
+  local files=()
+  [ -z "$1" ] || mapfile -t files < <(find "$dir/logs" -name "$1.log" -o -name "$1.*.log" 2>/dev/null | sort)
+  [ ${#files[@]} -gt 0 ] || fail "logs of what? $(find "$dir/logs" -name '*.log' -printf '%f ' 2>/dev/null | sed 's/\.log//g')"
+  tail -n 200 "${files[@]}"
 }
 
 # Waits up to so many tenths of a second for a process to have ended.
 wait_for_end() { # name, tenths
   local i
   for ((i = 0; i < $2; i++)); do
-    case $(state_of "$1") in none | dead) return 0 ;; esac
+    case $(state_of "$1") in down | dead) return 0 ;; esac
     sleep 0.1
   done
   return 1
@@ -103,10 +133,40 @@ stop_processes() { # tenths of a second to wait, names...
   done
 }
 
+stop_all_named() { # prefix
+  local names
+  mapfile -t names < <(names_of_processes "$1")
+  [ ${#names[@]} = 0 ] || stop_processes 100 "${names[@]}"
+}
+
+# Ends whatever runs in $dir, without asking first.
+end_all() {
+  local name
+  for name in $(names_of_processes ""); do
+    case $(state_of "$name") in
+      running | suspended) kill -KILL -- "-$(pid_of "$name")" 2>/dev/null || true ;; # with its children
+    esac
+  done
+  for name in $(names_of_processes ""); do
+    wait_for_end "$name" 50 || true
+    rm -f "$dir/run/$name.pid"
+  done
+}
+
+# Runs a function while nobody else does in $dir: `mongo start` and `s3 start` may run side by side.
+one_at_a_time() {
+  {
+    flock 8
+    "$@"
+  } 8>"$dir/lock"
+}
+
 # Ends everything of $dir and removes it when the process $until_pid has ended, also when it was killed.
-# `tail --pid` follows a process that is not our child.
-start_watchdog() {
-  [ -n "$until_pid" ] && [ ! -e "$dir/run/watchdog.pid" ] || return 0
+start_watchdog() { one_at_a_time start_watchdog_once; }
+
+start_watchdog_once() {
+  [ -n "$until_pid" ] || return 0
+  case $(state_of watchdog) in running) return 0 ;; esac
   start_process watchdog bash "$here/watchdog.sh" "$until_pid" "$dir"
 }
 

@@ -84,7 +84,9 @@ def create(replica_set, election_timeout_ms, x509_name):
     replica_set.client(first).admin.command("replSetInitiate", {
         "_id": "rs0",
         "members": [{"_id": i, "host": host} for i, host in enumerate(replica_set.hosts)],
-        "settings": {"heartbeatIntervalMillis": 500, "electionTimeoutMillis": election_timeout_ms},
+        # A new primary waits, by default without limit, for the state of members that only stay silent (cut off or suspended, not
+        # dead), another election timeout long, in case they have writes that it lacks. What a majority has acknowledged it never lacks.
+        "settings": {"heartbeatIntervalMillis": 500, "electionTimeoutMillis": election_timeout_ms, "catchUpTimeoutMillis": 500},
     })
     until(lambda: replica_set.state(first) in ("SECONDARY", "PRIMARY"), replica_set.states, replica_set.folder)
 

@@ -6,14 +6,10 @@ dir=$2
 # shellcheck source=/dev/null
 . "$(dirname "${BASH_SOURCE[0]}")/processes.sh"
 
-tail --pid="$until_pid" --sleep-interval=0.5 -f /dev/null
-for name in $(names_of_processes ""); do
-  [ "$name" = watchdog ] && continue
-  case $(state_of "$name") in
-    running | suspended) kill -KILL "$(pid_of "$name")" ;;
-  esac
+started=$(state_of_pid "$until_pid") && started=${started#* }
+while state=$(state_of_pid "$until_pid") && [ "${state#* }" = "$started" ] && [ "${state% *}" != Z ] && [ -d "$dir" ]; do
+  sleep 0.5
 done
-for name in $(names_of_processes ""); do
-  [ "$name" = watchdog ] || wait_for_end "$name" 50
-done
+rm -f "$dir/run/watchdog.pid" # this one ends by itself
+end_all
 rm -rf "$dir"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{SECRET_FILE, open_seal, open_store};
+use super::{SECRET_FILE, nodes, open_seal, open_store};
 use crate::auth::Seal;
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::domain::Timestamp;
 use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
+use crate::store::StoreError;
 use crate::transfer::BackupOptions;
 
 /// The folder of the dump when there is no database with a name of its own.
@@ -33,13 +34,18 @@ impl Stores {
     pub async fn open(config: &Config, clock: SharedClock) -> anyhow::Result<Self> {
         // The only cryptography in the program; when a test installed it before, nothing changes.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = open_store(config)?;
+        let store = open_store(config).await?;
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let alone = Config { s3_listen: Some(loopback), ..config.clone() };
         let (objects, embedded) = objects::open(&alone, loopback, None).await?;
         let seal = open_seal(config)?;
         let ctx = Context { store, objects, config: Arc::new(config.clone()), clock };
         Ok(Self { ctx, seal, _embedded: embedded })
+    }
+
+    /// Names of servers and workers that use the stores at this moment.
+    pub async fn running_nodes(&self) -> Result<Vec<String>, StoreError> {
+        nodes::alive(&self.ctx.store).await
     }
 }
 

@@ -38,8 +38,17 @@ impl Auth {
         }
         let mut batch = Batch::new();
         batch.insert(&account).insert(&user);
-        self.store.commit(batch).await?;
-        Ok(Some(FirstStart { username: user.username, generated_password: generated }))
+        match self.store.commit(batch).await {
+            Ok(()) => Ok(Some(FirstStart { username: user.username, generated_password: generated })),
+            // Another node of the cluster, started at the same moment, was first: its password counts.
+            Err(error) if error.is_conflict() => {
+                if generated.is_some() {
+                    let _ = std::fs::remove_file(&self.initial_password);
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn keep_initial_password(&self, password: &str) -> anyhow::Result<()> {

@@ -58,7 +58,10 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         count => findings.warn(format!("{count} objection(s) to the settings, see above")),
     }
     match app::check(config).await {
-        Ok(()) => findings.fine("certificate and object store can be used as they are set"),
+        Ok(()) => findings.fine(match config.mongodb_url {
+            Some(_) => "certificate, document store and object store can be used as they are set",
+            None => "certificate and object store can be used as they are set",
+        }),
         Err(error) => findings.fail(format!("{error:#}")),
     }
     check_folder(&config.data_dir, &mut findings);
@@ -152,12 +155,12 @@ fn check_ports(config: &Config, findings: &mut Findings) {
 }
 
 async fn check_store(config: &Config, findings: &mut Findings) {
-    // Opening makes a store where there is none.
-    if !config.data_dir.join("tango.db").exists() {
+    // Opening makes a store where there is none; a cluster's was looked at already.
+    if config.mongodb_url.is_some() || !config.data_dir.join("tango.db").exists() {
         return;
     }
     let opened = async {
-        let store = open_store(config)?;
+        let store = open_store(config).await?;
         refuse_unfinished(&store).await?;
         if store.count(&Query::new(Collection::Accounts, "")).await? == 0 {
             return Ok(0);

@@ -9,10 +9,13 @@ use crate::config::Config;
 
 /// Applies the missing steps and names them; with `only_status` names them alone.
 pub async fn run(config: &Config, only_status: bool) -> anyhow::Result<()> {
-    let folder = config.data_dir.display();
-    let before = migration_status(config)?;
+    let place = match config.mongodb_url {
+        Some(_) => "MongoDB (MONGODB_URL)".to_owned(),
+        None => config.data_dir.display().to_string(),
+    };
+    let before = migration_status(config).await?;
     if only_status {
-        println!("document store in {folder}");
+        println!("document store in {place}");
         println!("  applied   {} of {} steps that this program knows", before.schema_version, before.known_version);
         println!(
             "  missing   {}",
@@ -23,18 +26,18 @@ pub async fn run(config: &Config, only_status: bool) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    if control::ask(&config.data_dir, &Request::Status).await?.is_some() {
-        bail!("tango is running on {folder}: it brought the store up to date when it started");
+    if config.mongodb_url.is_none() && control::ask(&config.data_dir, &Request::Status).await?.is_some() {
+        bail!("tango is running on {place}: it brought the store up to date when it started");
     }
-    let is_new = !config.data_dir.exists();
-    let store = open_store(config)?;
+    let is_new = config.mongodb_url.is_none() && !config.data_dir.exists();
+    let store = open_store(config).await?;
     store.ping().await?;
     if is_new {
-        println!("there was no data folder {folder}: a new one was made");
+        println!("there was no data folder {place}: a new one was made");
     }
     for step in &before.pending {
         println!("applied {step}");
     }
-    println!("the document store in {folder} is up to date");
+    println!("the document store in {place} is up to date");
     Ok(())
 }

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Loaded, Sources};
+use crate::domain::node::Role;
 use crate::telemetry;
 
 const EXAMPLES: &str = "\
@@ -157,8 +158,9 @@ pub fn run() -> ExitCode {
     };
     let outcome = runtime.block_on(async move {
         match tango.command {
-            None | Some(Command::Server) => serve::run(loaded).await,
-            Some(Command::Worker) => serve::worker(loaded),
+            None => serve::run(loaded, Role::BOTH).await,
+            Some(Command::Server) => serve::run(loaded, Role::SERVER).await,
+            Some(Command::Worker) => serve::worker(loaded).await,
             Some(Command::Migrate { status }) => migrate::run(&loaded.config, status).await,
             Some(Command::Config(ConfigCommand::Check)) => config_check::run(&loaded),
             Some(Command::Doctor) => doctor::run(&loaded).await,

@@ -4,34 +4,56 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::App;
+use crate::app::{App, WorkerApp};
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
+use crate::domain::node::Role;
 use crate::lifecycle::HARD_DEADLINE;
 
 /// On top of the deadline for requests: workers, the store.
 const LAST_GRACE: Duration = Duration::from_secs(5);
 
-/// Runs until a signal; see [`run_app`].
-pub async fn run(loaded: Loaded) -> anyhow::Result<()> {
+/// Runs until a signal; see [`run_app`]. On a single node a server has its workers inside whatever `role` says.
+pub async fn run(loaded: Loaded, role: Role) -> anyhow::Result<()> {
     let config = loaded.config;
     let drain = Duration::from_secs(config.drain_seconds);
     let signals = Signals::catch()?;
-    let app = App::start(config.clone(), Arc::new(SystemClock)).await?;
+    let role = if config.mongodb_url.is_some() { role } else { Role::BOTH };
+    let app = App::start_as(role, config.clone(), Arc::new(SystemClock)).await?;
     print_welcome(&app, &config).await;
     run_app(app, drain, signals).await
 }
 
 /// Serves until SIGTERM or SIGINT, then drains and stops; a second signal ends the process at once.
-pub async fn run_app(app: App, drain: Duration, mut signals: Signals) -> anyhow::Result<()> {
+pub async fn run_app(app: App, drain: Duration, signals: Signals) -> anyhow::Result<()> {
+    until_stopped(signals, drain, app.stop_after(drain)).await
+}
+
+/// Workers without a server, in a cluster.
+pub async fn worker(loaded: Loaded) -> anyhow::Result<()> {
+    let config = loaded.config;
+    let drain = Duration::from_secs(config.drain_seconds);
+    let signals = Signals::catch()?;
+    let topics: Vec<&str> = config.worker_topics.iter().map(|topic| topic.as_str()).collect();
+    let worker = WorkerApp::start(config.clone(), Arc::new(SystemClock)).await?;
+    println!("tango {} works on {} at {}", env!("CARGO_PKG_VERSION"), topics.join(", "), worker.name);
+    until_stopped(signals, drain, worker.stop_after(drain)).await
+}
+
+/// Waits for a signal, then for the stop; not longer than that may take.
+async fn until_stopped(
+    mut signals: Signals,
+    drain: Duration,
+    stop: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<()> {
     signals.next().await;
     eprintln!("stopping (a second signal ends at once)");
     let patience = drain + HARD_DEADLINE + LAST_GRACE;
     tokio::select! {
-        stopped = tokio::time::timeout(patience, app.stop_after(drain)) => {
+        stopped = tokio::time::timeout(patience, stop) => {
             stopped.context("some work did not end in time; what was acknowledged is stored")??;
             eprintln!("stopped");
             Ok(())
@@ -41,19 +63,6 @@ pub async fn run_app(app: App, drain: Duration, mut signals: Signals) -> anyhow:
             std::process::exit(128 + number)
         }
     }
-}
-
-/// Workers without a server exist in a cluster only.
-pub fn worker(loaded: Loaded) -> anyhow::Result<()> {
-    if loaded.config.mongodb_url.is_some() {
-        bail!(
-            "MONGODB_URL is set, but this version of tango is built without cluster mode: \
-             remove it to run a single node with everything inside"
-        );
-    }
-    bail!(
-        "a single node has its workers inside: start `tango` without a command (separate workers belong to cluster mode)"
-    )
 }
 
 /// Caught from the moment this exists, so that a signal during the start is not lost.

@@ -167,6 +167,16 @@ pub async fn restore(config: &Config, args: RestoreArgs) -> anyhow::Result<()> {
         );
     }
     let stores = Stores::open(config, Arc::new(SystemClock)).await?;
+    // A data folder that could be opened is used by nobody else.
+    if config.mongodb_url.is_some() {
+        let running = stores.running_nodes().await?;
+        if !running.is_empty() {
+            bail!(
+                "these run on the stores: {}. Stop every server and worker first, then run this command again",
+                running.join(", ")
+            );
+        }
+    }
     let restored = transfer::restore(&stores.ctx, &stores.seal, &args.folder, &options, bars.clone()).await;
     bars.clear();
     print_restored(&restored?);

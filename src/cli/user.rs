@@ -130,16 +130,17 @@ impl PasswordSource {
 
 /// By the running process, else on the store itself.
 async fn carry_out(config: &Config, request: Request) -> anyhow::Result<Value> {
-    if let Some(answer) = control::ask(&config.data_dir, &request).await? {
+    let single_node = config.mongodb_url.is_none();
+    if single_node && let Some(answer) = control::ask(&config.data_dir, &request).await? {
         return Ok(answer);
     }
-    if !config.data_dir.is_dir() {
+    if single_node && !config.data_dir.is_dir() {
         bail!(
             "there is no data folder {}: start `tango` once, or name the folder with --data-dir",
             config.data_dir.display()
         );
     }
-    let store = open_store(config)?;
+    let store = open_store(config).await?;
     refuse_unfinished(&store).await?;
     let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
     Ok(control::execute(&auth, request).await?)

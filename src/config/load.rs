@@ -213,6 +213,13 @@ fn check(config: &Config) -> Result<(), String> {
             "S3_ENDPOINT is missing: with MONGODB_URL (cluster mode) every node needs the same object store".to_owned()
         );
     }
+    if config.mongodb_url.is_some() && config.token_secret.is_none() {
+        return Err(
+            "TOKEN_SECRET is missing: with MONGODB_URL (cluster mode) every node needs the same one, at least 32 \
+                    characters; `openssl rand -hex 32` makes one"
+                .to_owned(),
+        );
+    }
     for (name, url) in [("S3_ENDPOINT", &config.s3_endpoint), ("S3_INTERNAL_ENDPOINT", &config.s3_internal_endpoint)] {
         if let Some(url) = url
             && !url.starts_with("https://")

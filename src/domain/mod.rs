@@ -10,6 +10,7 @@ pub mod id;
 pub mod job;
 pub mod language;
 pub mod model;
+pub mod node;
 pub mod predictor;
 pub mod profile;
 pub mod schema;

@@ -10,7 +10,10 @@ use utoipa_axum::routes;
 use super::{ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::job::Topic;
-use crate::store::{Collection, Condition, Path, Query};
+use crate::domain::node::Node;
+use crate::store::{Collection, Condition, NODES_SCOPE, Path, Query, StoreExt};
+
+const SILENT_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(20);
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get))
@@ -18,28 +21,38 @@ pub fn routes() -> OpenApiRouter<AppState> {
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ClusterBody {
+    /// `single-node` or `cluster`.
     pub mode: &'static str,
     pub nodes: Vec<NodeBody>,
+    /// False: the document store has no majority; reading and scoring go on, nothing can be changed.
+    pub writable: bool,
+    /// The document store's members.
     pub store: Vec<StoreMemberBody>,
     pub queues: Vec<QueueBody>,
 }
 
+/// A process, as it last said of itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct NodeBody {
     pub name: String,
-    pub version: &'static str,
-    /// `starting`, `ready`, `draining` or `stopping`.
-    pub state: &'static str,
+    pub version: String,
+    /// `server`, `worker` or `server and worker`.
+    pub role: &'static str,
+    /// `starting`, `ready`, `draining`, `stopping`; `silent` when it has said nothing for 20 s.
+    pub state: String,
     #[schema(value_type = String, format = DateTime)]
     pub started_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub seen_at: Timestamp,
     /// What its workers take.
     pub topics: Vec<Topic>,
 }
 
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StoreMemberBody {
+    /// `host:port`, or `embedded`.
     pub name: String,
-    /// `ok` or `unavailable`.
+    /// `primary`, `secondary`, `arbiter`, `other` (starting or recovering) or `unreachable`.
     pub state: &'static str,
 }
 
@@ -73,17 +86,31 @@ pub(super) async fn read(app: &AppState) -> ApiResult<ClusterBody> {
             dead: count("dead").await?,
         });
     }
-    let store_state = if app.ctx.store.ping().await.is_ok() { "ok" } else { "unavailable" };
+    let status = app.ctx.store.status();
+    let store = status.members.into_iter();
     Ok(ClusterBody {
-        mode: "single-node",
-        nodes: vec![NodeBody {
-            name: "local".to_owned(),
-            version: env!("CARGO_PKG_VERSION"),
-            state: app.lifecycle.phase().as_str(),
-            started_at: app.started_at,
-            topics: app.ctx.config.worker_topics.clone(),
-        }],
-        store: vec![StoreMemberBody { name: "embedded".to_owned(), state: store_state }],
+        mode: if app.ctx.config.mongodb_url.is_some() { "cluster" } else { "single-node" },
+        nodes: nodes(app).await?,
+        writable: status.writable,
+        store: store.map(|member| StoreMemberBody { name: member.address, state: member.state.as_str() }).collect(),
         queues,
     })
+}
+
+/// Processes that say that they are there, servers first, by name.
+async fn nodes(app: &AppState) -> ApiResult<Vec<NodeBody>> {
+    let now = app.ctx.clock.now();
+    let stored = app.ctx.store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await?;
+    let mut nodes: Vec<Node> = stored.into_iter().map(|stored| stored.value).collect();
+    nodes.sort_by(|a, b| (!a.role.server, &a.name, &a.id).cmp(&(!b.role.server, &b.name, &b.id)));
+    let body = nodes.into_iter().map(|node| NodeBody {
+        role: node.role.as_str(),
+        state: if now - node.seen_at > SILENT_AFTER { "silent".to_owned() } else { node.state },
+        name: node.name,
+        version: node.version,
+        started_at: node.started_at,
+        seen_at: node.seen_at,
+        topics: node.topics,
+    });
+    Ok(body.collect())
 }

@@ -8,6 +8,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::AppState;
+use crate::store::{MemberState, StoreStatus};
 use crate::telemetry;
 
 pub fn routes() -> axum::Router<AppState> {
@@ -20,23 +21,53 @@ async fn livez() -> Json<serde_json::Value> {
 }
 
 /// 200 when this node should get traffic, else 503. A store that is away is told but does not change
-/// that: a warm node goes on scoring.
+/// that: a warm node goes on scoring. Asks nobody, so that the answer comes at once.
 async fn readyz(State(app): State<AppState>) -> Response {
-    let store = match app.ctx.store.ping().await {
-        Ok(()) => "ok",
-        Err(error) => {
-            tracing::debug!(%error, "the store does not answer the readiness probe");
-            "unavailable"
-        }
-    };
+    let store = app.ctx.store.status();
     let phase = app.lifecycle.phase();
     let status = if app.lifecycle.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let members: serde_json::Map<String, serde_json::Value> =
+        store.members.iter().map(|member| (member.address.clone(), member.state.as_str().into())).collect();
     let body = json!({
         "status": phase.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "checks": {"document_store": store},
+        "checks": {"document_store": condition(&store)},
+        "document_store": {
+            "members": members,
+            "feed_lag_ms": store.feed_lag.map(|lag| lag.as_millis()),
+        },
+        "detail": detail(&store),
     });
     (status, Json(body)).into_response()
+}
+
+/// `ok`, `read_only` (no majority) or `unavailable` (nobody answers).
+fn condition(store: &StoreStatus) -> &'static str {
+    let reachable = store.members.iter().any(|member| member.state != MemberState::Unreachable);
+    match (store.writable, reachable) {
+        (true, _) => "ok",
+        (false, true) => "read_only",
+        (false, false) => "unavailable",
+    }
+}
+
+/// What a person should know; `None` when all is well.
+pub(super) fn detail(store: &StoreStatus) -> Option<String> {
+    let away: Vec<&str> = store
+        .members
+        .iter()
+        .filter(|member| member.state == MemberState::Unreachable)
+        .map(|member| member.address.as_str())
+        .collect();
+    match (store.writable, away.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some(format!("Not reachable: {}. Everything goes on.", away.join(", "))),
+        (false, _) => Some(format!(
+            "Most members of the document store do not answer ({}): sign-in, reading and scoring go on, nothing can be \
+             changed until they are back.",
+            away.join(", ")
+        )),
+    }
 }
 
 /// Figures for Prometheus.

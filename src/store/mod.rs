@@ -31,6 +31,7 @@ pub use batch::{Batch, Op};
 pub use error::{Conflict, StoreError};
 pub use migration::MigrationStatus;
 pub use query::{Comparison, Condition, Path, Query, Sort};
+pub use records::NODES_SCOPE;
 pub use status::{Member, MemberState, StoreStatus};
 pub use typed::{Record, StoreExt, Stored};
 

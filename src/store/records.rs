@@ -5,6 +5,7 @@ use crate::domain::account::{Account, SigningKey, User, username_key};
 use crate::domain::dataset::{Dataset, DatasetSchema, DatasetVersion};
 use crate::domain::job::Job;
 use crate::domain::model::Model;
+use crate::domain::node::Node;
 use crate::domain::predictor::Predictor;
 use crate::domain::profile::{ProfileKind, ProfileSchema};
 use crate::domain::segment::Segment;
@@ -107,3 +108,13 @@ impl Record for Segment {
         Key::new(self.dataset_id.as_str(), self.id.as_str())
     }
 }
+
+impl Record for Node {
+    const COLLECTION: Collection = Collection::Meta;
+    fn key(&self) -> Key {
+        Key::new(NODES_SCOPE, self.id.clone())
+    }
+}
+
+/// Where the running processes tell of themselves.
+pub const NODES_SCOPE: &str = "nodes";

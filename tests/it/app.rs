@@ -1,7 +1,6 @@
 //! The real program on a free port, in a folder of its own, and a client that is signed in.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -9,10 +8,11 @@ use tango::app::App;
 use tango::clock::{SharedClock, SystemClock};
 use tango::config::{Config, Secret};
 
+pub use crate::support::client::{client, client_builder};
+pub use crate::support::patience::{PATIENCE, until};
+
 pub const USERNAME: &str = "super_user@genesys.com";
 pub const PASSWORD: &str = "a password for tests";
-/// Longest that any test waits for a condition; a healthy machine needs a fraction.
-pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server. Its folder goes away with it.
 pub struct TestApp {
@@ -213,29 +213,4 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("not JSON ({error}): {}", self.text))
     }
-}
-
-/// Looks again and again until there is an answer. What was seen instead is told when patience ends.
-pub async fn until<T, S: std::fmt::Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, S>) -> T {
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(2);
-    loop {
-        match look().await {
-            Ok(answer) => return answer,
-            Err(seen) => assert!(started.elapsed() < PATIENCE, "waited in vain for {what}: {seen:#?}"),
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
-}
-
-/// A client without certificates to trust, that follows no redirects.
-pub fn client() -> reqwest::Client {
-    client_builder().build().unwrap()
-}
-
-pub fn client_builder() -> reqwest::ClientBuilder {
-    // The only provider in the program; a second installation in the same process changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).timeout(PATIENCE)
 }

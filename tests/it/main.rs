@@ -22,6 +22,8 @@ mod real_data;
 mod score;
 mod score_log;
 mod session;
+#[path = "../support/mod.rs"]
+mod support;
 mod tls;
 mod transfer;
 mod uploads;

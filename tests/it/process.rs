@@ -1,25 +1,13 @@
 //! The real executable: what it prints, whom it refuses, how it ends.
 
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::app::{PATIENCE, client, client_builder};
-
-/// A running `tango`; killed when the test ends.
-pub struct Process {
-    child: Child,
-    /// Lines of standard output as they come.
-    lines: Receiver<String>,
-    /// Everything printed until it was ready.
-    welcome: String,
-    /// From the start of the process to its readiness, seen from outside.
-    pub started_in: Duration,
-}
+pub use crate::support::process::Process;
 
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
@@ -41,47 +29,11 @@ impl Process {
         Self::start_by(command(folder, arguments))
     }
 
-    /// Runs a command that becomes a `tango`.
-    pub fn start_by(mut command: Command) -> Self {
-        let began = Instant::now();
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let (sender, lines) = channel();
-        let stdout = child.stdout.take().unwrap();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        // Read all the time: a full pipe would stop the program at its next log line.
-        let stderr = child.stderr.take().unwrap();
-        let errors = std::thread::spawn(move || {
-            let mut errors = String::new();
-            let _ = BufReader::new(stderr).read_to_string(&mut errors);
-            errors
-        });
-        let mut process = Self { child, lines, welcome: String::new(), started_in: Duration::ZERO };
-        loop {
-            match process.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.starts_with("Stop with") => {
-                    process.started_in = began.elapsed();
-                    return process;
-                }
-                Ok(line) => process.welcome += &format!("{line}\n"),
-                Err(_) => {
-                    let _ = process.child.kill();
-                    let errors = errors.join().unwrap();
-                    panic!("tango did not start: {errors}{}", process.welcome);
-                }
-            }
-        }
-    }
-
-    /// The word after a label of the welcome text.
-    pub fn told(&self, label: &str) -> &str {
-        let line = self.welcome.lines().find_map(|line| line.trim().strip_prefix(label));
-        line.unwrap_or_else(|| panic!("no {label:?} in:\n{}", self.welcome)).trim()
+    /// Runs a command that becomes a `tango`, and waits until it says that it is ready.
+    pub fn start_by(command: Command) -> Self {
+        let mut process = Self::spawn(command);
+        process.wait_for_welcome();
+        process
     }
 
     /// How long its start took, as it says itself.
@@ -90,39 +42,11 @@ impl Process {
         Duration::from_secs_f64(said.trim_end_matches(" s").parse().unwrap())
     }
 
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The most memory that it has had resident so far, in kilobytes.
     pub fn peak_memory_kb(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
-    }
-
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-    }
-
-    /// Its exit code; `None` when a signal killed it.
-    pub fn wait(&mut self) -> Option<i32> {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            assert!(started.elapsed() < PATIENCE, "tango does not end");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -12,7 +12,7 @@ use super::jobs::JobTable;
 use super::overview::{self, DatasetRow, PredictorRow, ProfileRow, Table};
 use super::own_api::call;
 use super::render;
-use crate::http::{ApiError, ApiResult, AppState, Session};
+use crate::http::{ApiError, ApiResult, AppState, Session, health};
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -20,6 +20,10 @@ struct HomePage<'a> {
     username: &'a str,
     version: &'static str,
     plain_http: bool,
+    /// What is wrong with the document store, in a sentence; empty when all is well.
+    store_notice: String,
+    /// Nothing can be changed now.
+    read_only: bool,
     notice: &'a str,
     error: &'a str,
     /// What was pasted, when it could not be taken.
@@ -84,10 +88,13 @@ async fn show(app: &AppState, session: &Session, status: StatusCode, shown: &Sho
         Err(error) => return error.into_response(),
     };
     let nothing = PastedCsv::default();
+    let store = app.ctx.store.status();
     let page = HomePage {
         username: &session.username,
         version: env!("CARGO_PKG_VERSION"),
         plain_http: !app.secure && !app.ctx.config.listen.ip().is_loopback(),
+        store_notice: health::detail(&store).unwrap_or_default(),
+        read_only: !store.writable,
         notice: shown.notice,
         error: shown.error,
         pasted: shown.pasted.unwrap_or(&nothing),

@@ -124,9 +124,13 @@ fn hosts(options: &ClientOptions) -> String {
     options.hosts.iter().map(ServerAddress::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// The driver's messages may quote the URL, password and all.
+/// The driver's messages may quote the URL or a part of it, password and all: no word with an `@`, and none of the URL's user
+/// part, is shown.
 fn without_url(message: &str, url: &str) -> String {
-    message.replace(url, "(the URL)")
+    let secret = url.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
+    let shown =
+        |word: &&str| !word.contains('@') && !secret.is_some_and(|secret| secret.contains(*word) && word.len() > 3);
+    message.split_whitespace().map(|word| if shown(&word) { word } else { "(hidden)" }).collect::<Vec<_>>().join(" ")
 }
 
 fn is_certificate(error: &Error) -> bool {
@@ -212,4 +216,33 @@ async fn check_version(database: &Database) -> Result<(), OpenError> {
     let version = info.get_str("version").unwrap_or_default().to_owned();
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 5 { Err(OpenError::TooOld { version }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_shows_the_password() {
+        let url = "mongodb://tango:s3cret-word@h1:1,h2:2/db?x=1";
+        for message in [
+            "s3cret-word@h1:1,h2:2/db?x is an invalid option",
+            "cannot sign in with s3cret-word here",
+            "mongodb://tango:s3cret-word@h1:1",
+        ] {
+            assert!(!without_url(message, url).contains("s3cret"), "{message}");
+        }
+        assert_eq!(without_url("the host h1:1 is away", url), "the host h1:1 is away");
+    }
+
+    #[test]
+    fn clocks_far_apart_are_refused() {
+        let theirs = Timestamp::from_timestamp_millis(1_700_000_000_000).unwrap();
+        let hello = doc! { "localTime": mongodb::bson::DateTime::from_millis(theirs.timestamp_millis()), "me": "h1:1" };
+        let apart = |minutes: i64| check_clock(&hello, theirs + chrono::TimeDelta::minutes(minutes));
+        assert!(apart(5).is_ok() && apart(-14).is_ok());
+        let error = apart(-16).unwrap_err().to_string();
+        assert!(error.contains("16 minutes behind") && error.contains("h1:1"), "{error}");
+        assert!(apart(20).unwrap_err().to_string().contains("20 minutes ahead of"));
+    }
 }

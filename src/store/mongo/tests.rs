@@ -32,7 +32,7 @@ impl Drop for Dropped {
 }
 
 async fn open() -> Option<Fixture> {
-    let store = MongoStore::open(&settings()?, std::time::SystemTime::now().into()).await.unwrap();
+    let store = MongoStore::open(&settings()?, crate::clock::Clock::now(&crate::clock::SystemClock)).await.unwrap();
     let keep = Dropped(store.database().clone());
     Some(Fixture::new(store, keep))
 }

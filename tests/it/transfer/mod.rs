@@ -1,8 +1,8 @@
 //! Backup and restore, export and import, by the real executable.
 
-mod cluster;
 mod damage;
 mod kill;
+mod mongo;
 mod replace;
 mod round_trip;
 
@@ -14,13 +14,18 @@ use tango::store::sqlite::SqliteStore;
 use tango::store::{Collection, Document, Key, Store};
 
 use crate::app::{TestApp, test_config};
-use crate::process::{run, text};
+use crate::process::{command, text};
 
 /// Runs `tango` with the data folder of a test; what it printed, and whether it succeeded.
 pub fn tango(folder: &Path, arguments: &[&str]) -> (bool, String) {
-    let data = folder.join("data");
-    let arguments: Vec<&str> = arguments.iter().copied().chain(["--data-dir", data.to_str().unwrap()]).collect();
-    let output = run(folder, &arguments);
+    tango_with(folder, &[], arguments)
+}
+
+/// With settings in its environment.
+pub fn tango_with(folder: &Path, settings: &[(&str, String)], arguments: &[&str]) -> (bool, String) {
+    let mut command = command(folder, arguments);
+    command.arg("--data-dir").arg(folder.join("data"));
+    let output = command.envs(settings.iter().map(|(name, value)| (name, value))).output().unwrap();
     (output.status.success(), text(&output))
 }
 

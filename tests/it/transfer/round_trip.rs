@@ -19,13 +19,13 @@ const RECORDS: u64 = 5;
 const SCORE: &str = "/api/v1/predictors/fcr/score";
 
 /// What is asked of the source and of what was restored.
-struct Questions {
+pub struct Questions {
     scores: Vec<Value>,
     paths: Vec<String>,
 }
 
 impl Questions {
-    fn of(loaded: &LoadedCentre) -> Self {
+    pub fn of(loaded: &LoadedCentre) -> Self {
         let agents: Vec<&str> = loaded.centre.agents.iter().map(|agent| agent.id.as_str()).collect();
         let scores = loaded.centre.waiting(5).into_iter().map(|waiting| {
             let customer = &loaded.centre.customers[waiting.customer].id;
@@ -43,7 +43,7 @@ impl Questions {
     }
 
     /// Everything that must be the same, by what was asked.
-    async fn answers(&self, app: &TestApp) -> BTreeMap<String, Value> {
+    pub async fn answers(&self, app: &TestApp) -> BTreeMap<String, Value> {
         let mut answers = BTreeMap::new();
         for ask in &self.scores {
             let mut answer = app.post(SCORE).json(ask).send().await.expect_status(200).json();

@@ -1,0 +1,97 @@
+//! This process among the others: it says every few seconds that it is there, and forgets those that have long been silent.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::domain::node::{Node, Role};
+use crate::lifecycle::Lifecycle;
+use crate::store::{Batch, Collection, NODES_SCOPE, Op, Query, Record as _, Result, SharedStore, StoreExt, Stored};
+
+const EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A process that has said nothing for so long is gone.
+const FORGOTTEN_AFTER: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+
+/// What this process says of itself.
+pub(super) fn describe(ctx: &Context, role: Role, name: String) -> Node {
+    let now = ctx.clock.now();
+    Node {
+        id: format!("{}-{}", now.timestamp_micros(), std::process::id()),
+        name,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        role,
+        state: String::new(),
+        topics: if role.worker { ctx.config.worker_topics.clone() } else { Vec::new() },
+        started_at: now,
+        seen_at: now,
+    }
+}
+
+/// The machine's name, and the port of a server.
+pub(super) fn name(port: Option<u16>) -> String {
+    let system = rustix::system::uname();
+    let host = system.nodename().to_string_lossy();
+    port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"))
+}
+
+/// Renews the entry until `stop` fires, then takes it away.
+pub(super) async fn tell(ctx: Context, mut node: Node, lifecycle: Lifecycle, stop: CancellationToken) {
+    loop {
+        node.seen_at = ctx.clock.now();
+        node.state = lifecycle.phase().as_str().to_owned();
+        let mut batch = Batch::new();
+        batch.put(&node);
+        if let Err(error) = ctx.store.commit(batch).await {
+            tracing::debug!(%error, "this node could not say that it is there");
+        }
+        if let Err(error) = forget_silent(&ctx).await {
+            tracing::debug!(%error, "silent nodes could not be forgotten");
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
+            break;
+        }
+    }
+    let mut batch = Batch::new();
+    batch.push(Op::Delete { collection: Node::COLLECTION, key: node.key(), revision: None });
+    // Without a majority it stays, and is forgotten later.
+    let _ = tokio::time::timeout(Duration::from_secs(2), ctx.store.commit(batch)).await;
+}
+
+/// Names of the processes that are there: those whose entries are renewed while this looks. Takes no time when there are no entries, and two
+/// rounds when all of them are silent. No clock is compared with another.
+pub(super) async fn alive(store: &SharedStore) -> Result<Vec<String>> {
+    let entries = async || store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await;
+    let before = entries().await?;
+    let mut looked = Duration::ZERO;
+    while !before.is_empty() && looked < EVERY * 2 + LOOK_EVERY {
+        tokio::time::sleep(LOOK_EVERY).await;
+        looked += LOOK_EVERY;
+        let renewed = |now: &Stored<Node>| {
+            let old = before.iter().find(|old| old.value.id == now.value.id);
+            old.is_none_or(|old| old.revision != now.revision)
+        };
+        let names: Vec<String> =
+            entries().await?.into_iter().filter(|now| renewed(now)).map(|now| now.value.name).collect();
+        if !names.is_empty() {
+            return Ok(names);
+        }
+    }
+    Ok(Vec::new())
+}
+
+async fn forget_silent(ctx: &Context) -> Result<()> {
+    let now = ctx.clock.now();
+    let mut batch = Batch::new();
+    for stored in ctx.store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await? {
+        if now - stored.value.seen_at > FORGOTTEN_AFTER {
+            batch.delete(&stored);
+        }
+    }
+    match ctx.store.commit(batch).await {
+        // Another node was first.
+        Err(error) if error.is_conflict() => Ok(()),
+        outcome => outcome,
+    }
+}

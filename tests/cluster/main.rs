@@ -1,0 +1,16 @@
+//! Tests of the cluster: real `mongod` members, a real S3 service, real load balancers, several `tango` processes, and what
+//! happens when they die. Each module owns real processes and ends them when it is dropped.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod balancer;
+mod dev_cluster;
+mod network;
+mod node;
+mod object_service;
+mod proxy;
+mod replica_set;
+#[path = "../support/services.rs"]
+mod services;
+mod shared_services;
+#[path = "../support/mod.rs"]
+mod support;

@@ -1,0 +1,108 @@
+//! A `tango` process of the cluster: a server or a worker, at the same port whenever it is started again.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::dev_cluster::DevCluster;
+use crate::support::client::client;
+use crate::support::patience::until;
+use crate::support::process::Process;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Server,
+    Worker,
+}
+
+pub struct Node {
+    role: Role,
+    /// `host:port`; a worker listens nowhere.
+    pub address: String,
+    environment: Vec<(String, String)>,
+    folder: tempfile::TempDir,
+    pub process: Process,
+    _cluster: Arc<DevCluster>,
+}
+
+impl Node {
+    /// Starts it and waits until it says that it is ready. `environment` are settings such as `MONGODB_URL`.
+    pub fn start(cluster: &Arc<DevCluster>, role: Role, environment: Vec<(String, String)>) -> Self {
+        let address = format!("127.0.0.1:{}", cluster.free_ports(1)[0]);
+        let folder = tempfile::tempdir_in(cluster.folder()).unwrap();
+        let process = Process::spawn(command(role, &address, &environment, &folder));
+        let mut node = Self { role, address, environment, folder, process, _cluster: cluster.clone() };
+        node.process.wait_for_welcome();
+        node
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Starts it again after its end, with the settings, the folder and the port that it had; waits until it is ready.
+    pub fn restart(&mut self) {
+        self.process = Process::spawn(command(self.role, &self.address, &self.environment, &self.folder));
+        self.process.wait_for_welcome();
+    }
+
+    /// Asks it to stop; it drains first.
+    pub fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.process.signal("KILL");
+        assert_eq!(self.process.wait(), None, "killed by a signal");
+    }
+
+    /// What it answers to a request without an account; `None` when it does not.
+    pub async fn status_of(&self, path: &str) -> Option<u16> {
+        let answer = client().get(format!("{}{path}", self.url())).send().await.ok()?;
+        Some(answer.status().as_u16())
+    }
+
+    /// Waits until what load balancers ask for has this status.
+    pub async fn wait_for_login(&self, status: u16) {
+        until("an answer of /login", async || {
+            let seen = self.status_of("/login").await;
+            if seen == Some(status) { Ok(()) } else { Err(seen) }
+        })
+        .await;
+    }
+}
+
+fn command(role: Role, address: &str, environment: &[(String, String)], folder: &tempfile::TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
+    command.env_clear().current_dir(folder.path());
+    command.arg(if role == Role::Server { "server" } else { "worker" });
+    command.env("LISTEN", address).env("S3_LISTEN", "127.0.0.1:0");
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+#[tokio::test]
+async fn a_server_drains_dies_and_comes_back_at_its_port() {
+    let Some(cluster) = DevCluster::open() else { return };
+    let mut node = Node::start(&cluster, Role::Server, vec![("DRAIN_SECONDS".to_owned(), "600".to_owned())]);
+    assert_eq!(node.process.told("web application"), node.url());
+    node.wait_for_login(200).await;
+    node.terminate();
+    node.wait_for_login(503).await;
+    assert_eq!(node.status_of("/livez").await, Some(200), "it still serves");
+    node.kill();
+    assert_eq!(node.status_of("/livez").await, None);
+    node.restart();
+    println!("back after {:?} as process {}", node.process.started_in, node.process.id());
+    assert_eq!(node.status_of("/login").await, Some(200));
+}
+
+#[tokio::test]
+async fn a_worker_without_a_cluster_says_why_it_does_not_start() {
+    let Some(cluster) = DevCluster::open() else { return };
+    let folder = tempfile::tempdir_in(cluster.folder()).unwrap();
+    let refused = command(Role::Worker, "127.0.0.1:0", &[], &folder).output().unwrap();
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(said.contains("a single node has its workers inside"), "{said}");
+}

@@ -1,0 +1,5 @@
+//! What the test binaries share.
+
+pub mod client;
+pub mod patience;
+pub mod process;

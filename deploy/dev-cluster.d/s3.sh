@@ -20,6 +20,8 @@ s3_start() {
 s3_create() {
   "need_${kind/-/_}"
   make_certificates
+  stop_all_named s3 # of a start that was given up half-way
+  rm -rf "$dir/s3"
   mkdir -p "$dir/s3/data"
   echo "$kind" >"$dir/s3/kind"
   local ports secret access

@@ -40,6 +40,7 @@ pub async fn worker(loaded: Loaded) -> anyhow::Result<()> {
     let topics: Vec<&str> = config.worker_topics.iter().map(|topic| topic.as_str()).collect();
     let worker = WorkerApp::start(config.clone(), Arc::new(SystemClock)).await?;
     println!("tango {} works on {} at {}", env!("CARGO_PKG_VERSION"), topics.join(", "), worker.name);
+    println!("Stop with Ctrl-C.");
     until_stopped(signals, drain, worker.stop_after(drain)).await
 }
 

@@ -22,7 +22,7 @@ async fn connect(url: &str, tls: TlsOptions) -> Client {
 
 #[tokio::test]
 async fn mongodb_has_transactions_and_knows_users_by_password_and_by_certificate() {
-    let Some(server) = services::mongodb() else { return };
+    let Some(server) = services::mongodb(&format!("test-{}", std::process::id())) else { return };
     let client = connect(&server.url, trusting(&server.ca_file)).await;
     let database = client.default_database().unwrap();
     assert_eq!(database.name(), server.database);

@@ -8,6 +8,7 @@ use tango::app::App;
 use tango::clock::{SharedClock, SystemClock};
 use tango::config::{Config, Secret};
 
+pub use crate::stores::Folder;
 pub use crate::support::client::{client, client_builder};
 pub use crate::support::patience::{PATIENCE, until};
 
@@ -21,7 +22,7 @@ pub struct TestApp {
     /// Not signed in; see [`TestApp::get`] and its siblings for requests that are.
     pub http: reqwest::Client,
     pub token: String,
-    pub folder: tempfile::TempDir,
+    pub folder: Folder,
 }
 
 /// An answer, read whole.
@@ -54,12 +55,13 @@ impl TestApp {
 
     /// With other settings.
     pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::start_at(tempfile::tempdir().unwrap(), Arc::new(SystemClock), change).await
+        Self::start_at(Folder::new(), Arc::new(SystemClock), change).await
     }
 
     /// In a folder that may hold an earlier start's data.
-    pub async fn start_at(folder: tempfile::TempDir, clock: SharedClock, change: impl FnOnce(&mut Config)) -> Self {
+    pub async fn start_at(folder: Folder, clock: SharedClock, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = test_config(folder.path());
+        folder.choose_stores(&mut config);
         change(&mut config);
         let app = App::start(config, clock).await.unwrap();
         let mut http = client_builder();
@@ -75,7 +77,7 @@ impl TestApp {
     }
 
     /// Stops the program and hands back the folder, for a start on the same data.
-    pub async fn stop(self) -> tempfile::TempDir {
+    pub async fn stop(self) -> Folder {
         self.app.stop().await.unwrap();
         self.folder
     }

@@ -3,7 +3,8 @@
 use futures::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, PATIENCE, TestApp};
+use crate::app::{Answer, PATIENCE, TestApp, until};
+use crate::stores::on_mongodb;
 
 #[tokio::test]
 async fn unknown_addresses_and_methods_are_problems_too() {
@@ -216,12 +217,17 @@ async fn the_log_level_changes_while_running() {
 }
 
 #[tokio::test]
-async fn the_cluster_is_one_node_here() {
+async fn the_cluster_lists_this_node_and_the_stores_members() {
     let test = TestApp::start().await;
-    let cluster = test.get("/api/v1/cluster").send().await.ok().json();
-    assert_eq!(cluster["mode"], "single-node");
-    assert_eq!(cluster["nodes"][0]["state"], "ready");
-    assert_eq!(cluster["store"][0]["state"], "ok");
+    let cluster = until("the node's entry", async || {
+        let cluster = test.get("/api/v1/cluster").send().await.ok().json();
+        if cluster["nodes"][0]["state"] == "ready" { Ok(cluster) } else { Err(cluster) }
+    })
+    .await;
+    assert_eq!(cluster["mode"], if on_mongodb() { "cluster" } else { "single-node" });
+    assert_eq!(cluster["nodes"].as_array().unwrap().len(), 1);
+    assert_eq!(cluster["nodes"][0]["role"], "server and worker");
+    assert_eq!((&cluster["store"][0]["state"], &cluster["writable"]), (&json!("primary"), &json!(true)));
     assert_eq!(cluster["queues"].as_array().unwrap().len(), 4);
 }
 

@@ -21,7 +21,11 @@ mod purging;
 mod real_data;
 mod score;
 mod score_log;
+#[path = "../support/services.rs"]
+mod services;
 mod session;
+#[path = "../support/stores.rs"]
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -261,13 +261,14 @@ fn settings_are_checked_and_shown() {
         "{shown}"
     );
 
-    let cluster = command(folder.path(), &[])
+    let cluster = command(folder.path(), &["config", "check"])
         .env("MONGODB_URL", "mongodb://db.example/tango")
         .env("S3_ENDPOINT", "https://s3.example:9000")
+        .env("TOKEN_SECRET", "")
         .output()
         .unwrap();
-    assert_eq!(cluster.status.code(), Some(1));
-    assert!(text(&cluster).contains("without cluster mode"), "{}", text(&cluster));
+    assert_eq!(cluster.status.code(), Some(2));
+    assert!(text(&cluster).contains("TOKEN_SECRET is missing"), "{}", text(&cluster));
 }
 
 #[test]

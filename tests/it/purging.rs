@@ -11,12 +11,12 @@ use tango::http::idempotency;
 use tango::jobs::purging;
 use tango::store::{Batch, Collection, Query, StoreExt};
 
-use crate::app::{PASSWORD, TestApp, USERNAME};
+use crate::app::{Folder, PASSWORD, TestApp, USERNAME};
 
 /// A program and the clock that it lives by.
 async fn start() -> (TestApp, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let app = TestApp::start_at(tempfile::tempdir().unwrap(), clock.clone(), |_| {}).await;
+    let app = TestApp::start_at(Folder::new(), clock.clone(), |_| {}).await;
     (app, clock)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::json;
 use tango::clock::{Clock as _, ManualClock, SystemClock};
 
-use crate::app::{Answer, PASSWORD, TestApp, USERNAME};
+use crate::app::{Answer, Folder, PASSWORD, TestApp, USERNAME};
 
 #[tokio::test]
 async fn a_token_opens_the_door_and_me_says_who_came_in() {
@@ -36,7 +36,7 @@ async fn wrong_and_missing_tokens_are_refused_with_words() {
 #[tokio::test]
 async fn an_expired_token_has_its_own_number() {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
-    let test = TestApp::start_at(tempfile::tempdir().unwrap(), clock.clone(), |_| {}).await;
+    let test = TestApp::start_at(Folder::new(), clock.clone(), |_| {}).await;
     clock.advance(chrono::Duration::seconds(43_199));
     test.get("/api/v1/auth/me").send().await.ok();
     clock.advance(chrono::Duration::seconds(1));

@@ -1,7 +1,6 @@
 //! The servers that are shared by all tests of a run; see `start-services`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A database of the test's own on the shared replica set.
 #[derive(Debug, Clone)]
@@ -11,11 +10,10 @@ pub struct MongoDb {
     pub database: String,
 }
 
-/// `None`, with a printed line, where there is no server.
-pub fn mongodb() -> Option<MongoDb> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
+/// The database of this name. `None`, with a printed line, where there is no server.
+pub fn mongodb(database: &str) -> Option<MongoDb> {
     let url = setting("MONGODB_URL")?;
-    let database = format!("test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+    let database = database.to_owned();
     let url = url.replace("/tango?", &format!("/{database}?"));
     Some(MongoDb { url, ca_file: setting("MONGODB_CA_FILE")?.into(), database })
 }

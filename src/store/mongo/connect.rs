@@ -47,31 +47,70 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
     let options = options(settings, &health).await?;
     let hosts = hosts(&options);
     let name = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
-    let client = Client::with_options(options).map_err(|error| of_client(&hosts, settings, &error))?;
+    let client = Client::with_options(options.clone()).map_err(|error| of_client(&hosts, settings, &error))?;
     let database = client.database_with_options(
         &name,
         DatabaseOptions::builder().read_concern(ReadConcern::majority()).write_concern(majority()).build(),
     );
-    let started = tokio::time::Instant::now();
-    let hello = loop {
-        match database.run_command(doc! { "hello": 1 }).await {
-            Ok(hello) => break hello,
-            Err(error) => {
-                let passes = matches!(
-                    *error.kind,
-                    ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
-                );
-                if !passes || is_certificate(&error) || started.elapsed() > FIRST_ANSWER {
-                    return Err(of_client(&hosts, settings, &error));
-                }
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+    let hello = match first_answer(&database).await {
+        Ok(hello) => hello,
+        Err(error) => {
+            let said = of_client(&hosts, settings, &error);
+            return Err(match said {
+                OpenError::Unreachable { .. } => member_alone(&hosts, options).await.unwrap_or(said),
+                said => said,
+            });
         }
     };
     check_hello(&hosts, &hello)?;
     check_clock(&hello, now)?;
     check_version(&database).await?;
+    check_access(&database).await.map_err(|error| of_client(&hosts, settings, &error))?;
     Ok(Connection { client, database, health })
+}
+
+/// Waits for a set that is just being started.
+async fn first_answer(database: &Database) -> Result<Document, Error> {
+    let started = tokio::time::Instant::now();
+    let mut told = false;
+    loop {
+        let error = match database.run_command(doc! { "hello": 1 }).await {
+            Ok(hello) => return Ok(hello),
+            Err(error) => error,
+        };
+        let passes = matches!(
+            *error.kind,
+            ErrorKind::ServerSelection { .. } | ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. }
+        );
+        if !passes || is_certificate(&error) || started.elapsed() > FIRST_ANSWER {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("MongoDB does not answer yet; it is waited for {} s", FIRST_ANSWER.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What one member says by itself, when the driver found no set of the expected name.
+async fn member_alone(hosts: &str, mut options: ClientOptions) -> Option<OpenError> {
+    let asked = options.repl_set_name.take()?;
+    options.direct_connection = Some(true);
+    options.sdam_event_handler = None;
+    options.hosts.truncate(1);
+    let client = Client::with_options(options).ok()?;
+    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await.ok()?;
+    let hosts = hosts.to_owned();
+    match hello.get_str("setName") {
+        Ok(found) if found != asked => Some(OpenError::SetName { hosts, found: found.to_owned(), asked }),
+        Ok(_) => None,
+        Err(_) => Some(OpenError::Standalone { hosts }),
+    }
+}
+
+/// Whether this user may read the database at all.
+async fn check_access(database: &Database) -> Result<(), Error> {
+    database.collection::<Document>("meta").find_one(doc! { "_id": { "s": "", "i": "schema" } }).await.map(drop)
 }
 
 /// Acknowledged means: in the journal of most members.
@@ -176,18 +215,21 @@ fn certificate_problem(text: &str) -> String {
     problem.to_owned()
 }
 
+/// In a few words; the driver's own are a page about every attempt with every member.
 fn reachability(problem: &str, settings: &MongoSettings) -> String {
     let plain = settings.url.contains("tls=false") || (settings.allow_plain && !settings.url.contains("tls=true"));
-    let hint = if problem.contains("Connection refused") {
-        "nothing listens there; is it started, and is the port right?"
-    } else if problem.contains("does not match") || problem.contains("replica set name") {
-        "replicaSet in MONGODB_URL is not the set's name"
+    if problem.contains("Connection refused") {
+        "nothing listens there; is it started, and is the port right?".to_owned()
+    } else if problem.contains("failed to lookup address") {
+        "a host name cannot be resolved".to_owned()
     } else if plain {
-        "perhaps it expects TLS (tls=true)"
+        "the connection breaks off; perhaps it expects TLS (tls=true in the URL)".to_owned()
+    } else if problem.contains("Server selection timeout") {
+        "no member of the set answers; are host names, ports and firewalls right, and do the members speak TLS?"
+            .to_owned()
     } else {
-        "are host names, ports and firewalls right, and does it speak TLS?"
-    };
-    format!("{hint} ({problem})")
+        problem.to_owned()
+    }
 }
 
 fn check_hello(hosts: &str, hello: &Document) -> Result<(), OpenError> {

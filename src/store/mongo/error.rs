@@ -41,7 +41,11 @@ pub enum OpenError {
         "this machine's clock is {minutes} minutes {direction} that of MongoDB at {host}: set the clocks by NTP; tango refuses to run with more than 15 minutes between them"
     )]
     Clock { minutes: i64, direction: &'static str, host: String },
-    #[error("the document store cannot be opened: {0}")]
+    #[error(
+        "the replica set at {hosts} is called {found}, not {asked} as MONGODB_URL says: change replicaSet in the URL"
+    )]
+    SetName { hosts: String, found: String, asked: String },
+    #[error(transparent)]
     Store(#[from] StoreError),
 }
 

@@ -51,8 +51,8 @@ pub enum TransferError {
     #[error("another restore changes this store at this moment")]
     Raced,
     #[error(
-        "{} has {:.1} GB of free space, and {:.1} GB are needed: make room, or name a folder elsewhere",
-        .folder.display(), *.free as f64 / 1e9, *.needed as f64 / 1e9
+        "{} has {} MB of free space, and {} MB are needed: make room, or name a folder elsewhere",
+        .folder.display(), .free / 1_000_000, .needed.div_ceil(1_000_000)
     )]
     NoSpace { folder: PathBuf, needed: u64, free: u64 },
     #[error("the disk of {} is full: make room and run the same command again, which goes on where it stopped", .0.display())]

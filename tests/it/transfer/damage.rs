@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::{config_of, contents, files, objects, path, refused, stopped_source, succeeded, tango};
-use crate::app::TestApp;
+use crate::app::{Folder, TestApp};
 
 /// A copy of a backup that a test may damage.
 fn copy_of(backup: &Path) -> (tempfile::TempDir, PathBuf) {
@@ -145,7 +145,7 @@ async fn a_store_that_lost_an_object_says_so_and_what_is_left_can_be_saved() {
     refused(tango(source.path(), &["backup", &backup]), &["not whole", &lost, "--skip-missing"]);
     let said = succeeded(tango(source.path(), &["backup", &backup, "--skip-missing"]));
     assert!(said.contains(&format!("NOT IN IT          the object {lost} is missing")), "{said}");
-    let target = tempfile::tempdir().unwrap();
+    let target = Folder::new();
     let said = succeeded(tango(target.path(), &["restore", &backup]));
     assert!(said.contains(&lost), "{said}");
     let app = TestApp::start_at(target, std::sync::Arc::new(tango::clock::SystemClock), |_| {}).await;

@@ -13,7 +13,7 @@ use tango::config::Config;
 use tango::store::sqlite::SqliteStore;
 use tango::store::{Collection, Document, Key, Store};
 
-use crate::app::{TestApp, test_config};
+use crate::app::{Folder, TestApp, test_config};
 use crate::process::{command, text};
 
 /// Runs `tango` with the data folder of a test; what it printed, and whether it succeeded.
@@ -91,7 +91,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A program that holds a dataset of two segments, some agents and customers, stopped; its folder.
-pub async fn stopped_source() -> tempfile::TempDir {
+pub async fn stopped_source() -> Folder {
     let app = TestApp::start().await;
     fill(&app).await;
     app.stop().await

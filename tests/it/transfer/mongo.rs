@@ -1,19 +1,18 @@
 //! From a single node into a cluster and back, with a real replica set and a real S3 service: one folder format for both.
 
-#[path = "../../support/services.rs"]
-mod services;
-
 use std::path::Path;
 use std::sync::Arc;
 
-use tango::clock::SystemClock;
+use tango::clock::{Clock as _, SystemClock};
 use tango::config::{Config, Secret};
+use tango::domain::node::{Node, Role};
+use tango::store::Batch;
 
-use self::services::{MongoDb, S3};
 use super::round_trip::Questions;
 use super::{config_of, path, refused, succeeded, tango, tango_with};
-use crate::app::{TestApp, USERNAME};
+use crate::app::{Folder, TestApp, USERNAME};
 use crate::centre;
+use crate::services::{MongoDb, S3, mongodb, s3};
 
 const SECRET: &str = "the secret that every node of the cluster has";
 
@@ -27,7 +26,7 @@ struct Stores {
 impl Stores {
     /// `None` where there are no servers.
     async fn new() -> Option<Self> {
-        let (database, objects) = (services::mongodb()?, services::s3()?);
+        let (database, objects) = (mongodb(&format!("transfer-{}", std::process::id()))?, s3()?);
         let stores = Self { bucket: database.database.clone(), database, objects };
         let mut config = config_of(Path::new("/nowhere"));
         stores.set(&mut config);
@@ -101,6 +100,24 @@ async fn an_installation_moves_into_a_cluster_and_back_and_scores_the_same() {
     );
     node.stop().await;
     refused(stores.tango(operator.path(), &["import", &out]).await, &["1 accounts", "--drop"]);
+    // The entry of a process that was killed is renewed by nobody.
+    let mut config = config_of(operator.path());
+    stores.set(&mut config);
+    let store = tango::app::open_store(&config).await.unwrap();
+    let mut killed = Batch::new();
+    let now = SystemClock.now();
+    killed.put(&Node {
+        id: "killed".to_owned(),
+        name: "killed:3031".to_owned(),
+        version: "0.1.0".to_owned(),
+        role: Role::BOTH,
+        state: "ready".to_owned(),
+        topics: Vec::new(),
+        started_at: now,
+        seen_at: now,
+    });
+    store.commit(killed).await.unwrap();
+    drop(store);
     succeeded(stores.tango(operator.path(), &["import", "--drop", &out]).await);
     let node = stores.node().await;
     assert_eq!(questions.answers(&node).await, expected);
@@ -113,7 +130,7 @@ async fn an_installation_moves_into_a_cluster_and_back_and_scores_the_same() {
     node.stop().await;
     let database = Path::new(&back).join(&stores.database.database);
     assert!(database.join("agents.bson").is_file() && database.join("agents.metadata.json").is_file());
-    let again = tempfile::tempdir().unwrap();
+    let again = Folder::new();
     refused(tango(again.path(), &["import", &back]), &["--secret-file"]);
     std::fs::write(again.path().join("secret"), SECRET).unwrap();
     succeeded(tango(again.path(), &["import", &back, "--secret-file", &path(again.path(), "secret")]));

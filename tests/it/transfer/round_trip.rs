@@ -11,7 +11,7 @@ use tango::domain::job::Silent;
 use tango::transfer::{RestoreOptions, restore};
 
 use super::{config_of, path, succeeded, tango, tango_async};
-use crate::app::{PASSWORD, TestApp, USERNAME, until};
+use crate::app::{Folder, PASSWORD, TestApp, USERNAME, until};
 use crate::centre::{self, LoadedCentre};
 
 const CLIENTS: u64 = 3;
@@ -174,7 +174,7 @@ async fn what_is_restored_answers_as_the_source_did_at_the_moment_of_the_backup(
     assert_eq!(std::fs::metadata(format!("{backup}/tango/signing_keys.bson")).unwrap().len(), 0);
 
     // Elsewhere.
-    let elsewhere = tempfile::tempdir().unwrap();
+    let elsewhere = Folder::new();
     succeeded(tango(elsewhere.path(), &["restore", "--check", &backup]));
     assert!(!elsewhere.path().join("data").exists(), "a check changes nothing");
     succeeded(tango_async(elsewhere.path(), &["restore", &backup]).await);

@@ -181,9 +181,9 @@ impl App {
         if let Some(embedded) = self.embedded {
             embedded.shutdown(Duration::from_secs(1));
         }
-        let store = Arc::downgrade(&self.state.ctx.store);
+        let (store, config) = (Arc::downgrade(&self.state.ctx.store), self.state.ctx.config.clone());
         drop(self.state);
-        let_go(store).await;
+        let_go(store, &config).await;
         Ok(())
     }
 }
@@ -211,6 +211,7 @@ impl WorkerApp {
         let (objects, _) = objects::open(&config, config.listen, None).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock };
         let lifecycle = Lifecycle::new();
+        keep_objects(&ctx, &lifecycle);
         start_maintenance(&ctx, &lifecycle);
         let name = nodes::name(None);
         let worker = start_worker(&ctx, worker_name(&name));
@@ -225,9 +226,9 @@ impl WorkerApp {
         self.lifecycle.start_draining();
         self.worker.stop(drain.max(JOB_PATIENCE)).await;
         self.lifecycle.stop();
-        let store = Arc::downgrade(&self.ctx.store);
+        let (store, config) = (Arc::downgrade(&self.ctx.store), self.ctx.config.clone());
         drop(self.ctx);
-        let_go(store).await;
+        let_go(store, &config).await;
         Ok(())
     }
 }
@@ -254,7 +255,8 @@ fn mongo_settings(config: &Config) -> Option<MongoSettings> {
     Some(MongoSettings { url, ca_file: config.mongodb_ca_file.clone(), allow_plain: config.allow_http })
 }
 
-/// What a start would refuse of the settings, of the files that they name and of the services. Changes nothing.
+/// What a start would refuse of the settings, of the files that they name and of the document store; the object store aside
+/// ([`objects::examine`]). Changes nothing.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     open_seal(config).map(drop)?;
@@ -262,7 +264,7 @@ pub async fn check(config: &Config) -> anyhow::Result<()> {
     if let Some(settings) = mongo_settings(config) {
         MongoStore::check(&settings, SystemClock.now()).await?;
     }
-    objects::check(config).await
+    Ok(())
 }
 
 /// Which steps of the document store's schema are applied and which are missing, without changing anything.
@@ -333,9 +335,11 @@ fn outside_url(config: &Config, address: SocketAddr, secure: bool) -> Option<Str
 }
 
 /// Waits until background work that was told to stop has dropped the store: then the folder is free.
-async fn let_go(store: std::sync::Weak<dyn Store>) {
+async fn let_go(store: std::sync::Weak<dyn Store>, config: &Config) {
     let started = Instant::now();
-    while store.strong_count() > 0 {
+    // Whoever dropped it last may still be closing it.
+    let in_use = || config.mongodb_url.is_none() && store::sqlite::is_in_use(&config.data_dir);
+    while store.strong_count() > 0 || in_use() {
         if started.elapsed() > LET_GO_TIMEOUT {
             tracing::warn!("something still uses the store at the end; what was acknowledged is on the disk");
             return;
@@ -356,6 +360,7 @@ fn start_serving(state: &AppState) {
             }
         }
     });
+    keep_objects(&state.ctx, &state.lifecycle);
     let (store, stop) = (state.ctx.store.clone(), state.lifecycle.stopped());
     tokio::spawn(async move {
         while stop.run_until_cancelled(tokio::time::sleep(Duration::from_secs(5))).await.is_some() {
@@ -367,6 +372,12 @@ fn start_serving(state: &AppState) {
             }
         }
     });
+}
+
+/// Looks whether the object store is there, and sets its bucket up once it is.
+fn keep_objects(ctx: &Context, lifecycle: &Lifecycle) {
+    let (objects, stop) = (ctx.objects.clone(), lifecycle.stopped());
+    tokio::spawn(async move { objects.keep(stop).await });
 }
 
 /// What goes on beside jobs. Any number of processes may do it.

@@ -15,6 +15,8 @@ pub const HTTP_REQUESTS: &str = "tango_http_requests_total";
 pub const HTTP_SECONDS: &str = "tango_http_request_seconds";
 /// Time that the engine takes for one score request.
 pub const SCORE_SECONDS: &str = "tango_score_engine_seconds";
+/// 1 while the object store can be used, else 0.
+pub const OBJECT_STORE_UP: &str = "tango_object_store_up";
 /// How often the in-memory follower had to load everything again.
 pub const LIVE_RELOADS: &str = "tango_live_reloads_total";
 

@@ -21,6 +21,7 @@ use super::stores;
 use crate::auth::{Auth, AuthError};
 use crate::domain::job::{Progress, Reporter};
 use crate::http::AppState;
+use crate::objects::Health;
 use crate::telemetry;
 use crate::transfer::{self, Summary};
 
@@ -109,6 +110,7 @@ async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Resu
             "url": url,
             "phase": state.lifecycle.phase().as_str(),
             "started_at": state.started_at,
+            "object_store": object_store(state),
         })),
         Ok(Request::Backup { folder, skip_missing }) => {
             match back_up(state, &folder, skip_missing, &mut writer).await? {
@@ -167,6 +169,14 @@ impl Reporter for Told {
     /// The work is dropped instead.
     fn is_cancelled(&self) -> bool {
         false
+    }
+}
+
+/// `ok`, or what stands between the process and its object store.
+fn object_store(state: &AppState) -> String {
+    match state.ctx.objects.health() {
+        Health::Ready => "ok".to_owned(),
+        Health::Troubled(trouble) => trouble.to_string(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::app::{self, open_seal, open_store};
 use crate::auth::Auth;
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
+use crate::objects::{self, Feature, Trouble};
 use crate::store::{Collection, Query};
 use crate::transfer::layout::newest;
 use crate::transfer::refuse_unfinished;
@@ -34,7 +35,7 @@ impl Findings {
         println!("ok       {text}");
     }
 
-    /// Worth knowing, and nothing wrong.
+    /// Something to know that needs no action.
     fn note(&self, text: impl std::fmt::Display) {
         println!("note     {text}");
     }
@@ -59,17 +60,21 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
     }
     match app::check(config).await {
         Ok(()) => findings.fine(match config.mongodb_url {
-            Some(_) => "certificate, document store and object store can be used as they are set",
-            None => "certificate and object store can be used as they are set",
+            Some(_) => "certificates and document store can be used as they are set",
+            None => "certificates can be used as they are set",
         }),
         Err(error) => findings.fail(format!("{error:#}")),
     }
+    check_objects(config, &mut findings).await;
     check_folder(&config.data_dir, &mut findings);
     check_open_files(&mut findings);
     match control::ask(&config.data_dir, &Request::Status).await {
         Ok(Some(status)) => {
             let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
             findings.fine(format!("tango {} runs at {} and is {}", text("version"), text("url"), text("phase")));
+            if status["object_store"] != "ok" {
+                findings.warn(format!("it waits for its object store: {}", text("object_store")));
+            }
         }
         Ok(None) => {
             findings.fine("nothing runs on the data folder, so it is looked into");
@@ -87,6 +92,42 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         (failures, _) => bail!("{failures} check(s) failed"),
     }
     Ok(())
+}
+
+/// The bucket as a start would find it. Changes nothing.
+async fn check_objects(config: &Config, findings: &mut Findings) {
+    let examination = match objects::examine(config).await {
+        Ok(None) => return findings.fine("files are kept by the embedded object store"),
+        Ok(Some(examination)) => examination,
+        Err(error) => return findings.fail(format!("{error:#}")),
+    };
+    match examination.found {
+        Ok(state) if state.is_there => {
+            findings.fine(format!("the object store answers, and the bucket {} can be listed", config.s3_bucket));
+            for Feature { name, missing } in state.features {
+                match missing {
+                    None => findings.fine(format!("the object store has {name}")),
+                    Some(missing) => findings.note(format!("the object store lacks {name}: {missing}")),
+                }
+            }
+        }
+        Ok(_) => findings.note(format!(
+            "the object store answers; it has no bucket {} yet, which the next start makes",
+            config.s3_bucket
+        )),
+        Err(trouble @ Trouble::Away(_)) => {
+            findings.fail(format!("{trouble} (tango starts without it, but can neither take nor read files)"));
+        }
+        Err(trouble @ Trouble::Wrong(_)) => findings.fail(trouble),
+    }
+    match examination.public {
+        Some(Ok(endpoint)) => findings.fine(format!("clients are sent to {endpoint}, which answers here, too")),
+        Some(Err(trouble)) => findings.warn(format!("clients are sent to an address that fails from here: {trouble}")),
+        None => {}
+    }
+    if let Some(skew) = examination.clock_skew {
+        findings.warn(skew);
+    }
 }
 
 fn check_folder(folder: &Path, findings: &mut Findings) {

@@ -210,7 +210,16 @@ fn check(config: &Config) -> Result<(), String> {
     }
     if config.mongodb_url.is_some() && config.s3_endpoint.is_none() {
         return Err(
-            "S3_ENDPOINT is missing: with MONGODB_URL (cluster mode) every node needs the same object store".to_owned()
+            "S3_ENDPOINT is missing: with MONGODB_URL (cluster mode) every node needs the same object store; name \
+                    the S3 service, such as S3_ENDPOINT=https://s3.example.com:9000"
+                .to_owned(),
+        );
+    }
+    if config.s3_internal_endpoint.is_some() && config.s3_endpoint.is_none() {
+        return Err(
+            "S3_INTERNAL_ENDPOINT is set without S3_ENDPOINT, the address that clients are sent to: set both, \
+                    or S3_ENDPOINT alone"
+                .to_owned(),
         );
     }
     if config.mongodb_url.is_some() && config.token_secret.is_none() {
@@ -225,7 +234,10 @@ fn check(config: &Config) -> Result<(), String> {
             && !url.starts_with("https://")
             && !config.allow_http
         {
-            return Err(format!("{name}: {url:?} is not possible; allowed: an address that starts with https://"));
+            return Err(format!(
+                "{name}: {url:?} is not possible, since data and signatures could be read on the way; allowed: an \
+                 address that starts with https:// (for tests alone: ALLOW_HTTP=True)"
+            ));
         }
     }
     Ok(())
@@ -305,12 +317,15 @@ mod tests {
             ("S3_ENDPOINT=http://x:9000", "https://"),
             ("MAX_REJECTED_SHARE=7", "from 0 to 1"),
             ("MONGODB_URL=mongodb://x", "S3_ENDPOINT is missing"),
+            ("S3_ENDPOINT=https://user@x:9000", "https://"),
+            ("S3_INTERNAL_ENDPOINT=https://x:9000", "without S3_ENDPOINT"),
         ] {
             let (_folder, sources) = with_file(text);
             let error = load(&sources).unwrap_err();
             assert!(error.contains(part), "{text}: {error}");
             let (_, value) = text.split_once('=').unwrap();
-            assert!(text.starts_with("MONGODB") || error.contains(value), "{text}: {error}");
+            let about_another = text.starts_with("MONGODB") || text.starts_with("S3_INTERNAL");
+            assert!(about_another || error.contains(value), "{text}: {error}");
         }
     }
 

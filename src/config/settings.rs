@@ -142,7 +142,7 @@ fn host(text: &str) -> Result<String, String> {
 fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     match rest {
-        Some(rest) if !rest.is_empty() && !rest.contains(char::is_whitespace) => {
+        Some(rest) if !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || "@?#".contains(c)) => {
             Ok(text.trim_end_matches('/').to_owned())
         }
         _ => Err("an address that starts with https://, such as https://tango.example.com:9000".to_owned()),

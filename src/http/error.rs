@@ -174,6 +174,9 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// An object store that is away is seldom back at once.
+const OBJECT_STORE_RETRY_SECONDS: u64 = 5;
+
 /// What a client is told when a disk is full.
 pub(super) fn disk_full() -> ApiError {
     ApiError::new(
@@ -182,6 +185,19 @@ pub(super) fn disk_full() -> ApiError {
         "The server's disk is full: nothing of this request was stored. Free some space, then send it again.",
     )
     .retry_after(30)
+}
+
+/// What a client is told while files can be neither stored nor read; `what` follows "The object store".
+pub(super) fn object_store_unavailable(what: &str) -> ApiError {
+    ApiError::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "object_store_unavailable",
+        format!(
+            "The object store {what}: nothing of this request was done. Parts of uploads that have arrived are kept. \
+             Send the request again in a few seconds."
+        ),
+    )
+    .retry_after(OBJECT_STORE_RETRY_SECONDS)
 }
 
 impl From<StoreError> for ApiError {
@@ -228,18 +244,23 @@ impl From<ObjectError> for ApiError {
                     error = format!("{source:#}"),
                     "the object store is unavailable"
                 );
-                ApiError::new(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "object_store_unavailable",
-                    "The object store cannot be reached at the moment. Send the request again in a few seconds.",
+                object_store_unavailable("cannot be reached at the moment")
+            }
+            ObjectError::Refused(source) => {
+                tracing::error!(
+                    request_id = request_id::current().map(String::from),
+                    error = format!("{source:#}"),
+                    "the object store refuses this server"
+                );
+                object_store_unavailable(
+                    "refuses this server at the moment (its operator finds the reason with `tango doctor`)",
                 )
-                .retry_after(2)
             }
             ObjectError::Full(source) => {
                 tracing::error!(error = format!("{source:#}"), "the disk of the object store is full");
                 disk_full()
             }
-            ObjectError::Failed(source) => ApiError::internal(format!("{source:#}")),
+            ObjectError::Unsupported(source) | ObjectError::Failed(source) => ApiError::internal(format!("{source:#}")),
         }
     }
 }
@@ -303,6 +324,13 @@ mod tests {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(header::RETRY_AFTER));
         assert_eq!(body["code"], "store_unavailable");
+        for error in [ObjectError::Unavailable, ObjectError::Refused] {
+            let (response, body) = answer(error(anyhow::anyhow!("https://s3.internal said no"))).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(response.headers().contains_key(header::RETRY_AFTER));
+            assert_eq!(body["code"], "object_store_unavailable");
+            assert!(!body.to_string().contains("internal said"), "{body}");
+        }
         let (response, body) = answer(StoreError::Corrupt("users/ana: bad".to_owned())).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!body.to_string().contains("ana"), "{body}");

@@ -8,6 +8,7 @@ use axum::routing::get;
 use serde_json::json;
 
 use super::AppState;
+use crate::objects::Health;
 use crate::store::{MemberState, StoreStatus};
 use crate::telemetry;
 
@@ -20,25 +21,44 @@ async fn livez() -> Json<serde_json::Value> {
     Json(json!({"status": "alive", "version": env!("CARGO_PKG_VERSION")}))
 }
 
-/// 200 when this node should get traffic, else 503. A store that is away is told but does not change
-/// that: a warm node goes on scoring. Asks nobody, so that the answer comes at once.
+/// 200 when this node should get traffic, else 503. A store that is away is told (`detail` says what waits for it) but
+/// does not change that: a warm node goes on scoring. Asks nobody, so that the answer comes at once.
 async fn readyz(State(app): State<AppState>) -> Response {
     let store = app.ctx.store.status();
     let phase = app.lifecycle.phase();
     let status = if app.lifecycle.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let members: serde_json::Map<String, serde_json::Value> =
         store.members.iter().map(|member| (member.address.clone(), member.state.as_str().into())).collect();
-    let body = json!({
+    let mut body = json!({
         "status": phase.as_str(),
         "version": env!("CARGO_PKG_VERSION"),
-        "checks": {"document_store": condition(&store)},
-        "document_store": {
-            "members": members,
-            "feed_lag_ms": store.feed_lag.map(|lag| lag.as_millis()),
-        },
-        "detail": detail(&store),
+        "checks": {"document_store": condition(&store), "object_store": app.ctx.objects.health().as_str()},
+        "document_store": {"members": members, "feed_lag_ms": store.feed_lag.map(|lag| lag.as_millis())},
     });
+    if let Some(notice) = notice(&app) {
+        body["detail"] = json!(notice.text);
+    }
     (status, Json(body)).into_response()
+}
+
+/// What a person should know of the stores.
+pub(super) struct Notice {
+    pub text: String,
+    /// Something does not work now.
+    pub serious: bool,
+}
+
+/// `None` when all is well.
+pub(super) fn notice(app: &AppState) -> Option<Notice> {
+    let store = app.ctx.store.status();
+    let objects = app.ctx.objects.health() != Health::Ready;
+    let about_objects = objects.then(|| {
+        "The object store cannot be used at the moment: uploads, reading rows and the jobs that read or write files \
+         wait; sign-in, profiles and scoring go on."
+            .to_owned()
+    });
+    let texts: Vec<String> = about_documents(&store).into_iter().chain(about_objects).collect();
+    (!texts.is_empty()).then(|| Notice { text: texts.join(" "), serious: objects || !store.writable })
 }
 
 /// `ok`, `read_only` (no majority) or `unavailable` (nobody answers).
@@ -51,8 +71,7 @@ fn condition(store: &StoreStatus) -> &'static str {
     }
 }
 
-/// What a person should know; `None` when all is well.
-pub(super) fn detail(store: &StoreStatus) -> Option<String> {
+fn about_documents(store: &StoreStatus) -> Option<String> {
     let away: Vec<&str> = store
         .members
         .iter()

@@ -119,7 +119,12 @@ async fn read_file(
     match (result, rejected) {
         (Ok(summary), Ok(rejected)) => Ok(FileData { summary, segments, rejected }),
         (Ok(_), Err(error)) => Err(plain(storage_error(error))),
-        (Err(error), rejected) => Err((job_error(error), rejected.ok().flatten())),
+        (Err(error), Ok(rejected)) => Err((job_error(error), rejected)),
+        // Only a report that was stored makes a refusal final.
+        (Err(error), Err(report)) => Err(plain(match (job_error(error), storage_error(report)) {
+            (JobError::Failed(_), wait @ (JobError::NoSpace | JobError::ObjectsAway(_))) => wait,
+            (error, _) => error,
+        })),
     }
 }
 

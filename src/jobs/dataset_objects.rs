@@ -15,7 +15,7 @@ use crate::domain::dataset::RejectedReport;
 use crate::domain::id::{DatasetId, JobId, SegmentId};
 use crate::domain::segment::Segment;
 use crate::ingest::{EncodedSegment, IngestError, RejectedRow, RejectedSink, SegmentSink, SegmentSource};
-use crate::objects::{ObjectError, ObjectStore, PartNumberAndEtag, fetch_blocking, object_io_error};
+use crate::objects::{NamedPart, ObjectError, ObjectStore, fetch_blocking, object_io_error};
 use crate::store::{Collection, Record};
 
 /// Prefix of the keys of segments.
@@ -98,7 +98,8 @@ pub struct RejectedObject {
     key: String,
     writer: csv::Writer<Vec<u8>>,
     upload: Option<String>,
-    parts: Vec<PartNumberAndEtag>,
+    parts: Vec<NamedPart>,
+    sent_bytes: u64,
     rows: u64,
 }
 
@@ -116,6 +117,7 @@ impl RejectedObject {
             writer: header()?,
             upload: None,
             parts: Vec::new(),
+            sent_bytes: 0,
             rows: 0,
         })
     }
@@ -127,18 +129,20 @@ impl RejectedObject {
 
     fn send_part(&mut self) -> io::Result<()> {
         let bytes = self.take_bytes()?;
+        let size_bytes = bytes.len() as u64;
         let (store, key) = (self.store.clone(), self.key.clone());
         let number = u32::try_from(self.parts.len() + 1).map_err(io::Error::other)?;
         let upload = match &self.upload {
             Some(upload) => upload.clone(),
             None => {
-                let upload = self.runtime.block_on(store.create_upload(&key)).map_err(object_io_error)?;
+                let upload = self.runtime.block_on(store.create_upload(&key, false)).map_err(object_io_error)?;
                 self.upload.insert(upload).clone()
             }
         };
         let sent = self.runtime.block_on(store.upload_part(&key, &upload, number, bytes));
         let etag = sent.map_err(object_io_error)?;
-        self.parts.push(PartNumberAndEtag { number, etag });
+        self.parts.push(NamedPart { number, etag, sha256: None });
+        self.sent_bytes += size_bytes;
         Ok(())
     }
 
@@ -155,7 +159,7 @@ impl RejectedObject {
             self.send_part()?;
             let upload = self.upload.clone().unwrap_or_default();
             self.runtime
-                .block_on(async { store.complete_upload(&key, &upload, &self.parts).await })
+                .block_on(async { store.complete_upload(&key, &upload, &self.parts, self.sent_bytes).await })
                 .map_err(object_io_error)?;
             self.upload = None;
         }
@@ -211,6 +215,14 @@ pub fn storage_error(error: io::Error) -> JobError {
         }
         Some(ObjectError::NotFound(key)) => {
             JobError::Failed(format!("The stored file {key} does not exist any more. Upload the data again."))
+        }
+        Some(ObjectError::Unavailable(source)) => {
+            tracing::debug!(error = format!("{source:#}"), "the object store is unavailable");
+            JobError::ObjectsAway("cannot be reached")
+        }
+        Some(ObjectError::Refused(source)) => {
+            tracing::error!(error = format!("{source:#}"), "the object store refuses this worker");
+            JobError::ObjectsAway("refuses this worker (`tango doctor` says why)")
         }
         _ if error.kind() == io::ErrorKind::StorageFull => JobError::NoSpace,
         _ => JobError::Retry(anyhow::Error::new(error)),

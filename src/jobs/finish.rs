@@ -14,6 +14,8 @@ use crate::store::{Batch, Conflict, Record, StoreError, StoreExt, Stored};
 /// worker runs the job again.
 const TRIES: u32 = 8;
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
+/// For space on a disk, for the object store: what ends such a wait is not the job, which should go on soon after.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What becomes of the job.
 pub(super) enum Ending {
@@ -33,14 +35,15 @@ pub(super) fn ending(run: &JobRun, lease: &Lease, outcome: Result<Done, JobError
         (_, Some(StopReason::Lost)) | (Err(JobError::LostLease), _) => Ending::Lost,
         (Ok(done), _) => Ending::Succeeded(done),
         (Err(JobError::Failed(text)), _) => Ending::Ended(JobState::Failed, JobError::Failed(text)),
-        (Err(JobError::Cancelled | JobError::Retry(_) | JobError::NoSpace), Some(StopReason::Shutdown)) => {
-            Ending::Released
-        }
-        (Err(JobError::Retry(_) | JobError::NoSpace), Some(StopReason::Cancelled)) | (Err(JobError::Cancelled), _) => {
+        (Err(_), Some(StopReason::Shutdown)) => Ending::Released,
+        (Err(_), Some(StopReason::Cancelled)) | (Err(JobError::Cancelled), _) => {
             Ending::Ended(JobState::Cancelled, JobError::Cancelled)
         }
-        (Err(JobError::NoSpace), None) => Ending::Again(JobError::NoSpace, pause(run.job.failures, backoff)),
         (Err(error @ JobError::Retry(_)), None) => again(run, error, pause(run.job.failures, backoff)),
+        (Err(error @ (JobError::NoSpace | JobError::ObjectsAway(_))), None) => {
+            let pause = pause(run.job.failures, backoff).min(LONGEST_WAIT);
+            Ending::Again(error, pause)
+        }
     }
 }
 
@@ -168,8 +171,8 @@ fn describe(job: &mut Job, run: &JobRun, ending: &Ending) {
         Ending::Again(error, pause) => {
             job.state = JobState::Queued;
             job.failures += 1;
-            // A full disk is nothing that a job could run out of attempts over.
-            job.max_attempts += u32::from(matches!(error, JobError::NoSpace));
+            // A full disk or a store that is away is nothing that a job could run out of attempts over.
+            job.max_attempts += u32::from(is_a_wait(error));
             job.error = Some(error.to_string());
             job.not_before = TimeDelta::from_std(*pause).ok().map(|pause| now + pause);
         }
@@ -178,6 +181,10 @@ fn describe(job: &mut Job, run: &JobRun, ending: &Ending) {
             job.attempt = job.attempt.saturating_sub(1);
         }
     }
+}
+
+fn is_a_wait(error: &JobError) -> bool {
+    matches!(error, JobError::NoSpace | JobError::ObjectsAway(_))
 }
 
 fn log(run: &JobRun, ending: &Ending) {

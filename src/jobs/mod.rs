@@ -105,6 +105,9 @@ pub enum JobError {
     /// A disk is full: try again after a pause, as often as it takes a person to free some space.
     #[error("The disk is full; nothing was added. Free some space: this job then goes on by itself.")]
     NoSpace,
+    /// The object store is away: try again after a pause, for as long as that lasts. The text follows "The object store".
+    #[error("The object store {0}; nothing was added. When that is over, this job goes on by itself.")]
+    ObjectsAway(&'static str),
     #[error("cancelled")]
     Cancelled,
     /// The lease was lost: another worker has the job.

@@ -18,7 +18,7 @@ use crate::domain::id::{DatasetId, JobId, SegmentId, UploadId};
 use crate::domain::job::{Job, JobState, Topic};
 use crate::domain::segment::Segment;
 use crate::domain::upload::{Upload, UploadState};
-use crate::objects::UnfinishedUpload;
+use crate::objects::{ObjectError, UnfinishedUpload};
 use crate::store::{
     Batch, Collection, Comparison, Condition, Key, Op, Path, Query, Record, StoreError, StoreExt, Stored,
 };
@@ -103,16 +103,20 @@ impl Purging<'_> {
         match value.state {
             UploadState::Receiving if value.expires_at <= self.now => {
                 // The record first: who completes at this moment gets a conflict, not a hole.
-                let (key, multipart) = (value.object_key.clone(), value.multipart_id.clone());
                 value.state = UploadState::Expired;
                 value.updated_at = self.now;
                 batch.replace(&upload);
                 if !self.commit(batch).await? {
                     return Ok(false);
                 }
-                objects.abort_upload(&key, &multipart).await?;
-                objects.delete(&key).await?;
+                if let Some(expired) = self.ctx().store.load::<Upload>(&upload.value.key()).await? {
+                    self.drop_parts(expired).await?;
+                }
                 return Ok(true);
+            }
+            UploadState::Aborted | UploadState::Expired if !value.multipart_id.is_empty() => {
+                self.drop_parts(upload).await?;
+                return Ok(false);
             }
             UploadState::Completed if value.updated_at + self.grace <= self.now => {
                 if self.is_needed(value).await? {
@@ -127,16 +131,23 @@ impl Purging<'_> {
             UploadState::Aborted | UploadState::Expired | UploadState::Purged
                 if value.updated_at + chrono::Duration::days(UPLOAD_RECORD_DAYS) <= self.now =>
             {
-                // Once more: a crash may have come between the record and the abort.
-                if !value.multipart_id.is_empty() {
-                    objects.abort_upload(&value.object_key, &value.multipart_id).await?;
-                }
-                objects.delete(&value.object_key).await?;
                 batch.delete(&upload);
             }
             _ => return Ok(false),
         }
         self.commit(batch).await
+    }
+
+    /// Takes away what the object store has of an upload that is over, and remembers that it did: nobody else knows,
+    /// when the store was away as the upload ended.
+    async fn drop_parts(&self, mut upload: Stored<Upload>) -> Result<(), JobError> {
+        let (objects, value) = (&self.ctx().objects, &mut upload.value);
+        objects.abort_upload(&value.object_key, &value.multipart_id).await?;
+        objects.delete(&value.object_key).await?;
+        value.multipart_id = String::new();
+        let mut batch = Batch::new();
+        batch.replace(&upload);
+        self.commit(batch).await.map(drop)
     }
 
     /// Multipart uploads of any account that a crash cut off from their document: between the start of the upload and
@@ -149,7 +160,14 @@ impl Purging<'_> {
             let mut after: Option<UnfinishedUpload> = None;
             loop {
                 check_cancelled(self.run)?;
-                let uploads = objects.list_uploads(prefix, after.as_ref()).await?;
+                let uploads = match objects.list_uploads(prefix, after.as_ref()).await {
+                    Ok(uploads) => uploads,
+                    Err(ObjectError::Unsupported(_)) => {
+                        tracing::debug!("the object store lists no unfinished uploads: only known ones are purged");
+                        return Ok(purged);
+                    }
+                    Err(error) => return Err(error.into()),
+                };
                 let Some(last) = uploads.last() else { break };
                 after = Some(last.clone());
                 for upload in uploads.iter().filter(|upload| upload.started_at_ms < young) {

@@ -8,6 +8,7 @@ use super::{JobError, RunJob};
 use crate::context::Context;
 use crate::domain::id::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Progress, Reporter};
+use crate::objects::ObjectError;
 use crate::store::{Batch, Collection, Key, Op, Record, StoreError};
 
 /// A claimed job: its context, its lease, its progress.
@@ -44,6 +45,10 @@ impl JobRun {
             }
             if let Err(error) = self.ctx.objects.delete(&object_key).await {
                 tracing::debug!(object_key, error = &error as &dyn std::error::Error, "left for the purge");
+                // Each of the others would wait in vain, too.
+                if matches!(error, ObjectError::Unavailable(_) | ObjectError::Refused(_)) {
+                    return;
+                }
             }
         }
     }

@@ -29,6 +29,8 @@ enum TestJob {
     RetryTimes(u32),
     /// Finds the disk full this often, then succeeds.
     FullTimes(u32),
+    /// Finds the object store away this often, then succeeds.
+    AwayTimes(u32),
     PanicOnce,
     /// Runs until it is cancelled.
     UntilCancelled,
@@ -65,8 +67,11 @@ impl RunJob for TestJob {
                 return Err(JobError::Retry(anyhow::anyhow!("attempt {} failed", run.job.attempt)));
             }
             TestJob::FullTimes(times) if run.job.attempt <= *times => return Err(JobError::NoSpace),
+            TestJob::AwayTimes(times) if run.job.attempt <= *times => {
+                return Err(JobError::ObjectsAway("cannot be reached"));
+            }
             TestJob::PanicOnce if run.job.attempt == 1 => panic!("a bug"),
-            TestJob::RetryTimes(_) | TestJob::FullTimes(_) | TestJob::PanicOnce => {}
+            TestJob::RetryTimes(_) | TestJob::FullTimes(_) | TestJob::AwayTimes(_) | TestJob::PanicOnce => {}
             TestJob::UntilCancelled => {
                 run.cancel.cancelled().await;
                 return Err(JobError::Cancelled);
@@ -168,6 +173,7 @@ impl Bench {
 /// Jobs of these tests use no objects.
 fn objects_nowhere() -> ObjectStoreSettings {
     ObjectStoreSettings {
+        endpoint_setting: "S3_ENDPOINT",
         endpoint: "http://127.0.0.1:1".to_owned(),
         bucket: "none".to_owned(),
         region: "none".to_owned(),
@@ -175,6 +181,7 @@ fn objects_nowhere() -> ObjectStoreSettings {
         secret_key: Secret("none".to_owned()),
         ca_file: None,
         public_urls: PublicUrls::Fixed("http://127.0.0.1:1".to_owned()),
+        origins: Vec::new(),
     }
 }
 
@@ -210,6 +217,18 @@ async fn a_full_disk_is_waited_for_as_long_as_it_takes() {
     let id = bench.enqueue(TestJob::FullTimes(2 * TestJob::MAX_ATTEMPTS)).await;
     let job = bench.wait(&id, "waiting", |job| job.error.is_some()).await;
     assert!(job.error.unwrap().contains("Free some space"));
+    let job = bench.wait_for(&id, JobState::Succeeded).await;
+    assert_eq!((job.attempt, job.error), (2 * TestJob::MAX_ATTEMPTS + 1, None));
+    worker.stop(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn an_object_store_that_is_away_is_waited_for_as_long_as_it_takes() {
+    let bench = Bench::new();
+    let worker = bench.worker("w");
+    let id = bench.enqueue(TestJob::AwayTimes(2 * TestJob::MAX_ATTEMPTS)).await;
+    let job = bench.wait(&id, "waiting", |job| job.error.is_some()).await;
+    assert!(job.error.unwrap().contains("The object store cannot be reached; nothing was added."));
     let job = bench.wait_for(&id, JobState::Succeeded).await;
     assert_eq!((job.attempt, job.error), (2 * TestJob::MAX_ATTEMPTS + 1, None));
     worker.stop(Duration::ZERO).await;

@@ -2,22 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation, SharedHttpClient,
+    BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_http_client::tls::{self, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_sdk_s3::error::ProvideErrorMetadata;
 use bytes::Bytes;
 
-use super::embedded::DISK_FULL;
+use super::connection::{StoreClock, WatchClock, http_client};
+use super::failure::{CallError, object_error};
+use super::health::Watch;
+use super::patience;
 use super::presign::PublicUrls;
+use super::trouble::{Place, Trouble};
 use super::{MAX_KEY_BYTES, ObjectError, ObjectInfo, Result};
 
 /// How to reach a bucket.
@@ -25,13 +24,17 @@ use super::{MAX_KEY_BYTES, ObjectError, ObjectInfo, Result};
 pub struct ObjectStoreSettings {
     /// Base URL that this program uses, such as `https://s3.example.com`.
     pub endpoint: String,
+    /// The setting that `endpoint` comes from, to be named when it is wrong.
+    pub endpoint_setting: &'static str,
     pub bucket: String,
     pub region: String,
     pub access_key: String,
     pub secret_key: crate::config::Secret,
-    /// PEM file of further authorities to trust.
+    /// PEM file of the authorities to trust, in place of the system's.
     pub ca_file: Option<PathBuf>,
     pub public_urls: PublicUrls,
+    /// Where pages come from that may send parts, such as `https://tango.example.com`; `*` is everywhere.
+    pub origins: Vec<String>,
 }
 
 /// One S3 bucket, seen by this program, with presigned URLs for clients. Cheap to clone.
@@ -40,6 +43,10 @@ pub struct ObjectStore {
     pub(super) client: Client,
     pub(super) bucket: Arc<str>,
     pub(super) public_urls: Arc<PublicUrls>,
+    pub(super) origins: Arc<[String]>,
+    pub(super) place: Arc<Place>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) clock: Arc<StoreClock>,
 }
 
 impl ObjectStore {
@@ -47,86 +54,81 @@ impl ObjectStore {
     pub fn new(settings: &ObjectStoreSettings) -> anyhow::Result<Self> {
         let credentials =
             Credentials::new(&settings.access_key, &settings.secret_key.0, None, None, "tango configuration");
+        let clock = Arc::new(StoreClock::default());
         let config = aws_sdk_s3::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
             .credentials_provider(credentials)
             .endpoint_url(&settings.endpoint)
             .force_path_style(true)
-            .http_client(http_client(settings)?)
+            .http_client(http_client(settings.ca_file.as_deref())?)
+            .interceptor(WatchClock(clock.clone()))
             // Lengths are checked by HTTP and TLS; a hash of every byte would cost more than reading it.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
             .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(TimeoutConfig::builder().connect_timeout(Duration::from_secs(3)).build())
-            .stalled_stream_protection(
-                StalledStreamProtectionConfig::enabled().grace_period(Duration::from_secs(20)).build(),
-            )
+            .retry_config(patience::retries())
+            .timeout_config(patience::usual())
+            .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(patience::STALLED).build())
             .build();
+        let place = Place {
+            endpoint: settings.endpoint.clone(),
+            setting: settings.endpoint_setting,
+            bucket: settings.bucket.clone(),
+            region: settings.region.clone(),
+            access_key: settings.access_key.clone(),
+            ca_file: settings.ca_file.clone(),
+        };
         Ok(Self {
             client: Client::from_conf(config),
             bucket: settings.bucket.as_str().into(),
             public_urls: Arc::new(settings.public_urls.clone()),
+            origins: settings.origins.as_slice().into(),
+            place: Arc::new(place),
+            watch: Arc::default(),
+            clock,
         })
     }
 
-    /// Creates the bucket unless it exists.
-    pub async fn create_bucket(&self) -> Result<()> {
-        if self.client.head_bucket().bucket(&*self.bucket).send().await.is_ok() {
-            return Ok(());
-        }
-        match self.client.create_bucket().bucket(&*self.bucket).send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match error.as_service_error().and_then(ProvideErrorMetadata::code) {
-                Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists") => Ok(()),
-                _ => Err(object_error(&self.bucket, error)),
-            },
-        }
+    /// Why a call about the bucket as a whole failed.
+    pub(super) fn trouble<E>(&self, error: &CallError<E>) -> Trouble
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        self.place.trouble(error, self.clock.ahead_seconds())
     }
 
-    /// A cheap question that fails when the store cannot be used.
-    pub async fn ping(&self) -> Result<()> {
-        let asked = self.client.head_bucket().bucket(&*self.bucket).send().await;
-        asked.map(drop).map_err(|error| object_error(&self.bucket, error))
+    /// Why a call about an object failed. Whoever looks after the store hears of it.
+    pub(super) fn failure<E>(&self, key: &str, error: CallError<E>) -> ObjectError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let error = object_error(key, error);
+        if matches!(error, ObjectError::Unavailable(_) | ObjectError::Refused(_)) {
+            self.watch.suspected.notify_one();
+        }
+        error
     }
 
     /// Stores a whole object; durable when this returns.
     pub async fn put(&self, key: &str, bytes: Bytes) -> Result<()> {
         debug_assert!(key.len() <= MAX_KEY_BYTES);
+        let limits = patience::sending(bytes.len() as u64);
         let put = self.client.put_object().bucket(&*self.bucket).key(key).body(bytes.into());
-        put.send().await.map(drop).map_err(|error| object_error(key, error))
+        let put = put.customize().config_override(limits).send().await;
+        put.map(drop).map_err(|error| self.failure(key, error))
     }
 
     /// The object's size in bytes.
     pub async fn size(&self, key: &str) -> Result<u64> {
         let head = self.client.head_object().bucket(&*self.bucket).key(key).send().await;
-        let head = head.map_err(|error| object_error(key, error))?;
-        Ok(head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0))
-    }
-
-    /// Bytes `range` of an object. A range that reaches over the object's end fails.
-    pub async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Bytes> {
-        if range.is_empty() {
-            return Ok(Bytes::new());
-        }
-        let header = format!("bytes={}-{}", range.start, range.end - 1);
-        let mut attempt = 1;
-        loop {
-            let answer = self.client.get_object().bucket(&*self.bucket).key(key).range(&header).send().await;
-            let answer = answer.map_err(|error| object_error(key, error))?;
-            match answer.body.collect().await {
-                Ok(body) => {
-                    let bytes = body.into_bytes();
-                    if bytes.len() as u64 == range.end - range.start {
-                        return Ok(bytes);
-                    }
-                    let got = bytes.len();
-                    return Err(ObjectError::Failed(anyhow::anyhow!("{key}: asked for {header}, got {got} bytes")));
-                }
-                // The client retries requests, but not bodies that break off.
-                Err(_) if attempt < 3 => attempt += 1,
-                Err(error) => return Err(ObjectError::Unavailable(error.into())),
+        match head.map_err(|error| self.failure(key, error)) {
+            Ok(head) => Ok(head.content_length().and_then(|length| u64::try_from(length).ok()).unwrap_or(0)),
+            Err(ObjectError::NotFound(key)) => {
+                // A HEAD does not say what is missing. Of a bucket that is missing a list complains.
+                self.list(&key, None).await?;
+                Err(ObjectError::NotFound(key))
             }
+            Err(error) => Err(error),
         }
     }
 
@@ -134,7 +136,7 @@ impl ObjectStore {
     pub async fn delete(&self, key: &str) -> Result<()> {
         match self.client.delete_object().bucket(&*self.bucket).key(key).send().await {
             Ok(_) => Ok(()),
-            Err(error) => match object_error(key, error) {
+            Err(error) => match self.failure(key, error) {
                 ObjectError::NotFound(_) => Ok(()),
                 error => Err(error),
             },
@@ -144,8 +146,9 @@ impl ObjectStore {
     /// Up to 1,000 objects with this prefix, sorted by key, after `after`.
     pub async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectInfo>> {
         let list = self.client.list_objects_v2().bucket(&*self.bucket).prefix(prefix);
-        let list = list.set_start_after(after.map(str::to_owned)).send().await;
-        let list = list.map_err(|error| object_error(prefix, error))?;
+        let list = list.set_start_after(after.map(str::to_owned));
+        let list = list.customize().config_override(patience::listing()).send().await;
+        let list = list.map_err(|error| self.failure(prefix, error))?;
         Ok(list
             .contents()
             .iter()
@@ -154,53 +157,5 @@ impl ObjectStore {
                 Some(ObjectInfo { key: object.key()?.to_owned(), size_bytes })
             })
             .collect())
-    }
-}
-
-fn http_client(settings: &ObjectStoreSettings) -> anyhow::Result<SharedHttpClient> {
-    let mut trust = TrustStore::default();
-    if let Some(path) = &settings.ca_file {
-        let pem = std::fs::read(path).with_context(|| format!("S3_CA_FILE: {} cannot be read", path.display()))?;
-        trust = trust.with_pem_certificate(pem);
-    }
-    let context = TlsContext::builder().with_trust_store(trust).build().context("S3_CA_FILE holds no certificate")?;
-    Ok(aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .tls_context(context)
-        .build_https())
-}
-
-/// Sorts an error of the client by what can be done about it.
-pub(super) fn object_error<E, R>(key: &str, error: SdkError<E, R>) -> ObjectError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static + StatusOf,
-{
-    let status = error.raw_response().map(StatusOf::status);
-    let code = error.as_service_error().and_then(ProvideErrorMetadata::code).map(str::to_owned);
-    let full =
-        status == Some(507) || matches!(code.as_deref(), Some(DISK_FULL | "XMinioStorageFull" | "QuotaExceeded"));
-    let missing = status == Some(404) || matches!(code.as_deref(), Some("NoSuchKey" | "NotFound"));
-    let away = match &error {
-        SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) => true,
-        _ => matches!(status, Some(500 | 502 | 503 | 504 | 429)),
-    };
-    let source = anyhow::anyhow!("{key}: {}", aws_sdk_s3::error::DisplayErrorContext(&error));
-    match () {
-        () if full => ObjectError::Full(source),
-        () if missing => ObjectError::NotFound(key.to_owned()),
-        () if away => ObjectError::Unavailable(source),
-        () => ObjectError::Failed(source),
-    }
-}
-
-/// The HTTP status of a raw answer.
-pub(super) trait StatusOf {
-    fn status(&self) -> u16;
-}
-
-impl StatusOf for aws_sdk_s3::config::http::HttpResponse {
-    fn status(&self) -> u16 {
-        self.status().as_u16()
     }
 }

@@ -1,24 +1,37 @@
 //! The object store: large, immutable things, always through `aws-sdk-s3`.
 //!
 //! The embedded server (single node) is just another endpoint. What is acknowledged is durable: the embedded server
-//! syncs file and folder first, others answer for themselves.
+//! syncs file and folder first, others answer for themselves. Every call ends within a time that suits it, and says
+//! whether the store is away or the object at fault.
 //!
 //! Invariant: nothing outside this folder sees an S3 type.
 
+mod bucket;
 mod client;
+mod connection;
 pub mod embedded;
+mod failure;
+mod health;
 mod multipart;
 mod open;
+mod patience;
 mod presign;
+mod ranges;
 mod reader;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
 use bytes::Bytes;
 
+pub use bucket::{BucketState, Feature};
 pub use client::{ObjectStore, ObjectStoreSettings};
-pub use multipart::{ArrivedPart, PartNumberAndEtag, UnfinishedUpload};
-pub use open::{check, open};
+pub use health::Health;
+pub use multipart::{ArrivedPart, NamedPart, UnfinishedUpload};
+pub use open::{Examination, examine, open};
 pub use presign::{PublicUrls, SignedPart};
 pub use reader::{ObjectReader, fetch_blocking, object_io_error};
+pub use trouble::Trouble;
 
 /// Longest object key, in bytes (a limit of file systems under some servers).
 pub const MAX_KEY_BYTES: usize = 120;
@@ -31,8 +44,15 @@ pub const MAX_PARTS: u64 = 10_000;
 pub enum ObjectError {
     #[error("the object {0:?} does not exist")]
     NotFound(String),
+    /// It cannot be reached, or fails: another attempt may succeed.
     #[error("the object store is unavailable")]
     Unavailable(#[source] anyhow::Error),
+    /// It does not take the keys, the clock or the region: nothing works until somebody changes that.
+    #[error("the object store refuses the access key")]
+    Refused(#[source] anyhow::Error),
+    /// This service has no such operation.
+    #[error("the object store cannot do this")]
+    Unsupported(#[source] anyhow::Error),
     #[error("the object store has no space left")]
     Full(#[source] anyhow::Error),
     #[error("the object store failed")]

@@ -2,28 +2,30 @@
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::{ByteStream as Body, SdkBody};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::client::object_error;
-use super::{ObjectError, ObjectStore, Result};
+use super::failure::{CallError, code};
+use super::{ObjectError, ObjectStore, Result, patience};
 
 /// A part that the store has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArrivedPart {
     pub number: u32,
-    /// Without quotes.
-    pub etag: String,
+    /// Without quotes. A few services do not list it.
+    pub etag: Option<String>,
     pub size_bytes: u64,
 }
 
 /// What names a part when an upload is completed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartNumberAndEtag {
+pub struct NamedPart {
     pub number: u32,
     pub etag: String,
+    /// Base 64, when the upload was started with checksums.
+    pub sha256: Option<String>,
 }
 
 /// An upload that was neither completed nor aborted.
@@ -45,10 +47,11 @@ fn part_number(number: u32) -> i32 {
 }
 
 impl ObjectStore {
-    /// Starts a multipart upload; returns its id.
-    pub async fn create_upload(&self, key: &str) -> Result<String> {
-        let created = self.client.create_multipart_upload().bucket(&*self.bucket).key(key).send().await;
-        let created = created.map_err(|error| object_error(key, error))?;
+    /// Starts a multipart upload; returns its id. Whether its parts come with SHA-256 checksums has to be said here.
+    pub async fn create_upload(&self, key: &str, with_checksums: bool) -> Result<String> {
+        let create = self.client.create_multipart_upload().bucket(&*self.bucket).key(key);
+        let create = create.set_checksum_algorithm(with_checksums.then_some(ChecksumAlgorithm::Sha256));
+        let created = create.send().await.map_err(|error| self.failure(key, error))?;
         let id = created.upload_id().map(str::to_owned);
         id.ok_or_else(|| ObjectError::Failed(anyhow::anyhow!("the object store gave no upload id")))
     }
@@ -57,8 +60,10 @@ impl ObjectStore {
     /// at most one part a request.
     pub async fn upload_part(&self, key: &str, upload: &str, number: u32, bytes: Bytes) -> Result<String> {
         let part = self.client.upload_part().bucket(&*self.bucket).key(key).upload_id(upload);
-        let sent = part.part_number(part_number(number)).body(Body::from(bytes)).send().await;
-        let sent = sent.map_err(|error| object_error(key, error))?;
+        let limits = patience::sending(bytes.len() as u64);
+        let part = part.part_number(part_number(number)).body(Body::from(bytes));
+        let sent = part.customize().config_override(limits).send().await;
+        let sent = sent.map_err(|error| self.failure(key, error))?;
         Ok(unquoted(sent.e_tag().unwrap_or_default()))
     }
 
@@ -78,9 +83,12 @@ impl ObjectStore {
             let mut body = body;
             while let Some(piece) = body.next().await {
                 if sender.send(piece).await.is_err() {
-                    return;
+                    break;
                 }
             }
+            drop(sender);
+            // Everything is on its way: from here on it is the store that one waits for.
+            tokio::time::sleep(patience::to_store(size_bytes)).await;
         };
         let frames = ReceiverStream::new(receiver).map_ok(hyper::body::Frame::data);
         let body = Body::new(SdkBody::from_body_1_x(http_body_util::StreamBody::new(frames)));
@@ -91,8 +99,14 @@ impl ObjectStore {
             .set_checksum_sha256(sha256_base64.map(str::to_owned))
             .body(body);
         // The body cannot be hashed before it is sent.
-        let (sent, ()) = futures::join!(part.customize().disable_payload_signing().send(), forward);
-        let sent = sent.map_err(|error| object_error(key, error))?;
+        let part = part.customize().disable_payload_signing().config_override(patience::streaming());
+        let sent = tokio::select! {
+            sent = part.send() => sent.map_err(|error| self.failure(key, error))?,
+            () = forward => {
+                self.watch.suspected.notify_one();
+                return Err(ObjectError::Unavailable(anyhow::anyhow!("{key}: part {number} was not acknowledged in time")));
+            }
+        };
         Ok(unquoted(sent.e_tag().unwrap_or_default()))
     }
 
@@ -103,12 +117,12 @@ impl ObjectStore {
         loop {
             let page = self.client.list_parts().bucket(&*self.bucket).key(key).upload_id(upload);
             let page = page.set_part_number_marker(marker.take()).send().await;
-            let page = page.map_err(|error| upload_error(key, error))?;
+            let page = page.map_err(|error| self.upload_failure(key, error))?;
             for part in page.parts() {
                 let (Some(number), Some(size)) = (part.part_number(), part.size()) else { continue };
                 parts.push(ArrivedPart {
                     number: u32::try_from(number).unwrap_or(0),
-                    etag: unquoted(part.e_tag().unwrap_or_default()),
+                    etag: part.e_tag().map(unquoted),
                     size_bytes: u64::try_from(size).unwrap_or(0),
                 });
             }
@@ -121,25 +135,31 @@ impl ObjectStore {
         Ok(parts)
     }
 
-    /// Puts the parts together. An upload that is gone is `NotFound`: it was completed or aborted before.
-    pub async fn complete_upload(&self, key: &str, upload: &str, parts: &[PartNumberAndEtag]) -> Result<()> {
+    /// Puts the parts, together `size_bytes`, together. An upload that is gone is `NotFound`: it was completed or
+    /// aborted before.
+    pub async fn complete_upload(&self, key: &str, upload: &str, parts: &[NamedPart], size_bytes: u64) -> Result<()> {
         let parts = parts.iter().map(|part| {
-            let number = part_number(part.number);
-            CompletedPart::builder().part_number(number).e_tag(format!("\"{}\"", unquoted(&part.etag))).build()
+            CompletedPart::builder()
+                .part_number(part_number(part.number))
+                .e_tag(format!("\"{}\"", unquoted(&part.etag)))
+                .set_checksum_sha256(part.sha256.clone())
+                .build()
         });
         let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
         let complete = self.client.complete_multipart_upload().bucket(&*self.bucket).key(key);
-        let completed = complete.upload_id(upload).multipart_upload(parts).send().await;
-        completed.map(drop).map_err(|error| upload_error(key, error))
+        let complete = complete.upload_id(upload).multipart_upload(parts);
+        let completed = complete.customize().config_override(patience::assembling(size_bytes)).send().await;
+        completed.map(drop).map_err(|error| self.upload_failure(key, error))
     }
 
-    /// Up to 1,000 unfinished uploads of objects with this prefix, after the one named.
+    /// Up to 1,000 unfinished uploads of objects with this prefix, after the one named. `Unsupported` by some services.
     pub async fn list_uploads(&self, prefix: &str, after: Option<&UnfinishedUpload>) -> Result<Vec<UnfinishedUpload>> {
         let list = self.client.list_multipart_uploads().bucket(&*self.bucket).prefix(prefix);
         let list = list
             .set_key_marker(after.map(|upload| upload.key.clone()))
             .set_upload_id_marker(after.map(|upload| upload.id.clone()));
-        let list = list.send().await.map_err(|error| object_error(prefix, error))?;
+        let list = list.customize().config_override(patience::listing()).send().await;
+        let list = list.map_err(|error| self.failure(prefix, error))?;
         let uploads = list.uploads().iter().filter_map(|upload| {
             Some(UnfinishedUpload {
                 key: upload.key()?.to_owned(),
@@ -153,25 +173,26 @@ impl ObjectStore {
     /// Drops the parts. An upload that is gone is fine.
     pub async fn abort_upload(&self, key: &str, upload: &str) -> Result<()> {
         let abort = self.client.abort_multipart_upload().bucket(&*self.bucket).key(key).upload_id(upload);
-        match abort.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => match upload_error(key, error) {
-                ObjectError::NotFound(_) => Ok(()),
-                error => Err(error),
+        let Err(error) = abort.send().await else { return Ok(()) };
+        match self.upload_failure(key, error) {
+            ObjectError::NotFound(_) => Ok(()),
+            // Some services call what they do not know forbidden.
+            error @ ObjectError::Refused(_) => match self.list_parts(key, upload).await {
+                Ok(parts) if parts.is_empty() => Ok(()),
+                Err(ObjectError::NotFound(_)) => Ok(()),
+                _ => Err(error),
             },
+            error => Err(error),
         }
     }
-}
 
-fn upload_error<E>(
-    key: &str,
-    error: aws_sdk_s3::error::SdkError<E, aws_sdk_s3::config::http::HttpResponse>,
-) -> ObjectError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-{
-    match error.as_service_error().and_then(ProvideErrorMetadata::code) {
-        Some("NoSuchUpload") => ObjectError::NotFound(key.to_owned()),
-        _ => object_error(key, error),
+    fn upload_failure<E>(&self, key: &str, error: CallError<E>) -> ObjectError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        match code(&error) {
+            Some("NoSuchUpload") => ObjectError::NotFound(key.to_owned()),
+            _ => self.failure(key, error),
+        }
     }
 }

@@ -7,21 +7,29 @@ use anyhow::{Context as _, bail};
 use axum_server::tls_rustls::RustlsConfig;
 
 use super::embedded::{EmbeddedServer, Keys, keys_in, listen_address};
-use super::{ObjectStore, ObjectStoreSettings, PublicUrls};
+use super::{BucketState, Health, ObjectStore, ObjectStoreSettings, PublicUrls, Trouble};
 use crate::config::{Config, Secret};
+
+const ENDPOINT: &str = "S3_ENDPOINT";
+const INTERNAL_ENDPOINT: &str = "S3_INTERNAL_ENDPOINT";
 
 /// Opens the object store that the settings name. Without `S3_ENDPOINT` (and outside cluster mode) the embedded server
 /// is started: keep it as long as the program runs. `listen` is the product's own address; `tls` its certificate,
 /// used when that address is not the loopback one.
+///
+/// A service that is away is no error: [`ObjectStore::keep`] looks after it. One that cannot be used as it is set is.
 pub async fn open(
     config: &Config,
     listen: SocketAddr,
     tls: Option<RustlsConfig>,
 ) -> anyhow::Result<(Arc<ObjectStore>, Option<EmbeddedServer>)> {
     match &config.s3_endpoint {
-        Some(endpoint) => Ok((Arc::new(remote(config, endpoint)?), None)),
+        Some(endpoint) => Ok((Arc::new(remote(config, endpoint).await?), None)),
         None if config.mongodb_url.is_some() => {
-            bail!("S3_ENDPOINT is missing: in cluster mode (MONGODB_URL is set) every node needs the same object store")
+            bail!(
+                "S3_ENDPOINT is missing: in cluster mode (MONGODB_URL is set) every node needs the same object store; \
+                 name the S3 service, such as S3_ENDPOINT=https://s3.example.com:9000"
+            )
         }
         None => {
             let (store, server) = embedded(config, listen, tls).await?;
@@ -30,39 +38,85 @@ pub async fn open(
     }
 }
 
-/// Whether the object store that the settings name answers and knows the keys. The embedded one always will.
-pub async fn check(config: &Config) -> anyhow::Result<()> {
-    match &config.s3_endpoint {
-        None => Ok(()),
-        Some(endpoint) => {
-            let store = remote(config, endpoint)?;
-            store.ping().await.with_context(|| {
-                format!(
-                    "the object store at {endpoint} (S3_ENDPOINT) does not answer for the bucket {}",
-                    config.s3_bucket
-                )
-            })
+async fn remote(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
+    let store = seen_from_inside(config, endpoint)?;
+    match store.set_up().await {
+        Ok(state) => {
+            store.tell(&state);
+            store.set_health(Health::Ready);
         }
+        Err(trouble @ Trouble::Away(_)) => {
+            tracing::warn!(
+                "{trouble}; tango starts all the same and keeps trying: until then uploads and reading rows wait"
+            );
+            store.set_health(Health::Troubled(trouble));
+        }
+        Err(Trouble::Wrong(text)) => bail!(text),
+    }
+    Ok(store)
+}
+
+/// What an operator is told about the object store of the settings.
+#[derive(Debug)]
+pub struct Examination {
+    /// What is there, or why that cannot be said.
+    pub found: Result<BucketState, Trouble>,
+    /// This machine's clock, when it is off.
+    pub clock_skew: Option<String>,
+    /// Whether the address that clients are given works from here, too, when it is another one.
+    pub public: Option<Result<String, Trouble>>,
+}
+
+/// Looks at the object store that the settings name and changes nothing; `None` when it is the embedded one.
+pub async fn examine(config: &Config) -> anyhow::Result<Option<Examination>> {
+    let Some(endpoint) = &config.s3_endpoint else { return Ok(None) };
+    let store = seen_from_inside(config, endpoint)?;
+    let found = store.examine().await;
+    let public = match &config.s3_internal_endpoint {
+        Some(internal) if internal != endpoint => {
+            let outside = client(config, endpoint, endpoint, ENDPOINT)?;
+            Some(outside.has_bucket().await.map(|_| endpoint.clone()))
+        }
+        _ => None,
+    };
+    Ok(Some(Examination { found, clock_skew: store.clock_skew(), public }))
+}
+
+fn seen_from_inside(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
+    match &config.s3_internal_endpoint {
+        Some(internal) => client(config, endpoint, internal, INTERNAL_ENDPOINT),
+        None => client(config, endpoint, endpoint, ENDPOINT),
     }
 }
 
-fn remote(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
-    let internal = config.s3_internal_endpoint.as_deref().unwrap_or(endpoint);
-    for url in [endpoint, internal] {
-        let allowed = url.starts_with("https://") || (config.allow_http && url.starts_with("http://"));
-        if !allowed {
-            bail!("S3_ENDPOINT and S3_INTERNAL_ENDPOINT must start with https://, but one is {url:?}");
-        }
-    }
+/// A client that uses `reached` and gives its own clients URLs under `endpoint`.
+fn client(config: &Config, endpoint: &str, reached: &str, setting: &'static str) -> anyhow::Result<ObjectStore> {
     ObjectStore::new(&ObjectStoreSettings {
-        endpoint: internal.trim_end_matches('/').to_owned(),
+        endpoint: reached.trim_end_matches('/').to_owned(),
+        endpoint_setting: setting,
         bucket: config.s3_bucket.clone(),
         region: config.s3_region.clone(),
-        access_key: config.s3_access_key.clone().context("S3_ACCESS_KEY is missing")?,
-        secret_key: config.s3_secret_key.clone().context("S3_SECRET_KEY is missing")?,
+        access_key: config
+            .s3_access_key
+            .clone()
+            .context("S3_ACCESS_KEY is missing: S3_ENDPOINT needs it and S3_SECRET_KEY")?,
+        secret_key: config
+            .s3_secret_key
+            .clone()
+            .context("S3_SECRET_KEY is missing: S3_ENDPOINT needs it and S3_ACCESS_KEY")?,
         ca_file: config.s3_ca_file.clone(),
         public_urls: PublicUrls::Fixed(endpoint.trim_end_matches('/').to_owned()),
+        origins: origins(config),
     })
+}
+
+/// Where the web application's pages come from: `HOST_DOMAIN` behind a load balancer and at this program's own port.
+fn origins(config: &Config) -> Vec<String> {
+    let Some(domain) = &config.host_domain else { return vec!["*".to_owned()] };
+    let schemes: &[&str] = if config.allow_http { &["https", "http"] } else { &["https"] };
+    let port = config.listen.port();
+    let both = schemes.iter().map(|scheme| [format!("{scheme}://{domain}"), format!("{scheme}://{domain}:{port}")]);
+    both.flatten().collect()
 }
 
 async fn embedded(
@@ -86,13 +140,34 @@ async fn embedded(
     };
     let store = ObjectStore::new(&ObjectStoreSettings {
         endpoint: format!("http://{}", server.internal_address),
+        endpoint_setting: "S3_LISTEN",
         bucket: config.s3_bucket.clone(),
         region: config.s3_region.clone(),
         access_key: keys.access_key,
         secret_key: Secret(keys.secret_key),
         ca_file: None,
         public_urls,
+        // Its own server lets every page in.
+        origins: vec!["*".to_owned()],
     })?;
-    store.create_bucket().await.context("the embedded object store does not answer")?;
+    if let Err(trouble) = store.ensure_bucket().await {
+        bail!("the embedded object store cannot be used: {trouble}");
+    }
+    store.set_health(Health::Ready);
     Ok((store, server))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_may_come_from_the_host_domain_with_and_without_the_port() {
+        let mut config = Config::default();
+        assert_eq!(origins(&config), ["*"]);
+        config.host_domain = Some("tango.example.com".to_owned());
+        assert_eq!(origins(&config), ["https://tango.example.com", "https://tango.example.com:3031"]);
+        config.allow_http = true;
+        assert_eq!(origins(&config).len(), 4);
+    }
 }

@@ -89,7 +89,7 @@ impl PartSigner<'_> {
             .set_checksum_sha256(sha256_base64.map(str::to_owned))
             .presigned(self.lifetime.clone())
             .await
-            .map_err(|error| super::client::object_error(self.key, error))?;
+            .map_err(|error| self.store.failure(self.key, error))?;
         let headers = signed
             .headers()
             .filter(|(name, _)| !name.eq_ignore_ascii_case("content-length") && !name.eq_ignore_ascii_case("host"))

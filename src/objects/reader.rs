@@ -128,7 +128,8 @@ pub fn object_io_error(error: ObjectError) -> io::Error {
     let kind = match &error {
         ObjectError::NotFound(_) => io::ErrorKind::NotFound,
         ObjectError::Full(_) => io::ErrorKind::StorageFull,
-        ObjectError::Unavailable(_) => io::ErrorKind::NotConnected,
+        ObjectError::Unavailable(_) | ObjectError::Refused(_) => io::ErrorKind::NotConnected,
+        ObjectError::Unsupported(_) => io::ErrorKind::Unsupported,
         ObjectError::Failed(_) => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)

@@ -32,6 +32,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let config = Config { add_cardinalities_every_n_records: every, ..Config::default() };
         let settings = ObjectStoreSettings {
+            endpoint_setting: "S3_ENDPOINT",
             endpoint: "http://127.0.0.1:9".to_owned(),
             bucket: "unused".to_owned(),
             region: "unused".to_owned(),
@@ -39,6 +40,7 @@ impl Bench {
             secret_key: Secret::default(),
             ca_file: None,
             public_urls: PublicUrls::Fixed("http://127.0.0.1:9".to_owned()),
+            origins: Vec::new(),
         };
         let ctx = Context {
             store: Arc::new(SqliteStore::open(folder.path()).unwrap()),

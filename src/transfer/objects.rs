@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::sums::{Hashing, sum_of_file, sync_folder_of};
 use super::{Phase, Result, TransferError, blocking};
-use crate::objects::{MAX_PARTS, ObjectError, ObjectStore, PartNumberAndEtag};
+use crate::objects::{MAX_PARTS, NamedPart, ObjectError, ObjectStore};
 
 /// Objects that are copied at the same time; each has one piece in memory.
 pub const AT_ONCE: usize = 4;
@@ -88,7 +88,7 @@ pub async fn upload(objects: &Arc<ObjectStore>, key: &str, from: &Path, sum: &st
         objects.put(key, Bytes::from(bytes)).await?;
         phase.add(size_bytes)?;
     } else {
-        let upload = objects.create_upload(key).await?;
+        let upload = objects.create_upload(key, false).await?;
         if let Err(error) = send_parts(objects, key, &upload, from, size_bytes, phase).await {
             // What cannot be dropped now is purged later.
             let _dropped = objects.abort_upload(key, &upload).await;
@@ -122,11 +122,11 @@ async fn send_parts(
         file = same;
         let number = u32::try_from(parts.len() + 1).unwrap_or(u32::MAX);
         let etag = objects.upload_part(key, upload, number, bytes).await?;
-        parts.push(PartNumberAndEtag { number, etag });
+        parts.push(NamedPart { number, etag, sha256: None });
         phase.add(length)?;
         start += length;
     }
-    objects.complete_upload(key, upload, &parts).await?;
+    objects.complete_upload(key, upload, &parts, size_bytes).await?;
     Ok(())
 }
 

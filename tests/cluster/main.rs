@@ -8,6 +8,7 @@ mod network;
 mod node;
 mod object_service;
 mod proxy;
+mod refused_starts;
 mod replica_set;
 #[path = "../support/services.rs"]
 mod services;

@@ -20,6 +20,11 @@ async fn connect(url: &str, tls: TlsOptions) -> Client {
     Client::with_options(options).unwrap()
 }
 
+/// The database itself, for what no `tango` would write.
+pub async fn database(server: &services::MongoDb) -> mongodb::Database {
+    connect(&server.url, trusting(&server.ca_file)).await.database(&server.database)
+}
+
 #[tokio::test]
 async fn mongodb_has_transactions_and_knows_users_by_password_and_by_certificate() {
     let Some(server) = services::mongodb(&format!("test-{}", std::process::id())) else { return };

@@ -65,8 +65,9 @@ impl TestApp {
         change(&mut config);
         let app = App::start(config, clock).await.unwrap();
         let mut http = client_builder();
-        if let Some(files) = &app.certificate {
-            let pem = std::fs::read(&files.certificate).unwrap();
+        let own = app.certificate.as_ref().map(|files| &files.certificate);
+        for file in own.into_iter().chain(&app.state.ctx.config.s3_ca_file) {
+            let pem = std::fs::read(file).unwrap();
             http = http.add_root_certificate(reqwest::Certificate::from_pem(&pem).unwrap());
         }
         let http = http.build().unwrap();

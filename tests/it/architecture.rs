@@ -17,7 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sketch", &["domain"]),
     ("simulation", &["domain"]),
     ("store", &["domain", "telemetry"]),
-    ("objects", &["domain", "config", "unread_body"]),
+    ("objects", &["domain", "clock", "config", "telemetry", "unread_body"]),
     ("context", &["clock", "config", "objects", "store"]),
     ("auth", &["clock", "config", "domain", "store"]),
     ("ingest", &["domain", "sketch", "filter", "config"]),

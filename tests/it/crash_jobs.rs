@@ -60,6 +60,7 @@ fn context(folder: &Path) -> Context {
     let store: SharedStore = Arc::new(SqliteStore::open(folder).unwrap());
     let nowhere = "http://127.0.0.1:1".to_owned();
     let objects = ObjectStore::new(&ObjectStoreSettings {
+        endpoint_setting: "S3_ENDPOINT",
         endpoint: nowhere.clone(),
         bucket: "none".to_owned(),
         region: "none".to_owned(),
@@ -67,6 +68,7 @@ fn context(folder: &Path) -> Context {
         secret_key: Secret("none".to_owned()),
         ca_file: None,
         public_urls: PublicUrls::Fixed(nowhere),
+        origins: Vec::new(),
     });
     Context {
         store,

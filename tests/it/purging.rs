@@ -38,9 +38,9 @@ async fn uploads_that_no_document_knows_are_dropped_when_they_are_a_day_old() {
     let known = app.post("/api/v1/uploads").json(&ask).send().await.expect_status(201).json();
     // As a crash leaves them: before the document of the upload, in a report, before the document of an append.
     let lost = UploadId::generate(clock.now());
-    let multipart = objects.create_upload(&format!("raw/{lost}")).await.unwrap();
+    let multipart = objects.create_upload(&format!("raw/{lost}"), false).await.unwrap();
     objects.upload_part(&format!("raw/{lost}"), &multipart, 1, Bytes::from_static(b"a,b\n1,2\n")).await.unwrap();
-    objects.create_upload("rej/ds_1/job_1.csv").await.unwrap();
+    objects.create_upload("rej/ds_1/job_1.csv", false).await.unwrap();
     let append = format!("raw/{}", UploadId::generate(clock.now()));
     objects.put(&append, Bytes::from_static(b"1,2\n")).await.unwrap();
     assert_eq!(objects.list_uploads("", None).await.unwrap().len(), 3);
@@ -63,7 +63,7 @@ async fn unfinished_uploads_are_listed_page_by_page() {
     let (app, _clock) = start().await;
     let objects = &app.app.state.ctx.objects;
     for number in 0..1_003 {
-        objects.create_upload(&format!("raw/{:04}", number / 2)).await.unwrap();
+        objects.create_upload(&format!("raw/{:04}", number / 2), false).await.unwrap();
     }
     let first = objects.list_uploads("raw/", None).await.unwrap();
     let rest = objects.list_uploads("raw/", first.last()).await.unwrap();

@@ -84,7 +84,9 @@ async fn files_go_to_the_embedded_object_store_by_https_under_the_generated_cert
     other.http = app.http.clone();
     let done = other.upload("dataset", &bytes, json!({})).await;
     assert_eq!(done["job"]["result"]["rows"], 2_000, "{done:#}");
-    let distrustful = TestApp::start_with(remote).await;
-    let refused = distrustful.post("/api/v1/uploads").json(&ask).send().await;
-    refused.expect_problem(503, "object_store_unavailable");
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = test_config(folder.path());
+    remote(&mut config);
+    let refused = App::start(config, Arc::new(SystemClock)).await.err().unwrap();
+    assert!(refused.to_string().contains("S3_CA_FILE"), "{refused:#}");
 }

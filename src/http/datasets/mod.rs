@@ -20,7 +20,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::error::{ProblemBody, disk_full};
+use super::error::{ProblemBody, disk_full, object_store_unavailable};
 use super::json::ApiPath;
 use super::lists::{ListBody, ListParams, ListQuery};
 use super::{ApiError, ApiResult, AppState, Session};
@@ -222,6 +222,7 @@ fn problem(error: JobError) -> ApiError {
             Err(source) => ApiError::internal(format!("{source:#}")),
         },
         JobError::NoSpace => disk_full(),
+        JobError::ObjectsAway(what) => object_store_unavailable(what),
         JobError::Cancelled | JobError::LostLease => ApiError::internal("a request has no lease"),
     }
 }

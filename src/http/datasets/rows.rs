@@ -17,7 +17,6 @@ use crate::http::error::ProblemBody;
 use crate::http::json::{ApiPath, ApiQuery, optional_time};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 use crate::ingest::{CachedFooters, IngestError, ReadCost, RowCursor, RowPage, read_rows};
-use crate::jobs::JobError;
 use crate::jobs::dataset_objects::{ObjectSegmentSource, blocking, job_error};
 use crate::jobs::dataset_reader::PinnedDataset;
 
@@ -123,10 +122,7 @@ pub async fn rows(
     let footers = app.segments.footers.clone();
     let found =
         blocking(move || search.run(&footers.over(&source), after.map(|cursor| cursor.row)).map_err(job_error)).await;
-    let found = found.map_err(|error| match error {
-        JobError::Retry(source) => ApiError::from(crate::objects::ObjectError::Unavailable(source)),
-        other => problem(other),
-    })?;
+    let found = found.map_err(problem)?;
     let cost = found.cost;
     let next = match found.next {
         Some(row) => Some(encode_cursor(&Cursor { version: number, row })?),

@@ -20,10 +20,7 @@ struct HomePage<'a> {
     username: &'a str,
     version: &'static str,
     plain_http: bool,
-    /// What is wrong with the document store, in a sentence; empty when all is well.
-    store_notice: String,
-    /// Nothing can be changed now.
-    read_only: bool,
+    store_notice: Option<health::Notice>,
     notice: &'a str,
     error: &'a str,
     /// What was pasted, when it could not be taken.
@@ -88,13 +85,11 @@ async fn show(app: &AppState, session: &Session, status: StatusCode, shown: &Sho
         Err(error) => return error.into_response(),
     };
     let nothing = PastedCsv::default();
-    let store = app.ctx.store.status();
     let page = HomePage {
         username: &session.username,
         version: env!("CARGO_PKG_VERSION"),
         plain_http: !app.secure && !app.ctx.config.listen.ip().is_loopback(),
-        store_notice: health::detail(&store).unwrap_or_default(),
-        read_only: !store.writable,
+        store_notice: health::notice(app),
         notice: shown.notice,
         error: shown.error,
         pasted: shown.pasted.unwrap_or(&nothing),

@@ -8,7 +8,7 @@ use base64::Engine;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{UPLOAD_LIFETIME_DAYS, UploadBody, describe, request_host};
+use super::{UPLOAD_LIFETIME_DAYS, UploadBody, describe, request_host, sign_missing};
 use crate::domain::dataset::DatasetState;
 use crate::domain::id::{DatasetId, UploadId};
 use crate::domain::upload::{FileFormat, Recount, Upload, UploadMode, UploadState, UploadTarget};
@@ -66,7 +66,8 @@ fn create_mode() -> UploadMode {
 /// Starts an upload and hands out a signed URL for each part.
 #[utoipa::path(post, path = "/uploads", tag = "uploads", request_body = NewUpload,
     responses((status = 201, body = UploadBody), (status = 413, body = ProblemBody, description = "`too_large`"),
-        (status = 422, body = ProblemBody)))]
+        (status = 422, body = ProblemBody),
+        (status = 503, body = ProblemBody, description = "`object_store_unavailable`: nothing was started")))]
 pub async fn create(
     State(app): State<AppState>,
     session: Session,
@@ -79,8 +80,10 @@ pub async fn create(
         return Ok(saved);
     }
     let mut upload = check(&app, &session, new).await?;
-    upload.multipart_id = app.ctx.objects.create_upload(&upload.object_key).await?;
-    let answer = describe(&app, &upload, request_host(&headers, &uri)).await?;
+    let with_checksums = !upload.part_sha256.is_empty();
+    upload.multipart_id = app.ctx.objects.create_upload(&upload.object_key, with_checksums).await?;
+    let parts = sign_missing(&app, &upload, &[], request_host(&headers, &uri)).await?;
+    let answer = describe(&upload, parts);
     let mut batch = Batch::new();
     batch.insert(&upload);
     idem.record(&mut batch, StatusCode::CREATED, &answer);

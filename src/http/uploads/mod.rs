@@ -42,7 +42,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(complete::complete))
 }
 
-/// One part: with a URL while it is missing, with its ETag once it is there.
+/// One part: with a URL while it is missing, with its ETag once it is there (a few object stores do not tell it: then
+/// with a URL to send the part again, for a client that has lost the ETag of its own PUT).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PartBody {
     pub number: u32,
@@ -79,7 +80,8 @@ pub struct UploadBody {
 
 /// An upload's parts: those that have arrived, and fresh URLs for those that have not.
 #[utoipa::path(get, path = "/uploads/{id}", tag = "uploads", params(("id" = String, Path)),
-    responses((status = 200, body = UploadBody), (status = 404, body = ProblemBody, description = "`upload_not_found`")))]
+    responses((status = 200, body = UploadBody), (status = 404, body = ProblemBody, description = "`upload_not_found`"),
+        (status = 503, body = ProblemBody, description = "`object_store_unavailable`: continue later")))]
 async fn get(
     State(app): State<AppState>,
     session: Session,
@@ -88,7 +90,14 @@ async fn get(
     ApiPath(id): ApiPath<String>,
 ) -> ApiResult<Json<UploadBody>> {
     let upload = load(&app, &session, &id).await?.value;
-    Ok(Json(describe(&app, &upload, request_host(&headers, &uri)).await?))
+    let parts = match upload.state {
+        UploadState::Receiving => {
+            let arrived = app.ctx.objects.list_parts(&upload.object_key, &upload.multipart_id).await?;
+            sign_missing(&app, &upload, &arrived, request_host(&headers, &uri)).await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(Json(describe(&upload, parts)))
 }
 
 /// Drops an upload that is not complete. Doing it again changes nothing.
@@ -113,7 +122,12 @@ async fn abort(State(app): State<AppState>, session: Session, ApiPath(id): ApiPa
         batch.replace(&upload);
         match app.ctx.store.commit(batch).await {
             Ok(()) => {
-                app.ctx.objects.abort_upload(&upload.value.object_key, &upload.value.multipart_id).await?;
+                // The upload has ended, whatever the object store says: what it keeps is purged within the hour.
+                let (key, multipart) = (&upload.value.object_key, &upload.value.multipart_id);
+                if let Err(error) = app.ctx.objects.abort_upload(key, multipart).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::info!(upload = id, error, "the parts of an aborted upload are left for the purge");
+                }
                 break;
             }
             Err(error) if error.is_conflict() => {}
@@ -155,15 +169,8 @@ fn request_host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
     headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(|host| host.as_str()))
 }
 
-async fn describe(app: &AppState, upload: &Upload, host: Option<&str>) -> ApiResult<UploadBody> {
-    let parts = match upload.state {
-        UploadState::Receiving => {
-            let arrived = app.ctx.objects.list_parts(&upload.object_key, &upload.multipart_id).await?;
-            sign_missing(app, upload, &arrived, host).await?
-        }
-        _ => Vec::new(),
-    };
-    Ok(UploadBody {
+fn describe(upload: &Upload, parts: Vec<PartBody>) -> UploadBody {
+    UploadBody {
         id: upload.id.to_string(),
         state: upload.state,
         target: upload.target,
@@ -176,10 +183,11 @@ async fn describe(app: &AppState, upload: &Upload, host: Option<&str>) -> ApiRes
         via: "object_store",
         dataset_id: upload.dataset_id.as_ref().map(ToString::to_string),
         job_id: upload.job_id.as_ref().map(ToString::to_string),
-    })
+    }
 }
 
-/// Every part: as it arrived, or with a fresh URL.
+/// Every part: as it arrived, or with a fresh URL. Where the object store does not tell the ETag of one that arrived,
+/// its client names the one that it was given, or sends it again.
 async fn sign_missing(
     app: &AppState,
     upload: &Upload,
@@ -193,25 +201,14 @@ async fn sign_missing(
     for number in 1..=upload.part_count() {
         let size_bytes = upload.part_bytes(number);
         let there = arrived.iter().find(|part| part.number == number && part.size_bytes == size_bytes);
-        parts.push(match there {
-            Some(part) => PartBody {
-                number,
-                size_bytes,
-                url: None,
-                headers: Default::default(),
-                etag: Some(part.etag.clone()),
-                arrived: true,
-            },
+        let arrived = there.is_some();
+        parts.push(match there.and_then(|part| part.etag.clone()) {
+            Some(etag) => {
+                PartBody { number, size_bytes, url: None, headers: Default::default(), etag: Some(etag), arrived }
+            }
             None => {
                 let signed = signer.sign(number, size_bytes, upload.part_checksum(number)).await?;
-                PartBody {
-                    number,
-                    size_bytes,
-                    url: Some(signed.url),
-                    headers: signed.headers,
-                    etag: None,
-                    arrived: false,
-                }
+                PartBody { number, size_bytes, url: Some(signed.url), headers: signed.headers, etag: None, arrived }
             }
         });
     }

@@ -52,13 +52,16 @@ impl Folder {
     /// Where an object is. Keys are `/`-separated names of letters, digits, `-`, `_` and `.`, at most 120 bytes:
     /// nothing that the file system could read differently.
     fn object_path(&self, bucket: &str, key: &str) -> S3Result<PathBuf> {
-        if !plain_name(bucket) {
-            return Err(s3_error!(NoSuchBucket));
-        }
+        let folder = self.bucket_path(bucket)?;
         if key.is_empty() || key.len() > super::super::MAX_KEY_BYTES || !key.split('/').all(plain_name) {
             return Err(s3_error!(InvalidArgument, "keys have at most 120 bytes: letters, digits, - _ . and /"));
         }
-        Ok(self.root.join(bucket).join(key))
+        Ok(folder.join(key))
+    }
+
+    fn bucket_path(&self, bucket: &str) -> S3Result<PathBuf> {
+        let folder = self.root.join(bucket);
+        if plain_name(bucket) && folder.is_dir() { Ok(folder) } else { Err(s3_error!(NoSuchBucket)) }
     }
 
     fn upload_folder(&self, upload_id: &str) -> S3Result<PathBuf> {
@@ -214,11 +217,8 @@ impl S3 for Folder {
     }
 
     async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
-        if plain_name(&req.input.bucket) && self.root.join(&req.input.bucket).is_dir() {
-            Ok(S3Response::new(HeadBucketOutput::default()))
-        } else {
-            Err(s3_error!(NoSuchBucket))
-        }
+        self.bucket_path(&req.input.bucket)?;
+        Ok(S3Response::new(HeadBucketOutput::default()))
     }
 
     async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
@@ -290,13 +290,10 @@ impl S3 for Folder {
 
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = req.input;
-        if !plain_name(&input.bucket) {
-            return Err(s3_error!(NoSuchBucket));
-        }
+        let root = self.bucket_path(&input.bucket)?;
         let limit = usize::try_from(input.max_keys.unwrap_or(1_000)).unwrap_or(1_000).clamp(1, 1_000);
         let after = input.continuation_token.clone().or(input.start_after.clone()).unwrap_or_default();
         let prefix = input.prefix.clone().unwrap_or_default();
-        let root = self.root.join(&input.bucket);
         let (mut contents, truncated) = tokio::task::spawn_blocking(move || list(&root, &prefix, &after, limit))
             .await
             .map_err(blocking_failed)?

@@ -18,9 +18,17 @@ use crate::store::{MigrationStatus, Result, StoreError};
 const LEASE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(200);
 
-/// Where the database stands, without changing it.
-pub(super) async fn status(db: &Database) -> Result<MigrationStatus> {
-    Ok(MigrationStatus::of(read(db).await?))
+/// Where the database stands, without changing it; an error when this program is too old for it.
+pub(super) async fn usable(db: &Database) -> Result<MigrationStatus, OpenError> {
+    let status = MigrationStatus::of(read(db).await?);
+    match status.needs_newer() {
+        Some(min_program) => Err(OpenError::Newer {
+            found: status.schema_version,
+            known: status.known_version,
+            min_program: min_program.to_owned(),
+        }),
+        None => Ok(status),
+    }
 }
 
 async fn read(db: &Database) -> Result<Option<SchemaDocument>> {
@@ -36,14 +44,7 @@ async fn read(db: &Database) -> Result<Option<SchemaDocument>> {
 pub(super) async fn migrate(db: &Database) -> Result<(), OpenError> {
     let mut waiting: Option<(i64, Instant)> = None;
     loop {
-        let status = status(db).await?;
-        if let Some(min_program) = status.needs_newer() {
-            return Err(OpenError::Newer {
-                found: status.schema_version,
-                known: status.known_version,
-                min_program: min_program.to_owned(),
-            });
-        }
+        let status = usable(db).await?;
         if status.pending.is_empty() {
             return Ok(());
         }

@@ -70,6 +70,13 @@ enum Freshest {
     WhoeverAnswers,
 }
 
+/// One try of a read.
+struct Attempt {
+    criteria: SelectionCriteria,
+    /// The server gives up after it, too.
+    max_time: Duration,
+}
+
 impl MongoStore {
     /// Connects, checks, applies missing schema steps and follows changes. `now` is this machine's clock.
     pub async fn open(settings: &MongoSettings, now: Timestamp) -> Result<Self, OpenError> {
@@ -87,7 +94,7 @@ impl MongoStore {
     /// Everything that would make [`MongoStore::open`] fail, and which steps it would apply. Changes nothing.
     pub async fn check(settings: &MongoSettings, now: Timestamp) -> Result<MigrationStatus, OpenError> {
         let connection = connect::connect(settings, now).await?;
-        Ok(migrate::status(&connection.database).await?)
+        migrate::usable(&connection.database).await
     }
 
     /// The database, for questions about the replica set itself.
@@ -100,36 +107,30 @@ impl MongoStore {
     }
 
     /// Reads until there is an answer, as long as it makes sense to wait.
-    async fn read<T, F>(&self, freshest: Freshest, mut attempt: impl FnMut(SelectionCriteria) -> F + Send) -> Result<T>
+    async fn read<T, F>(&self, freshest: Freshest, mut attempt: impl FnMut(Attempt) -> F + Send) -> Result<T>
     where
         F: Future<Output = mongodb::error::Result<T>> + Send,
     {
         let started = Instant::now();
-        let mut last = StoreError::Unavailable(anyhow::anyhow!("MongoDB does not answer"));
         let mut patience = ATTEMPTS.into_iter();
-        let mut wait = ATTEMPTS[0];
+        let mut max_time = ATTEMPTS[0];
         loop {
-            wait = patience.next().unwrap_or(wait);
-            let nearest = wait != ATTEMPTS[0];
+            max_time = patience.next().unwrap_or(max_time);
+            let again = max_time != ATTEMPTS[0];
             let preference = match freshest {
                 Freshest::Primary if self.health.has_majority() => ReadPreference::Primary,
-                Freshest::WhoeverAnswers if nearest => ReadPreference::Nearest { options: None },
+                Freshest::WhoeverAnswers if again => ReadPreference::Nearest { options: None },
                 _ => ReadPreference::PrimaryPreferred { options: None },
             };
-            let answer = tokio::select! {
-                answer = tokio::time::timeout(wait, attempt(preference.into())) => answer,
-                () = self.health.out_of_patience(started), if freshest == Freshest::Primary && self.health.has_majority() => {
-                    return Err(last);
-                }
-            };
-            match answer {
+            let answer = attempt(Attempt { criteria: preference.into(), max_time });
+            let error = match tokio::time::timeout(max_time, answer).await {
                 Ok(Ok(value)) => return Ok(value),
                 Ok(Err(error)) if meaning(&error) == Meaning::Final => return Err(store_error(error)),
-                Ok(Err(error)) => last = store_error(error),
-                Err(_) => last = StoreError::Unavailable(anyhow::anyhow!("MongoDB takes too long to answer")),
-            }
+                Ok(Err(error)) => store_error(error),
+                Err(_) => StoreError::Unavailable(anyhow::anyhow!("MongoDB takes too long to answer")),
+            };
             if started.elapsed() > health::ELECTION_PATIENCE {
-                return Err(last);
+                return Err(error);
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -139,12 +140,12 @@ impl MongoStore {
     async fn range(&self, collection: Collection, range: &paging::Range, limit: usize) -> Result<Vec<Document>> {
         let documents = self.collection(collection);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.read(Freshest::WhoeverAnswers, |criteria| {
+        let found = self.read(Freshest::WhoeverAnswers, |attempt| {
             let find = documents.find(range.filter.clone()).sort(range.sort.clone()).limit(limit);
-            let find = find.selection_criteria(criteria).into_future();
-            async move { Ok(collect(find.await?, decode).await) }
-        })
-        .await?
+            let find = find.selection_criteria(attempt.criteria).max_time(attempt.max_time).into_future();
+            async move { collect(find.await?).await }
+        });
+        found.await?.iter().map(|raw| decode(raw)).collect()
     }
 }
 
@@ -154,14 +155,11 @@ async fn operation_time(db: &Database) -> mongodb::error::Result<mongodb::bson::
     Ok(answer.get_timestamp("operationTime").unwrap_or(mongodb::bson::Timestamp { time: 0, increment: 1 }))
 }
 
-/// Reads a cursor to its end. What cannot be decoded is the inner error.
-async fn collect<T>(
-    mut cursor: Cursor<RawDocumentBuf>,
-    decode: impl Fn(&mongodb::bson::RawDocument) -> Result<T>,
-) -> Result<Vec<T>> {
+/// Reads a cursor to its end.
+async fn collect(mut cursor: Cursor<RawDocumentBuf>) -> mongodb::error::Result<Vec<RawDocumentBuf>> {
     let mut all = Vec::new();
-    while cursor.advance().await.map_err(store_error)? {
-        all.push(decode(cursor.current())?);
+    while cursor.advance().await? {
+        all.push(cursor.current().to_owned());
     }
     Ok(all)
 }
@@ -177,8 +175,12 @@ impl Store for MongoStore {
         has_documents(collection)?;
         let documents = self.collection(collection);
         let found = self
-            .read(Freshest::WhoeverAnswers, |criteria| {
-                documents.find_one(doc! { "_id": encode_key(key) }).selection_criteria(criteria).into_future()
+            .read(Freshest::WhoeverAnswers, |attempt| {
+                documents
+                    .find_one(doc! { "_id": encode_key(key) })
+                    .selection_criteria(attempt.criteria)
+                    .max_time(attempt.max_time)
+                    .into_future()
             })
             .await?;
         found.map(|raw| decode(&raw)).transpose()
@@ -191,15 +193,19 @@ impl Store for MongoStore {
         for some in keys.chunks(MAX_KEYS) {
             let ids: Vec<Bson> = some.iter().map(|key| Bson::Document(encode_key(key))).collect();
             let read = self
-                .read(Freshest::Primary, |criteria| {
+                .read(Freshest::Primary, |attempt| {
                     let find = documents
                         .find(doc! { "_id": { "$in": ids.clone() } })
-                        .selection_criteria(criteria)
+                        .selection_criteria(attempt.criteria)
+                        .max_time(attempt.max_time)
                         .into_future();
-                    async move { Ok(collect(find.await?, decode).await) }
+                    async move { collect(find.await?).await }
                 })
-                .await??;
-            found.extend(read.into_iter().map(|document| (document.key.clone(), document)));
+                .await?;
+            for raw in read {
+                let document = decode(&raw)?;
+                found.insert(document.key.clone(), document);
+            }
         }
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
@@ -237,8 +243,12 @@ impl Store for MongoStore {
         let query = Query { sort: Sort { path: None, descending: false }, ..query.clone() };
         let filter = paging::selection(&query)?;
         let documents = self.collection(query.collection);
-        self.read(Freshest::WhoeverAnswers, |criteria| {
-            documents.count_documents(filter.clone()).selection_criteria(criteria).into_future()
+        self.read(Freshest::WhoeverAnswers, |attempt| {
+            documents
+                .count_documents(filter.clone())
+                .selection_criteria(attempt.criteria)
+                .max_time(attempt.max_time)
+                .into_future()
         })
         .await
     }
@@ -253,8 +263,12 @@ impl Store for MongoStore {
     async fn get_blob(&self, key: &Key) -> Result<Option<Bytes>> {
         let blobs = self.collection(Collection::Blobs);
         let found = self
-            .read(Freshest::WhoeverAnswers, |criteria| {
-                blobs.find_one(doc! { "_id": encode_key(key) }).selection_criteria(criteria).into_future()
+            .read(Freshest::WhoeverAnswers, |attempt| {
+                blobs
+                    .find_one(doc! { "_id": encode_key(key) })
+                    .selection_criteria(attempt.criteria)
+                    .max_time(attempt.max_time)
+                    .into_future()
             })
             .await?;
         found.map(|raw| decode_blob(raw.as_bytes()).map(|(_, bytes)| bytes)).transpose()
@@ -264,12 +278,12 @@ impl Store for MongoStore {
         let blobs = self.collection(Collection::Blobs);
         let filter =
             doc! { "_id": { "$gte": { "s": scope, "i": Bson::MinKey }, "$lte": { "s": scope, "i": Bson::MaxKey } } };
-        self.read(Freshest::WhoeverAnswers, |criteria| {
+        let found = self.read(Freshest::WhoeverAnswers, |attempt| {
             let find = blobs.find(filter.clone()).projection(doc! { "_id": 1 }).sort(doc! { "_id": 1 });
-            let find = find.selection_criteria(criteria).into_future();
-            async move { Ok(collect(find.await?, id_alone).await) }
-        })
-        .await?
+            let find = find.selection_criteria(attempt.criteria).max_time(attempt.max_time).into_future();
+            async move { collect(find.await?).await }
+        });
+        found.await?.iter().map(|raw| id_alone(raw)).collect()
     }
 
     async fn create_index(&self, spec: IndexSpec) -> Result<()> {
@@ -287,8 +301,8 @@ impl Store for MongoStore {
 
     async fn changes(&self, collections: &[Collection]) -> Result<ChangeFeed> {
         let now = self
-            .read(Freshest::Primary, |criteria| {
-                self.database.run_command(doc! { "ping": 1 }).selection_criteria(criteria).into_future()
+            .read(Freshest::Primary, |attempt| {
+                self.database.run_command(doc! { "ping": 1 }).selection_criteria(attempt.criteria).into_future()
             })
             .await?;
         let now = now.get_timestamp("operationTime").map_or(0, feed::moment);
@@ -308,8 +322,8 @@ impl Store for MongoStore {
     }
 
     async fn ping(&self) -> Result<()> {
-        self.read(Freshest::WhoeverAnswers, |criteria| {
-            self.database.run_command(doc! { "ping": 1 }).selection_criteria(criteria).into_future()
+        self.read(Freshest::WhoeverAnswers, |attempt| {
+            self.database.run_command(doc! { "ping": 1 }).selection_criteria(attempt.criteria).into_future()
         })
         .await
         .map(drop)

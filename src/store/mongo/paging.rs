@@ -226,11 +226,12 @@ pub(super) fn selection(query: &Query) -> Result<Bdoc> {
     let condition = filter::filter(&query.condition)?;
     let Some(scope) = &query.scope else { return Ok(condition) };
     let scope = scope.as_str();
-    // By the key's range, or by an index over values in the scope: the server takes the better one.
-    let in_scope = doc! {
-        "_id": { "$gte": { "s": scope, "i": Bson::MinKey }, "$lte": { "s": scope, "i": Bson::MaxKey } },
-        "_id.s": scope,
-    };
+    let mut in_scope =
+        doc! { "_id": { "$gte": { "s": scope, "i": Bson::MinKey }, "$lte": { "s": scope, "i": Bson::MaxKey } } };
+    if !condition.is_empty() || query.sort.path.is_some() {
+        // Says nothing new, but lets the server take an index over values in the scope instead of the key's.
+        in_scope.insert("_id.s", scope);
+    }
     Ok(and(in_scope, condition))
 }
 

@@ -31,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use bench::{BareLoop, BareRecord, BareTransaction, bare_append_loop};
 pub use error::OpenError;
+pub use lock::is_in_use;
 pub use migrate::migration_status;
 
 use self::error::closed;

@@ -4,6 +4,7 @@
 pub mod control;
 mod gate;
 mod nodes;
+pub mod stores;
 mod tls;
 
 use std::io::ErrorKind;
@@ -31,6 +32,7 @@ use crate::store::mongo::{MongoSettings, MongoStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Collection, MigrationStatus, Query, SharedStore, Store};
 use crate::telemetry;
+use crate::transfer;
 
 /// A client that has not sent a whole request head by then is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -40,6 +42,9 @@ const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Jobs that are under way have this long to finish; then they go back to the queue.
 const JOB_PATIENCE: Duration = Duration::from_secs(2);
+
+/// The installation's secret in the data folder.
+const SECRET_FILE: &str = "secret.key";
 
 /// How often every account's waste is looked for.
 const PURGE_EVERY: Duration = Duration::from_secs(3_600);
@@ -79,6 +84,7 @@ impl App {
         let began = Instant::now();
         prepare_process();
         let store = open_store(&config).await?;
+        transfer::refuse_unfinished(&store).await?;
         let listener = listen(config.listen)?;
         let address = listener.local_addr().context("the listening address is not known")?;
         let certificate = tls::certificate_files(&config, address, clock.now())?;
@@ -175,9 +181,9 @@ impl App {
         if let Some(embedded) = self.embedded {
             embedded.shutdown(Duration::from_secs(1));
         }
-        let store = Arc::downgrade(&self.state.ctx.store);
+        let (store, config) = (Arc::downgrade(&self.state.ctx.store), self.state.ctx.config.clone());
         drop(self.state);
-        let_go(store).await;
+        let_go(store, &config).await;
         Ok(())
     }
 }
@@ -201,6 +207,7 @@ impl WorkerApp {
             );
         }
         let store = open_store(&config).await?;
+        transfer::refuse_unfinished(&store).await?;
         let (objects, _) = objects::open(&config, config.listen, None).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock };
         let lifecycle = Lifecycle::new();
@@ -219,9 +226,9 @@ impl WorkerApp {
         self.lifecycle.start_draining();
         self.worker.stop(drain.max(JOB_PATIENCE)).await;
         self.lifecycle.stop();
-        let store = Arc::downgrade(&self.ctx.store);
+        let (store, config) = (Arc::downgrade(&self.ctx.store), self.ctx.config.clone());
         drop(self.ctx);
-        let_go(store).await;
+        let_go(store, &config).await;
         Ok(())
     }
 }
@@ -277,7 +284,7 @@ pub fn open_seal(config: &Config) -> anyhow::Result<Seal> {
             "TOKEN_SECRET is missing: in cluster mode (MONGODB_URL is set) every node needs the same one, at least 32 \
              characters; `openssl rand -hex 32` makes one"
         ),
-        None => Seal::from_file(&config.data_dir.join("secret.key")),
+        None => Seal::from_file(&config.data_dir.join(SECRET_FILE)),
     }
 }
 
@@ -328,9 +335,11 @@ fn outside_url(config: &Config, address: SocketAddr, secure: bool) -> Option<Str
 }
 
 /// Waits until background work that was told to stop has dropped the store: then the folder is free.
-async fn let_go(store: std::sync::Weak<dyn Store>) {
+async fn let_go(store: std::sync::Weak<dyn Store>, config: &Config) {
     let started = Instant::now();
-    while store.strong_count() > 0 {
+    // Whoever dropped it last may still be closing it.
+    let in_use = || config.mongodb_url.is_none() && store::sqlite::is_in_use(&config.data_dir);
+    while store.strong_count() > 0 || in_use() {
         if started.elapsed() > LET_GO_TIMEOUT {
             tracing::warn!("something still uses the store at the end; what was acknowledged is on the disk");
             return;

@@ -27,4 +27,5 @@ pub mod simulation;
 pub mod sketch;
 pub mod store;
 pub mod telemetry;
+pub mod transfer;
 pub mod unread_body;

@@ -1,28 +1,36 @@
 //! The door for commands: a Unix socket in the data folder of a running process.
 //!
-//! One JSON request on one line, one JSON answer on one line. Only the folder's owner can open it.
+//! One JSON request on one line, one JSON answer on one line (lines of progress before it, when the work takes long). Only the folder's owner can open it.
 //! The same requests are carried out directly when nothing runs.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::stores;
 use crate::auth::{Auth, AuthError};
+use crate::domain::job::{Progress, Reporter};
 use crate::http::AppState;
 use crate::objects::Health;
 use crate::telemetry;
+use crate::transfer::{self, Summary};
 
 /// Longest request and answer in bytes.
 const MAX_LINE_BYTES: u64 = 16 << 20;
-/// A command's client waits at most so long.
+/// A command's client waits at most so long for the next line.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Long work tells so often how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 
 /// What a command asks for.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,16 +38,34 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum Request {
     Status,
     Users,
-    AddUser { username: String, password: String, super_user: bool },
-    SetPassword { username: String, password: String },
-    RemoveUser { username: String },
+    AddUser {
+        username: String,
+        password: String,
+        super_user: bool,
+    },
+    SetPassword {
+        username: String,
+        password: String,
+    },
+    RemoveUser {
+        username: String,
+    },
     ApiKey,
-    LogLevel { level: String },
+    LogLevel {
+        level: String,
+    },
+    /// Into a folder by its absolute path; tells how far it is.
+    Backup {
+        folder: PathBuf,
+        skip_missing: bool,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Answer {
+    /// Others follow.
+    Progress(Progress),
     Done(Value),
     Refused(String),
 }
@@ -86,15 +112,64 @@ async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Resu
             "started_at": state.started_at,
             "object_store": object_store(state),
         })),
+        Ok(Request::Backup { folder, skip_missing }) => {
+            match back_up(state, &folder, skip_missing, &mut writer).await? {
+                Ok(summary) => Answer::Done(serde_json::to_value(summary)?),
+                Err(error) => Answer::Refused(format!("{error:#}")),
+            }
+        }
         Ok(request) => match execute(&state.auth, request).await {
             Ok(value) => Answer::Done(value),
             Err(error) => Answer::Refused(error.to_string()),
         },
     };
-    let mut text = serde_json::to_string(&answer)?;
+    write_line(&mut writer, &answer).await
+}
+
+async fn write_line(writer: &mut OwnedWriteHalf, answer: &Answer) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string(answer)?;
     text.push('\n');
     writer.write_all(text.as_bytes()).await?;
     Ok(())
+}
+
+/// Makes a backup, and tells how far it is until it is over. Whoever asked hanging up ends it: the outer error.
+async fn back_up(
+    state: &AppState,
+    folder: &Path,
+    skip_missing: bool,
+    writer: &mut OwnedWriteHalf,
+) -> anyhow::Result<anyhow::Result<Summary>> {
+    let told = Arc::new(Told(watch::Sender::default()));
+    let work = async {
+        let options = stores::backup_options(&state.ctx.config, skip_missing)?;
+        Ok(transfer::backup(&state.ctx, folder, &options, told.clone()).await?)
+    };
+    let mut work = std::pin::pin!(work);
+    let mut tick = tokio::time::interval(TELL_EVERY);
+    loop {
+        tokio::select! {
+            outcome = &mut work => return Ok(outcome),
+            _ = tick.tick() => {
+                let progress = told.0.borrow().clone();
+                write_line(writer, &Answer::Progress(progress)).await?;
+            }
+        }
+    }
+}
+
+/// What was last reported.
+struct Told(watch::Sender<Progress>);
+
+impl Reporter for Told {
+    fn report(&self, progress: Progress) {
+        self.0.send_replace(progress);
+    }
+
+    /// The work is dropped instead.
+    fn is_cancelled(&self) -> bool {
+        false
+    }
 }
 
 /// `ok`, or what stands between the process and its object store.
@@ -108,7 +183,8 @@ fn object_store(state: &AppState) -> String {
 /// Carries a request out with the users at hand.
 pub async fn execute(auth: &Auth, request: Request) -> Result<Value, AuthError> {
     match request {
-        Request::Status => Ok(Value::Null),
+        // Only a running process carries them out; it does so itself.
+        Request::Status | Request::Backup { .. } => Ok(Value::Null),
         Request::Users => {
             let users = auth.users().await?;
             let rows = users.iter().map(
@@ -139,6 +215,15 @@ pub async fn execute(auth: &Auth, request: Request) -> Result<Value, AuthError> 
 
 /// Asks the process that runs on this folder; `None` when none does.
 pub async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<Value>> {
+    ask_and_hear(data_dir, request, |_| {}).await
+}
+
+/// Asks for something that takes long, and hears how far it is.
+pub async fn ask_and_hear(
+    data_dir: &Path,
+    request: &Request,
+    hear: impl Fn(Progress),
+) -> anyhow::Result<Option<Value>> {
     let stream = match UnixStream::connect(socket_path(data_dir)).await {
         Ok(stream) => stream,
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => bail!(
@@ -147,21 +232,23 @@ pub async fn ask(data_dir: &Path, request: &Request) -> anyhow::Result<Option<Va
         ),
         Err(_) => return Ok(None),
     };
-    let exchange = async {
-        let (reader, mut writer) = stream.into_split();
-        let mut text = serde_json::to_string(request)?;
-        text.push('\n');
-        writer.write_all(text.as_bytes()).await?;
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    let mut text = serde_json::to_string(request)?;
+    text.push('\n');
+    let send = tokio::time::timeout(PATIENCE, writer.write_all(text.as_bytes()));
+    send.await.context("the running process does not answer")?.context("the running process hung up")?;
+    loop {
         let mut line = String::new();
-        BufReader::new(reader.take(MAX_LINE_BYTES)).read_line(&mut line).await?;
-        anyhow::Ok(line)
-    };
-    let line = tokio::time::timeout(PATIENCE, exchange)
-        .await
-        .context("the running process does not answer")?
-        .context("the running process hung up")?;
-    match serde_json::from_str::<Answer>(&line).context("the running process answered something else")? {
-        Answer::Done(value) => Ok(Some(value)),
-        Answer::Refused(reason) => bail!(reason),
+        let read = async { (&mut reader).take(MAX_LINE_BYTES).read_line(&mut line).await };
+        let read = tokio::time::timeout(PATIENCE, read).await.context("the running process does not answer")?;
+        if read.context("the running process hung up")? == 0 {
+            bail!("the running process hung up: it was stopped");
+        }
+        match serde_json::from_str::<Answer>(&line).context("the running process answered something else")? {
+            Answer::Progress(progress) => hear(progress),
+            Answer::Done(value) => return Ok(Some(value)),
+            Answer::Refused(reason) => bail!(reason),
+        }
     }
 }

@@ -7,9 +7,10 @@ use tokio_util::sync::CancellationToken;
 use crate::context::Context;
 use crate::domain::node::{Node, Role};
 use crate::lifecycle::Lifecycle;
-use crate::store::{Batch, Collection, NODES_SCOPE, Op, Query, Record as _, Result, StoreExt};
+use crate::store::{Batch, Collection, NODES_SCOPE, Op, Query, Record as _, Result, SharedStore, StoreExt, Stored};
 
 const EVERY: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A process that has said nothing for so long is gone.
 const FORGOTTEN_AFTER: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
@@ -56,6 +57,28 @@ pub(super) async fn tell(ctx: Context, mut node: Node, lifecycle: Lifecycle, sto
     batch.push(Op::Delete { collection: Node::COLLECTION, key: node.key(), revision: None });
     // Without a majority it stays, and is forgotten later.
     let _ = tokio::time::timeout(Duration::from_secs(2), ctx.store.commit(batch)).await;
+}
+
+/// Names of the processes that are there: those whose entries are renewed while this looks. Takes no time when there are no entries, and two
+/// rounds when all of them are silent. No clock is compared with another.
+pub(super) async fn alive(store: &SharedStore) -> Result<Vec<String>> {
+    let entries = async || store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await;
+    let before = entries().await?;
+    let mut looked = Duration::ZERO;
+    while !before.is_empty() && looked < EVERY * 2 + LOOK_EVERY {
+        tokio::time::sleep(LOOK_EVERY).await;
+        looked += LOOK_EVERY;
+        let renewed = |now: &Stored<Node>| {
+            let old = before.iter().find(|old| old.value.id == now.value.id);
+            old.is_none_or(|old| old.revision != now.revision)
+        };
+        let names: Vec<String> =
+            entries().await?.into_iter().filter(|now| renewed(now)).map(|now| now.value.name).collect();
+        if !names.is_empty() {
+            return Ok(names);
+        }
+    }
+    Ok(Vec::new())
 }
 
 async fn forget_silent(ctx: &Context) -> Result<()> {

@@ -88,7 +88,6 @@ impl Auth {
 
     /// An account's API key in clear, for those who may see it.
     pub fn api_key(&self, account: &Account) -> Result<String, AuthError> {
-        let bytes = self.seal.open(&super::users::api_key_purpose(&account.id), &account.sealed_api_key);
-        bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).map_err(AuthError::Internal)
+        super::api_key_of(&self.seal, account).map_err(AuthError::Internal)
     }
 }

@@ -20,6 +20,8 @@ pub use error::AuthError;
 pub use login::IssuedToken;
 pub use password::{MIN_PASSWORD_CHARACTERS, generate as generate_password};
 pub use seal::Seal;
+pub use tokens::{REVOKED_SCOPE, new_signing_key};
+pub use users::{api_key_of, new_api_key, seal_api_key};
 
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -116,7 +118,7 @@ impl Auth {
             },
             FeedEvent::Changed(change) => match change.collection {
                 Collection::SigningKeys => self.load_keys().await,
-                Collection::Meta if change.key.scope == tokens::REVOKED_SCOPE => self.load_revoked().await,
+                Collection::Meta if change.key.scope == REVOKED_SCOPE => self.load_revoked().await,
                 Collection::Meta => Ok(()),
                 _ => self.load_users().await,
             },

@@ -6,7 +6,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
 use super::seal::random;
-use super::{Auth, AuthError, Identity, IssuedToken};
+use super::{Auth, AuthError, Identity, IssuedToken, Seal};
+use crate::domain::Timestamp;
 use crate::domain::account::SigningKey;
 use crate::domain::id::{AccountId, UserId};
 use crate::store::{Batch, Collection, Key, Query, Record, StoreExt};
@@ -60,11 +61,8 @@ impl Auth {
 
     /// Adds a key that signs from now on; tokens of the older ones stay valid until they expire.
     pub async fn add_signing_key(&self) -> anyhow::Result<()> {
-        let now = self.clock.now();
-        let id = format!("k{:013}{}", now.timestamp_millis(), hex::encode(random::<4>()));
-        let sealed_secret = self.seal.seal(&purpose(&id), &random::<32>());
         let mut batch = Batch::new();
-        batch.insert(&SigningKey { id, sealed_secret, created_at: now });
+        batch.insert(&new_signing_key(&self.seal, self.clock.now()));
         self.store.commit(batch).await?;
         Ok(())
     }
@@ -163,6 +161,13 @@ impl Auth {
     }
 }
 
+/// A key of our own making.
+pub fn new_signing_key(seal: &Seal, now: Timestamp) -> SigningKey {
+    let id = format!("k{:013}{}", now.timestamp_millis(), hex::encode(random::<4>()));
+    let sealed_secret = seal.seal(&purpose(&id), &random::<32>());
+    SigningKey { id, sealed_secret, created_at: now }
+}
+
 /// A token that was signed out.
 #[derive(Debug, Serialize, Deserialize)]
 struct RevokedToken {
@@ -170,7 +175,8 @@ struct RevokedToken {
     expires_at_seconds: i64,
 }
 
-pub(super) const REVOKED_SCOPE: &str = "revoked_tokens";
+/// Where they are kept in [`Collection::Meta`].
+pub const REVOKED_SCOPE: &str = "revoked_tokens";
 
 impl Record for RevokedToken {
     const COLLECTION: Collection = Collection::Meta;

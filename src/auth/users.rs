@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 
 use super::seal::random;
-use super::{Auth, AuthError, FirstStart, password};
+use super::{Auth, AuthError, FirstStart, Seal, password};
 use crate::config::Config;
 use crate::domain::account::{Account, User, username_key};
 use crate::domain::id::{AccountId, UserId};
@@ -27,9 +27,8 @@ impl Auth {
             (None, None) => anyhow::bail!("neither a given nor a generated password"),
         };
         let user = self.new_user(&account_id, &config.super_user, &password, true).await?;
-        let api_key = hex::encode(random::<16>());
         let account = Account {
-            sealed_api_key: self.seal.seal(&api_key_purpose(&account_id), api_key.as_bytes()),
+            sealed_api_key: seal_api_key(&self.seal, &account_id, &new_api_key()),
             id: account_id,
             name: "default".to_owned(),
             created_at: now,
@@ -221,6 +220,20 @@ impl Auth {
     }
 }
 
-pub(super) fn api_key_purpose(account: &AccountId) -> String {
+pub fn new_api_key() -> String {
+    hex::encode(random::<16>())
+}
+
+pub fn seal_api_key(seal: &Seal, account: &AccountId, api_key: &str) -> String {
+    seal.seal(&api_key_purpose(account), api_key.as_bytes())
+}
+
+/// An account's API key in clear. An error when it was sealed with another secret.
+pub fn api_key_of(seal: &Seal, account: &Account) -> anyhow::Result<String> {
+    let bytes = seal.open(&api_key_purpose(&account.id), &account.sealed_api_key)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn api_key_purpose(account: &AccountId) -> String {
     format!("api key {account}")
 }

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use crate::app::control::{self, Request};
+use crate::app::stores::backups_folder;
 use crate::app::{self, open_seal, open_store};
 use crate::auth::Auth;
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
 use crate::objects::{self, Feature, Trouble};
 use crate::store::{Collection, Query};
+use crate::transfer::layout::newest;
+use crate::transfer::refuse_unfinished;
 
 /// Less free space than this is worth a warning.
 const LITTLE_SPACE_BYTES: u64 = 2 << 30;
@@ -81,6 +84,7 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         Err(error) => findings.fail(format!("the running process: {error:#}")),
     }
     check_http(config, &mut findings);
+    tell_of_backups(config, &findings);
     println!();
     match (findings.failures, findings.warnings) {
         (0, 0) => println!("everything is fine"),
@@ -198,6 +202,7 @@ async fn check_store(config: &Config, findings: &mut Findings) {
     }
     let opened = async {
         let store = open_store(config).await?;
+        refuse_unfinished(&store).await?;
         if store.count(&Query::new(Collection::Accounts, "")).await? == 0 {
             return Ok(0);
         }
@@ -207,6 +212,24 @@ async fn check_store(config: &Config, findings: &mut Findings) {
     match opened.await {
         Ok(users) => findings.fine(format!("the document store opens, its secrets too; {users} user(s)")),
         Err(error) => findings.fail(format!("{error:#}")),
+    }
+}
+
+/// What a person who only dumps the database has to know.
+fn tell_of_backups(config: &Config, findings: &Findings) {
+    findings.note(
+        "a dump of the database alone is no whole backup: the objects that it refers to belong to it; \
+         `tango backup` copies both",
+    );
+    let folder = backups_folder(config);
+    match newest(&folder) {
+        Some((backup, created_at)) => findings.note(format!(
+            "the last backup in {} is {}, of {}",
+            folder.display(),
+            backup.file_name().unwrap_or_default().display(),
+            created_at.format("%Y-%m-%d %H:%M UTC")
+        )),
+        None => findings.note(format!("there is no backup in {} yet", folder.display())),
     }
 }
 

@@ -6,7 +6,9 @@ mod demo;
 mod doctor;
 mod healthcheck;
 mod migrate;
+mod progress;
 mod serve;
+mod transfer;
 mod user;
 
 use std::path::PathBuf;
@@ -26,6 +28,7 @@ Examples:
   tango demo                                show the product with a simulated contact centre
   tango user password super_user@genesys.com
                                             set a new password, also while tango is running
+  tango backup                              copy everything into a folder, also while tango is running
   tango config check                        print every setting and where it comes from
 
 Settings are read from tango.env (or config/tango.env) in the working directory, or the file that --env-file names;
@@ -82,6 +85,14 @@ enum Command {
     /// List, add and remove users, set passwords; works while tango runs and while it does not
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Copy everything into a folder, while users go on
+    Backup(transfer::BackupArgs),
+    /// Put a backup back
+    Restore(transfer::RestoreArgs),
+    /// Copy everything into a folder, to move it between a single node and a cluster
+    Export(transfer::ExportArgs),
+    /// Take in what an export made (the same as restore)
+    Import(transfer::RestoreArgs),
     /// Show the product with a simulated contact centre whose truth is known
     Demo(demo::DemoArgs),
     /// Measure something; without a name: list what can be measured
@@ -155,6 +166,9 @@ pub fn run() -> ExitCode {
             Some(Command::Doctor) => doctor::run(&loaded).await,
             Some(Command::Healthcheck) => healthcheck::run(&loaded.config).await,
             Some(Command::User(command)) => user::run(&loaded.config, command).await,
+            Some(Command::Backup(args)) => transfer::backup(&loaded.config, args).await,
+            Some(Command::Export(args)) => transfer::export(&loaded.config, args).await,
+            Some(Command::Restore(args) | Command::Import(args)) => transfer::restore(&loaded.config, args).await,
             Some(Command::Demo(args)) => demo::run(loaded, args).await,
             Some(Command::Openapi | Command::Bench(_)) => Ok(()),
         }

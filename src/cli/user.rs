@@ -13,6 +13,7 @@ use crate::app::{open_seal, open_store};
 use crate::auth::{Auth, generate_password};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::transfer::refuse_unfinished;
 
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
@@ -140,6 +141,7 @@ async fn carry_out(config: &Config, request: Request) -> anyhow::Result<Value> {
         );
     }
     let store = open_store(config).await?;
+    refuse_unfinished(&store).await?;
     let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
     Ok(control::execute(&auth, request).await?)
 }

@@ -28,9 +28,16 @@ pub fn version_of(id: &str) -> Option<u32> {
     id.split_once('-')?.0.parse().ok()
 }
 
+const SCOPE: &str = "artifact:";
+
 /// The scope of all chunks of a model.
 pub fn chunk_scope(model: &ModelId) -> String {
-    format!("artifact:{model}")
+    format!("{SCOPE}{model}")
+}
+
+/// The reverse of [`chunk_scope`].
+pub fn model_of(scope: &str) -> Option<ModelId> {
+    ModelId::parse(scope.strip_prefix(SCOPE)?).ok()
 }
 
 /// The artifact's bytes, checked against what the model document says of them.

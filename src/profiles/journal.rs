@@ -45,7 +45,8 @@ pub struct Mutation {
     pub fields: Box<RawValue>,
 }
 
-fn blob_key(scope: &str, id: &str) -> Key {
+/// Where the values of an entry are.
+pub fn blob_key(scope: &str, id: &str) -> Key {
     Key::new(format!("journal/{scope}"), id)
 }
 

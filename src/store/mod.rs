@@ -264,8 +264,22 @@ pub trait Store: Send + Sync + 'static {
     /// How the store is doing, from memory: never waits.
     fn status(&self) -> StoreStatus;
 
+    /// Everything as of one moment, for copies of the whole store. Keep it open for no longer than the reading takes: the
+    /// store holds on to what changes meanwhile.
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>>;
+
     /// A cheap question that fails when the store cannot be used.
     async fn ping(&self) -> Result<()>;
+}
+
+/// The store as it was when [`Store::snapshot`] was called, whatever is written since.
+#[async_trait]
+pub trait Snapshot: Send {
+    /// Documents of a collection (not [`Collection::Blobs`]) after `after`, in the order of (scope, id) by bytes, at most `limit`.
+    async fn documents(&mut self, collection: Collection, after: Option<&Key>, limit: usize) -> Result<Vec<Document>>;
+
+    /// Blobs after `after`, in the order of (scope, id) by bytes, at most `limit`.
+    async fn blobs(&mut self, after: Option<&Key>, limit: usize) -> Result<Vec<(Key, Bytes)>>;
 }
 
 /// Blobs have methods of their own.

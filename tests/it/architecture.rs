@@ -68,6 +68,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "unread_body",
         ],
     ),
+    ("transfer", &["auth", "context", "domain", "live", "objects", "profiles", "store"]),
     (
         "app",
         &[
@@ -84,6 +85,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "profiles",
             "store",
             "telemetry",
+            "transfer",
         ],
     ),
     (
@@ -132,6 +134,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "simulation",
             "store",
             "telemetry",
+            "transfer",
         ],
     ),
 ];

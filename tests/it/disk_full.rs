@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::app::until;
 use crate::door::Door;
-use crate::process::{LOCAL, Process};
+use crate::process::{LOCAL, Process, run, text};
 
 const DISK: &str = "size=96m";
 const PART: usize = 5 << 20;
@@ -224,4 +224,31 @@ async fn on_a_full_disk_appends_are_refused_whole_and_what_was_acknowledged_stay
     let known = counts["records_counted"].as_u64().unwrap() + counts["records_pending"].as_u64().unwrap();
     assert_eq!(known, acknowledged as u64 * 100, "{counts:#}");
     println!("{acknowledged} batches of 100 records acknowledged around a full disk");
+}
+
+#[tokio::test]
+async fn a_backup_onto_a_full_disk_says_so_and_goes_on_when_there_is_space_again() {
+    let Some(disk) = SmallDisk::start() else { return };
+    let door = Door::open(&disk.process).await;
+    let record = |n| json!({"id": format!("a{n}"), "loginStatus": n});
+    let records: Vec<Value> = (0..2_000).map(record).collect();
+    door.post("agents/records", "some agents", &json!({"records": records})).await;
+    // As the running process sees it, which makes the backup.
+    let folder = disk._folder.path().join("copy");
+    let (root, data) = (disk.root.clone(), disk.root.join("tango-data"));
+    let backup = || {
+        let arguments = ["backup", folder.to_str().unwrap(), "--data-dir", data.to_str().unwrap()];
+        let output = run(Path::new("/"), &arguments);
+        (output.status.success(), text(&output))
+    };
+    for left in [8 << 20, 0] {
+        disk.fill(left);
+        let (success, said) = backup();
+        assert!(!success && said.contains("make room") && said.lines().count() == 1, "{left} bytes left: {said}");
+    }
+    assert!(root.join("copy").is_dir() && !root.join("copy/SHA256SUMS").exists());
+    disk.free();
+    let (success, said) = backup();
+    assert!(success && said.contains("backed up into"), "{said}");
+    assert_eq!(door.get("agents/records/a7").await["loginStatus"], 7, "the node went on");
 }

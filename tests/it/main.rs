@@ -30,4 +30,5 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod transfer;
 mod uploads;

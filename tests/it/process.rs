@@ -9,17 +9,18 @@ use serde_json::{Value, json};
 use crate::app::{PATIENCE, client, client_builder};
 pub use crate::support::process::Process;
 
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
     command.env_clear().current_dir(folder).args(arguments);
     command
 }
 
-fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub fn run(folder: &Path, arguments: &[&str]) -> Output {
     command(folder, arguments).output().unwrap()
 }
 
-fn text(output: &Output) -> String {
+/// Everything that it printed.
+pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

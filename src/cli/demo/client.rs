@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::{Value, json};
+
+use crate::cli::progress::style;
 
 /// How often a job is asked how far it is.
 const POLL: Duration = Duration::from_millis(100);
@@ -133,8 +135,4 @@ impl Client {
 /// A text that the answer must have.
 pub fn text(value: &Value) -> anyhow::Result<String> {
     value.as_str().map(str::to_owned).with_context(|| format!("expected a text in the answer, found {value}"))
-}
-
-fn style(template: &str) -> anyhow::Result<ProgressStyle> {
-    Ok(ProgressStyle::with_template(template)?.progress_chars("━╸ "))
 }

@@ -9,6 +9,7 @@ pub(crate) mod feed;
 pub(crate) mod indexes;
 pub(crate) mod paging;
 pub(crate) mod random;
+pub(crate) mod snapshot;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +52,7 @@ macro_rules! conformance_suite {
             indexes: an_index_becomes_ready_and_is_listed, creating_again_changes_nothing, dropping_unknown_is_fine,
                 bad_names_are_refused, answers_do_not_depend_on_indexes, element_indexes_follow_writes;
             random: random_conditions_agree_with_memory, random_orders_agree_with_memory;
+            snapshot: sees_nothing_of_later_writes, is_whole_while_writers_go_on, pages_come_in_the_order_of_keys;
         );
     };
     (@tests $open:path, $($module:ident: $($name:ident),+;)+) => {

@@ -13,6 +13,7 @@ mod health;
 mod indexes;
 mod migrate;
 mod paging;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -35,11 +36,12 @@ pub use error::OpenError;
 use self::error::{Meaning, meaning, store_error};
 use self::feed::Freshness;
 use self::health::Health;
+use self::snapshot::MongoSnapshot;
 use super::bson::{decode, decode_blob, encode_key};
 use super::followers::{FEED_CAPACITY, Followers};
 use super::{
-    Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, MigrationStatus, Page, Query, Result, Sort,
-    Store, StoreError, StoreStatus, has_documents,
+    Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, MigrationStatus, Page, Query, Result, Snapshot,
+    Sort, Store, StoreError, StoreStatus, has_documents,
 };
 use crate::domain::Timestamp;
 
@@ -313,6 +315,10 @@ impl Store for MongoStore {
             members: self.health.members().0,
             feed_lag: self.freshness.lag(),
         }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(MongoSnapshot::begin(&self.client, &self.database).await?))
     }
 
     async fn ping(&self) -> Result<()> {

@@ -5,6 +5,14 @@ use std::path::Path;
 
 use super::error::OpenError;
 
+/// Whether a process, this one included, has the store in the folder open.
+pub fn is_in_use(folder: &Path) -> bool {
+    let file = OpenOptions::new().write(true).open(folder.join(FILE_NAME));
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+const FILE_NAME: &str = "tango.lock";
+
 /// Held while the store is open. The operating system drops it with the process, however that ends.
 #[derive(Debug)]
 pub(super) struct FolderLock {
@@ -19,7 +27,7 @@ impl FolderLock {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(folder.join("tango.lock"))
+            .open(folder.join(FILE_NAME))
             .map_err(in_folder)?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),

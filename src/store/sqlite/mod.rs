@@ -12,6 +12,7 @@ mod lock;
 mod migrate;
 mod paging;
 mod readers;
+mod snapshot;
 mod sql;
 #[cfg(test)]
 mod tests;
@@ -30,17 +31,19 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use bench::{BareLoop, BareRecord, BareTransaction, bare_append_loop};
 pub use error::OpenError;
+pub use lock::is_in_use;
 pub use migrate::migration_status;
 
 use self::error::closed;
 use self::indexes::Catalog;
 use self::lock::FolderLock;
 use self::readers::Readers;
+use self::snapshot::SqliteSnapshot;
 use self::writer::{Reply, Request, Writer};
 use super::followers::{FEED_CAPACITY, Followers};
 use super::{
     Batch, ChangeFeed, Collection, Document, IndexInfo, IndexSpec, Key, Member, MemberState, Op, Page, Query, Result,
-    Sort, Store, StoreError, StoreStatus, has_documents,
+    Snapshot, Sort, Store, StoreError, StoreStatus, has_documents,
 };
 
 /// The store's file in the data folder.
@@ -299,6 +302,10 @@ impl Store for SqliteStore {
         let state = if writable { MemberState::Primary } else { MemberState::Unreachable };
         let members = vec![Member { address: "embedded".to_owned(), state }];
         StoreStatus { writable, members, feed_lag: Some(Duration::ZERO) }
+    }
+
+    async fn snapshot(&self) -> Result<Box<dyn Snapshot>> {
+        Ok(Box::new(SqliteSnapshot::begin(self.readers.file()).await?))
     }
 
     async fn ping(&self) -> Result<()> {

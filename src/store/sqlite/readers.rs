@@ -21,6 +21,10 @@ impl Readers {
         Self { file: file.to_owned(), idle: Mutex::default(), permits: Arc::new(Semaphore::new(connections)) }
     }
 
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// Runs a piece of reading with a connection of its own.
     pub(super) async fn read<T: Send + 'static>(
         self: &Arc<Self>,
@@ -43,7 +47,7 @@ impl Readers {
     }
 }
 
-fn open_reader(file: &Path) -> Result<Connection> {
+pub(super) fn open_reader(file: &Path) -> Result<Connection> {
     let connection = Connection::open(file)?;
     connection.set_prepared_statement_cache_capacity(128);
     super::keep_plans(&connection)?;

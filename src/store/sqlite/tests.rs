@@ -22,7 +22,9 @@ fn a_second_store_on_the_folder_is_refused_by_name() {
     let error = SqliteStore::open(folder.path()).err().unwrap();
     assert!(matches!(&error, OpenError::Locked { folder: named } if named == folder.path()));
     assert!(error.to_string().contains(&folder.path().display().to_string()));
+    assert!(super::is_in_use(folder.path()));
     drop(first);
+    assert!(!super::is_in_use(folder.path()));
     SqliteStore::open(folder.path()).unwrap();
 }
 

@@ -259,7 +259,6 @@ fn mongo_settings(config: &Config) -> Option<MongoSettings> {
 /// ([`objects::examine`]). Changes nothing.
 pub async fn check(config: &Config) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    open_seal(config).map(drop)?;
     tls::check_given(config).await?;
     if let Some(settings) = mongo_settings(config) {
         MongoStore::check(&settings, SystemClock.now()).await?;

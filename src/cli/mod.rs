@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Loaded, Sources};
+use crate::config::{Config, Loaded, Sources};
 use crate::domain::node::Role;
 use crate::telemetry;
 
@@ -145,7 +145,11 @@ pub fn run() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Err(error) = telemetry::start_logging(&loaded.config.log_level) {
+    // What a server logs of its every day would be in the way of a command's answer.
+    let serves = matches!(tango.command, None | Some(Command::Server | Command::Worker));
+    let quiet = !serves && loaded.config.log_level == Config::default().log_level;
+    let level = if quiet { "WARN" } else { loaded.config.log_level.as_str() };
+    if let Err(error) = telemetry::start_logging(level) {
         eprintln!("error: {error}");
         return ExitCode::from(2);
     }

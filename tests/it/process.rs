@@ -261,10 +261,10 @@ fn settings_are_checked_and_shown() {
         "{shown}"
     );
 
-    let cluster = command(folder.path(), &["config", "check"])
+    let other = tempfile::tempdir().unwrap();
+    let cluster = command(other.path(), &["config", "check"])
         .env("MONGODB_URL", "mongodb://db.example/tango")
         .env("S3_ENDPOINT", "https://s3.example:9000")
-        .env("TOKEN_SECRET", "")
         .output()
         .unwrap();
     assert_eq!(cluster.status.code(), Some(2));

@@ -250,7 +250,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<SharedStore> {
 }
 
 /// `None` outside cluster mode.
-fn mongo_settings(config: &Config) -> Option<MongoSettings> {
+pub fn mongo_settings(config: &Config) -> Option<MongoSettings> {
     let url = config.mongodb_url.as_ref()?.0.clone();
     Some(MongoSettings { url, ca_file: config.mongodb_ca_file.clone(), allow_plain: config.allow_http })
 }

@@ -1,6 +1,7 @@
 //! `tango bench …`: figures that anyone can measure again, printed beside an alternative's.
 
 mod append;
+mod customers;
 pub mod ingest;
 pub mod learn;
 mod public_data;
@@ -20,6 +21,11 @@ pub const BENCHES: &[Bench] = &[
         name: "append",
         about: "Profile records a second over HTTP, beside a bare SQLite loop: [seconds] [rounds] [folder]",
         run: append::run,
+    },
+    Bench {
+        name: "customers",
+        about: "Customers into a cluster, beside plain loops of the database's driver: [records] [rounds]",
+        run: customers::run,
     },
     Bench {
         name: "ingest",

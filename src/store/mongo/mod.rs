@@ -4,6 +4,7 @@
 //! has. Each call has a deadline, which the driver has not: while most members answer, an election is waited for; when
 //! they do not, writes are refused soon, and reads are answered by any member.
 
+mod bench;
 mod commit;
 mod connect;
 mod error;
@@ -30,6 +31,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use bench::PlainLoops;
 pub use connect::MongoSettings;
 pub use error::OpenError;
 
@@ -100,6 +102,11 @@ impl MongoStore {
     /// The database, for questions about the replica set itself.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Removes everything. For benchmarks, on a database of their own.
+    pub async fn drop_database(&self) -> Result<()> {
+        self.database.drop().await.map_err(store_error)
     }
 
     fn collection(&self, collection: Collection) -> mongodb::Collection<RawDocumentBuf> {

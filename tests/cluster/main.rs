@@ -4,6 +4,7 @@
 
 mod balancer;
 mod dev_cluster;
+mod first_start;
 mod network;
 mod node;
 mod object_service;

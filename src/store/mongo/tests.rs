@@ -1,7 +1,10 @@
 //! The conformance suite over a real replica set, and what only this backend promises.
 
+use serde_json::json;
+
 use super::{MongoSettings, MongoStore};
-use crate::store::conformance::{Fixture, conformance_suite};
+use crate::store::conformance::{Fixture, conformance_suite, indexes_ready, matching, store_agents};
+use crate::store::{Collection, Condition, IndexSpec, Path};
 
 /// The replica set that the test run started; `None` (with a line that says so) when there is none.
 fn settings() -> Option<MongoSettings> {
@@ -43,3 +46,35 @@ async fn open() -> Option<Fixture> {
 }
 
 conformance_suite!(super::open);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_paths_than_the_database_has_indexes_are_all_found_by_one() {
+    let Some(fixture) = open().await else { return };
+    let store = &fixture.store;
+    let fields: serde_json::Map<String, serde_json::Value> =
+        (0..60).map(|n| (format!("f{n}"), json!(format!("value {n}")))).collect();
+    store_agents(store, &[json!({ "fields": fields }), json!({ "fields": { "f59": "another" } })]).await;
+    for n in 0..60 {
+        let spec = IndexSpec {
+            name: format!("f{n}"),
+            collection: Collection::Agents,
+            scope: Some("acc".to_owned()),
+            path: Path::new(["fields".to_owned(), format!("f{n}")]),
+            elements: false,
+        };
+        store.create_index(spec).await.unwrap();
+    }
+    indexes_ready(store, Collection::Agents).await;
+    let listed = store.indexes(Collection::Agents).await.unwrap();
+    assert_eq!(listed.len(), 60);
+    let alone = listed.iter().filter(|index| index.size_bytes.is_some()).count();
+    assert_eq!(alone, 40, "the others share one");
+    for n in [0, 39, 40, 59] {
+        let path = Path::new(["fields".to_owned(), format!("f{n}")]);
+        assert_eq!(matching(store, Condition::equal(path, format!("value {n}"))).await, ["a0"]);
+    }
+    for n in 0..60 {
+        store.drop_index(Collection::Agents, &format!("f{n}")).await.unwrap();
+    }
+    assert!(store.indexes(Collection::Agents).await.unwrap().is_empty());
+}

@@ -1,6 +1,7 @@
 //! The command line. `tango` alone starts everything.
 
 mod bench;
+mod cluster;
 mod config_check;
 mod demo;
 mod doctor;
@@ -93,6 +94,9 @@ enum Command {
     Export(transfer::ExportArgs),
     /// Take in what an export made (the same as restore)
     Import(transfer::RestoreArgs),
+    /// Look after the members of the cluster's replica set, also when a data center is lost
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
     /// Show the product with a simulated contact centre whose truth is known
     Demo(demo::DemoArgs),
     /// Measure something; without a name: list what can be measured
@@ -173,6 +177,7 @@ pub fn run() -> ExitCode {
             Some(Command::Backup(args)) => transfer::backup(&loaded.config, args).await,
             Some(Command::Export(args)) => transfer::export(&loaded.config, args).await,
             Some(Command::Restore(args) | Command::Import(args)) => transfer::restore(&loaded.config, args).await,
+            Some(Command::Cluster(command)) => cluster::run(&loaded.config, command).await,
             Some(Command::Demo(args)) => demo::run(loaded, args).await,
             Some(Command::Openapi | Command::Bench(_)) => Ok(()),
         }

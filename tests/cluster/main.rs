@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod balancer;
+mod cluster_command;
 mod dev_cluster;
 mod first_start;
 mod network;
 mod node;
 mod object_service;
 mod proxy;
+mod recovery;
 mod refused_starts;
 mod replica_set;
 #[path = "../support/services.rs"]

@@ -42,8 +42,7 @@ impl ReplicaSet {
         let mut set = Self { cluster: cluster.clone(), members: Vec::new() };
         for member in 1..=members {
             let mut options = set.client_options().await;
-            let host = cluster.setting("mongo.env", &format!("MONGO_{member}_HOST")).unwrap();
-            options.hosts = vec![host.parse().unwrap()];
+            options.hosts = vec![set.host(member).parse().unwrap()];
             options.direct_connection = Some(true);
             options.credential = None;
             options.server_selection_timeout = Some(ANSWER_WITHIN);
@@ -57,6 +56,18 @@ impl ReplicaSet {
     pub fn environment(&self) -> Vec<(String, String)> {
         let settings = self.cluster.settings("mongo.env");
         settings.into_iter().filter(|(name, _)| matches!(name.as_str(), "MONGODB_URL" | "MONGODB_CA_FILE")).collect()
+    }
+
+    /// `host:port` of a member.
+    pub fn host(&self, member: usize) -> String {
+        self.cluster.setting("mongo.env", &format!("MONGO_{member}_HOST")).unwrap()
+    }
+
+    /// Removes all data of a member that does not run.
+    pub fn empty(&self, member: usize) {
+        let folder = self.cluster.setting("mongo.env", &format!("MONGO_{member}_DATA")).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::create_dir(&folder).unwrap();
     }
 
     async fn client_options(&self) -> ClientOptions {
@@ -74,6 +85,14 @@ impl ReplicaSet {
     /// A client that finds the primary and writes to the majority.
     pub async fn client(&self) -> Client {
         Client::with_options(self.client_options().await).unwrap()
+    }
+
+    /// A client that signs in and speaks to one member alone, whatever the others say.
+    pub async fn client_of(&self, member: usize) -> Client {
+        let mut options = self.client_options().await;
+        options.hosts = vec![self.host(member).parse().unwrap()];
+        options.direct_connection = Some(true);
+        Client::with_options(options).unwrap()
     }
 
     fn signal(&self, command: &str, members: &[usize], option: &[&str]) {

@@ -127,7 +127,7 @@ pub(super) fn majority() -> WriteConcern {
     concern
 }
 
-async fn options(settings: &MongoSettings, health: &Health) -> Result<ClientOptions, OpenError> {
+pub(super) async fn options(settings: &MongoSettings, health: &Health) -> Result<ClientOptions, OpenError> {
     let mut options = ClientOptions::parse(&settings.url)
         .await
         .map_err(|error| OpenError::Url(without_url(&one_line(&error), &settings.url)))?;
@@ -183,7 +183,7 @@ fn is_certificate(error: &Error) -> bool {
     ["certificate", "unknownissuer", "notvalidforname", "unknown issuer"].iter().any(|word| text.contains(word))
 }
 
-fn of_client(hosts: &str, settings: &MongoSettings, error: &Error) -> OpenError {
+pub(super) fn of_client(hosts: &str, settings: &MongoSettings, error: &Error) -> OpenError {
     let (hosts, problem) = (hosts.to_owned(), without_url(&one_line(error), &settings.url));
     let text = error.to_string();
     match &*error.kind {

@@ -14,6 +14,7 @@ mod health;
 mod indexes;
 mod migrate;
 mod paging;
+pub mod replica_set;
 mod snapshot;
 #[cfg(test)]
 mod tests;

@@ -71,6 +71,8 @@ pub(super) fn meaning(error: &Error) -> Meaning {
         ErrorKind::Io(_) | ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::ServerSelection { .. } => {
             Meaning::Again
         }
+        // It was right at the start: a member that is coming up cannot read its users yet.
+        ErrorKind::Authentication { .. } => Meaning::Again,
         // A member that starts answers with many codes; with a wrong password the others would be Final, too.
         ErrorKind::Command(command) if passes(command.code) => Meaning::Again,
         ErrorKind::Write(WriteFailure::WriteConcernError(_)) => Meaning::Again,
@@ -81,9 +83,10 @@ pub(super) fn meaning(error: &Error) -> Meaning {
 
 /// Codes of states that pass: elections, shutdowns, time limits, conflicts between transactions.
 fn passes(code: i32) -> bool {
-    const PASSING: [i32; 25] = [
-        6, 7, 24, 43, 50, 64, 89, 91, 112, 133, 134, 175, 189, 202, 246, 251, 262, 290, 9001, 10107, 11600, 11601,
-        11602, 13435, 13436,
+    // 94 and 211: a member that is coming up, without its configuration or the set's keys.
+    const PASSING: [i32; 27] = [
+        6, 7, 24, 43, 50, 64, 89, 91, 94, 112, 133, 134, 175, 189, 202, 211, 246, 251, 262, 290, 9001, 10107, 11600,
+        11601, 11602, 13435, 13436,
     ];
     PASSING.contains(&code)
 }
@@ -95,8 +98,7 @@ pub(super) fn store_error(error: Error) -> StoreError {
     match (&*error.kind, meaning(&error)) {
         (ErrorKind::Command(command), _) if is_full(command.code, &command.message) => StoreError::Full(source),
         (_, Meaning::Again | Meaning::Unknown) => StoreError::Unavailable(source),
-        // A member without a member's keys is as good as none.
-        (ErrorKind::Authentication { .. } | ErrorKind::DnsResolve { .. }, _) => StoreError::Unavailable(source),
+        (ErrorKind::DnsResolve { .. }, _) => StoreError::Unavailable(source),
         _ => StoreError::Failed(source),
     }
 }

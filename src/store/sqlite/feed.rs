@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::store::{Change, ChangeFeed, Collection, FeedEvent};
+use crate::store::{Change, ChangeFeed, Collection, FeedEvent, Key};
 
 /// Events that a slow follower may be behind before it is told to reload.
 pub(super) const FEED_CAPACITY: usize = 16_384;
+
+/// Longer documents are not sent: a full channel of them must fit in memory.
+const MAX_SENT_BYTES: usize = 4 << 10;
 
 struct Follower {
     collections: Vec<Collection>,
@@ -36,9 +39,16 @@ impl Followers {
     }
 
     /// Called by the writer only, after each commit, so that the order is the commits' order.
-    pub(super) fn publish(&self, changes: &[Change]) {
+    pub(super) fn publish(&self, changes: impl Iterator<Item = (Collection, Key, Option<String>)>) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.retain_mut(|follower| changes.iter().all(|change| follower.offer(change)));
+        for (collection, key, body) in changes {
+            if !followers.iter().any(|follower| follower.collections.contains(&collection)) {
+                continue;
+            }
+            let body = body.filter(|body| body.len() <= MAX_SENT_BYTES).map(Arc::from);
+            let change = Change { collection, key, body };
+            followers.retain_mut(|follower| follower.offer(&change));
+        }
     }
 
     /// Ends every feed.

@@ -147,7 +147,7 @@ impl Idempotency {
         let request_hash = {
             let mut hash = Sha256::new();
             hash.update(self.target.as_bytes());
-            hash.update(body_hash.0);
+            hash.update(body_hash.digest());
             hex::encode(hash.finalize())
         };
         let now = app.ctx.clock.now();

@@ -8,7 +8,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use serde::de::{DeserializeOwned, Error as _};
-use serde::{Deserialize as _, Deserializer};
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
 use utoipa::openapi::path::Parameter;
@@ -26,10 +26,9 @@ pub struct ApiJson<T>(pub T);
 #[derive(Debug, Clone)]
 pub struct HashedJson<T>(pub T, pub BodyHash);
 
-/// As [`HashedJson`], for large bodies that hold no struct inside of the outermost: those are read without the detour
-/// that tells lists from objects, which costs as much as parsing.
+/// A JSON body that its handler reads with [`parse`] or [`parse_flat`], so that what is read may borrow from it.
 #[derive(Debug, Clone)]
-pub struct HashedFlatJson<T>(pub T, pub BodyHash);
+pub struct JsonBytes(pub Bytes);
 
 /// A body as bytes, within `max_body_bytes`.
 #[derive(Debug, Clone)]
@@ -43,13 +42,18 @@ pub struct ApiPath<T>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct ApiQuery<T>(pub T);
 
-/// SHA-256 of a request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BodyHash(pub [u8; 32]);
+/// SHA-256 of a request's body, for whoever asks for it: most requests bring no `Idempotency-Key`.
+/// [`BodyHash::default`] is that of an empty body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BodyHash(Bytes);
 
 impl BodyHash {
-    pub fn of(body: &[u8]) -> Self {
-        Self(Sha256::digest(body).into())
+    pub fn of(body: &Bytes) -> Self {
+        Self(body.clone())
+    }
+
+    pub fn digest(&self) -> [u8; 32] {
+        Sha256::digest(&self.0).into()
     }
 }
 
@@ -73,20 +77,13 @@ impl<T: DeserializeOwned> FromRequest<AppState> for HashedJson<T> {
     }
 }
 
-impl<T: DeserializeOwned> FromRequest<AppState> for HashedFlatJson<T> {
+impl FromRequest<AppState> for JsonBytes {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &AppState) -> Result<Self, ApiError> {
         check_content_type(request.headers())?;
         let ApiBytes(bytes) = ApiBytes::from_request(request, app).await?;
-        let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-        let read = if is_object { serde_json::from_slice(&bytes).ok() } else { None };
-        let value = match read {
-            Some(value) => value,
-            // Read once more to say what is wrong, and where.
-            None => parse(&bytes)?,
-        };
-        Ok(Self(value, BodyHash::of(&bytes)))
+        Ok(Self(bytes))
     }
 }
 
@@ -212,8 +209,20 @@ pub fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Res
     parse(bytes)
 }
 
+/// As [`parse`], for large bodies that hold no struct inside of the outermost: those are read without the detour that
+/// tells lists from objects, which costs as much as parsing.
+pub fn parse_flat<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    let read = if is_object { serde_json::from_slice(bytes).ok() } else { None };
+    match read {
+        Some(value) => Ok(value),
+        // Read once more to say what is wrong, and where.
+        None => parse(bytes),
+    }
+}
+
 /// Parses a body; the problem names the path of what is wrong.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     read::read(bytes).map_err(|error| match error {
         ReadError::Syntax(message) => {
             ApiError::bad_request("bad_json", format!("The body is not valid JSON: {message}."))

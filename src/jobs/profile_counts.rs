@@ -1,4 +1,13 @@
 //! Counts a profile's values: what waits in the journal, or everything anew.
+//!
+//! Under a flood of appends there is always a portion to count, and a job that was asked for while another one ran. So
+//! jobs of one process that count one profile take turns (two at once would read the same entries, one of them in vain),
+//! rest between portions, and end after a while, so that other profiles' jobs are not kept waiting. Counts are right
+//! without all this: see [`crate::profiles::counting`].
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -11,6 +20,11 @@ use crate::domain::job::{Job, JobState, Topic};
 use crate::profiles::counting::{CountError, Counted, Counter};
 use crate::profiles::{Profile, journal};
 use crate::store::{Batch, Collection, Key, Record, StoreError, StoreExt, Stored};
+
+/// The pause between two portions: reading and writing all the counts costs as much for a few records as for many.
+const REST: Duration = Duration::from_millis(200);
+/// After this time a job leaves what waits to the next one, which the appends have asked for.
+const LONGEST_TURN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CountProfile {
@@ -26,7 +40,7 @@ impl RunJob for CountProfile {
     async fn run(&self, run: &JobRun) -> Result<Done, JobError> {
         let counter =
             Counter { ctx: &run.ctx, profile: &self.profile, job: &run.job.id, fence: run.guard(), reporter: run };
-        let counted = if self.full { counter.count_all().await } else { counter.count_waiting().await };
+        let counted = if self.full { counter.count_all().await } else { self.count_portions(run, &counter).await };
         let result = match counted.map_err(job_error)? {
             Counted::Records(records) => {
                 json!({"profile": self.profile.kind, "full": self.full, "records_counted": records})
@@ -48,6 +62,33 @@ impl RunJob for CountProfile {
         }
         Ok(Done { effects, result })
     }
+}
+
+impl CountProfile {
+    /// Counts what waits, while that is a whole portion.
+    async fn count_portions(&self, run: &JobRun, counter: &Counter<'_>) -> Result<Counted, CountError> {
+        let turn = turn(&self.profile);
+        let _turn = run.cancel.run_until_cancelled(turn.lock()).await.ok_or(CountError::Cancelled)?;
+        let every = run.ctx.config.add_cardinalities_every_n_records.max(1);
+        let (started, mut total) = (Instant::now(), 0);
+        while journal::pending(&run.ctx.store, &self.profile).await? >= every && started.elapsed() < LONGEST_TURN {
+            if total > 0 {
+                run.cancel.run_until_cancelled(tokio::time::sleep(REST)).await.ok_or(CountError::Cancelled)?;
+            }
+            match counter.count_waiting().await? {
+                Counted::Records(records) => total += records,
+                ended => return Ok(ended),
+            }
+        }
+        Ok(Counted::Records(total))
+    }
+}
+
+/// A lock for each profile that this process counts.
+fn turn(profile: &Profile) -> Arc<tokio::sync::Mutex<()>> {
+    static TURNS: LazyLock<Mutex<HashMap<Profile, Arc<tokio::sync::Mutex<()>>>>> = LazyLock::new(Mutex::default);
+    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(turns.entry(profile.clone()).or_default())
 }
 
 fn job_error(error: CountError) -> JobError {

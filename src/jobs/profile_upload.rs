@@ -27,6 +27,7 @@ use crate::ingest::{
 };
 use crate::objects::ObjectReader;
 use crate::profiles::append::{Appended, append};
+use crate::profiles::posted::Posted;
 use crate::profiles::values::{ID, VERSION, check_name, shown};
 use crate::profiles::{Profile, journal, schema};
 use crate::store::{Batch, StoreError};
@@ -368,7 +369,8 @@ pub fn report_key(upload: &Upload) -> String {
 
 async fn append_fenced(run: &JobRun, profile: &Profile, records: &[Value]) -> Result<Appended, JobError> {
     let guard = run.guard();
-    let appended = append(&run.ctx, profile, records, &mut |_, batch| {
+    let records: Vec<Posted<'_>> = records.iter().map(Posted::from).collect();
+    let appended = append(&run.ctx, profile, &records, &mut |_, batch| {
         batch.push(guard.clone());
     })
     .await;

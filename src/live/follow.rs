@@ -16,7 +16,7 @@ use crate::domain::profile::{ProfileKind, ProfileSchema};
 use crate::domain::schema::Schema;
 use crate::score::CompiledModel;
 use crate::store::{
-    ChangeFeed, Collection, Condition, Document, FeedEvent, Key, Path, Query, SharedStore, StoreError, StoreExt, Stored,
+    ChangeFeed, Collection, Condition, FeedEvent, Key, Path, Query, SharedStore, StoreError, StoreExt, Stored,
 };
 
 const FOLLOWED: [Collection; 5] =
@@ -47,7 +47,15 @@ pub(super) async fn start(live: Arc<Live>, store: SharedStore, stop: Cancellatio
     // Opened before the load, so that no change falls between the two.
     let feed = store.changes(&FOLLOWED).await?;
     let (built, builds) = mpsc::unbounded_channel();
-    let mut follower = Follower { live, store, compiled: HashMap::new(), building: BTreeSet::new(), built };
+    let mut follower = Follower {
+        live,
+        store,
+        compiled: HashMap::new(),
+        building: BTreeSet::new(),
+        built,
+        loaded_anew: false,
+        older: 0,
+    };
     follower.reload(true).await?;
     tokio::spawn(async move {
         tokio::select! {
@@ -74,13 +82,18 @@ struct Follower {
     compiled: HashMap<(ModelId, u32), Arc<CompiledModel>>,
     building: BTreeSet<(ModelId, u32)>,
     built: mpsc::UnboundedSender<Build>,
+    /// Everything was loaded since the feed was looked at.
+    loaded_anew: bool,
+    /// The next so many changes waited in the feed when everything was loaded: their bodies may be older than that.
+    older: usize,
 }
 
 /// What changed, without repetition.
 #[derive(Default)]
 struct Changes {
     gap: bool,
-    agents: BTreeSet<Key>,
+    /// With the last body that the feed has sent, unless it has to be read.
+    agents: HashMap<Key, Option<Arc<str>>>,
     schemas: BTreeSet<Key>,
     predictors: BTreeSet<Key>,
     models: BTreeSet<Key>,
@@ -89,6 +102,9 @@ struct Changes {
 impl Follower {
     async fn follow(mut self, mut feed: ChangeFeed, mut builds: mpsc::UnboundedReceiver<Build>) {
         loop {
+            if std::mem::take(&mut self.loaded_anew) {
+                self.older = feed.0.len();
+            }
             let started;
             let result = tokio::select! {
                 event = feed.next() => {
@@ -118,16 +134,21 @@ impl Follower {
     }
 
     /// This event and those that wait behind it. Customers are evicted at once.
-    fn collect(&self, first: FeedEvent, feed: &mut ChangeFeed) -> Changes {
+    fn collect(&mut self, first: FeedEvent, feed: &mut ChangeFeed) -> Changes {
         let mut changes = Changes::default();
         let mut next = Some(first);
         let mut taken = 1;
         while let Some(event) = next {
+            let is_older = self.older > 0;
+            self.older = self.older.saturating_sub(1);
             match event {
                 FeedEvent::Gap => changes.gap = true,
                 FeedEvent::Changed(change) => match change.collection {
                     Collection::Customers => self.live.customers.evict(&change.key),
-                    Collection::Agents => drop(changes.agents.insert(change.key)),
+                    Collection::Agents => {
+                        let body = change.body.filter(|_| !is_older);
+                        changes.agents.insert(change.key, body);
+                    }
                     Collection::Schemas => drop(changes.schemas.insert(change.key)),
                     Collection::Predictors => drop(changes.predictors.insert(change.key)),
                     Collection::Models => drop(changes.models.insert(change.key)),
@@ -169,18 +190,25 @@ impl Follower {
         Ok(())
     }
 
-    async fn apply_agents(&self, keys: BTreeSet<Key>) -> anyhow::Result<()> {
-        let mut by_account: HashMap<String, Vec<Key>> = HashMap::new();
-        for key in keys {
-            by_account.entry(key.scope.clone()).or_default().push(key);
+    async fn apply_agents(&self, agents: HashMap<Key, Option<Arc<str>>>) -> anyhow::Result<()> {
+        let mut unknown = Vec::new();
+        let mut by_account: HashMap<AccountId, Vec<(String, Option<AgentFields>)>> = HashMap::new();
+        for (key, body) in agents {
+            let Some(body) = body else {
+                unknown.push(key);
+                continue;
+            };
+            let Ok(account) = AccountId::parse(&key.scope) else { continue };
+            let fields = agent_fields(&key.id, &body)?;
+            by_account.entry(account).or_default().push((key.id, Some(fields)));
         }
-        for (account, keys) in by_account {
-            let Ok(account) = AccountId::parse(&account) else { continue };
-            let documents = self.store.get_many(Collection::Agents, &keys).await?;
-            let mut changes = Vec::with_capacity(keys.len());
-            for (key, document) in keys.into_iter().zip(documents) {
-                changes.push((key.id, document.as_ref().map(agent_fields).transpose()?));
-            }
+        let documents = self.store.get_many(Collection::Agents, &unknown).await?;
+        for (key, document) in unknown.into_iter().zip(documents) {
+            let Ok(account) = AccountId::parse(&key.scope) else { continue };
+            let fields = document.map(|document| agent_fields(&key.id, &document.body)).transpose()?;
+            by_account.entry(account).or_default().push((key.id, fields));
+        }
+        for (account, changes) in by_account {
             self.live.swap_account(&account, self.view(&account).with_agents(&changes));
         }
         Ok(())
@@ -282,7 +310,8 @@ impl Follower {
             let mut changes: HashMap<AccountId, Vec<(String, Option<AgentFields>)>> = HashMap::new();
             for document in &page.documents {
                 let Ok(account) = AccountId::parse(&document.key.scope) else { continue };
-                changes.entry(account).or_default().push((document.key.id.clone(), Some(agent_fields(document)?)));
+                let fields = agent_fields(&document.key.id, &document.body)?;
+                changes.entry(account).or_default().push((document.key.id.clone(), Some(fields)));
             }
             for (account, changes) in changes {
                 let view = views.entry(account).or_insert_with(|| AccountView::clone(&self.live.nothing));
@@ -324,6 +353,7 @@ impl Follower {
             *view = view.with_predictor(LivePredictor::new(predictor, ready));
         }
         self.live.swap(views.into_iter().map(|(account, view)| (account, Arc::new(view))).collect());
+        self.loaded_anew = true;
         self.forget_unused();
         Ok(())
     }
@@ -368,8 +398,9 @@ struct Agent {
     fields: serde_json::Map<String, serde_json::Value>,
 }
 
-fn agent_fields(document: &Document) -> Result<AgentFields, StoreError> {
-    let agent: Agent = serde_json::from_str(&document.body)
-        .map_err(|error| StoreError::Corrupt(format!("agent {}: {error}", document.key.id)))?;
+/// `id` is for the message only.
+fn agent_fields(id: &str, body: &str) -> Result<AgentFields, StoreError> {
+    let agent: Agent =
+        serde_json::from_str(body).map_err(|error| StoreError::Corrupt(format!("agent {id}: {error}")))?;
     Ok(Arc::new(agent.fields))
 }

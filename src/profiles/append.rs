@@ -2,16 +2,19 @@
 //! somebody else was first.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::Profile;
 use super::journal::{self, Writer};
+use super::posted::Posted;
 use super::record::{StoredProfile, StoredText, write_record};
 use super::schema;
 use super::values::{Checked, Checker, Fault, Rejection};
 use crate::context::Context;
+use crate::domain::profile::ProfileSchema;
 use crate::store::{Batch, Collection, Conflict, Key, Op, StoreError};
 
 /// How often a write is decided again after losing a race, before the client is asked to.
@@ -52,11 +55,11 @@ pub struct Planned<'a> {
 pub async fn append(
     ctx: &Context,
     profile: &Profile,
-    records: &[Value],
+    records: &[Posted<'_>],
     extra: &mut (dyn FnMut(&Planned<'_>, &mut Batch) + Send),
 ) -> Result<Appended, StoreError> {
     // The records are checked anew only when the schema they were checked against has changed.
-    let mut checked: Option<(u64, CheckedBatch)> = None;
+    let mut checked: Option<(u64, CheckedBatch<'_>)> = None;
     for _ in 0..MAX_ROUNDS {
         let stored_schema = schema::load(&ctx.store, profile).await?;
         let batch = match &checked {
@@ -67,7 +70,7 @@ pub async fn append(
             }
         };
         let pending_before = journal::pending(&ctx.store, profile).await?;
-        let mut plan = Plan::read(ctx, profile, &batch.passed).await?;
+        let mut plan = Plan::read(ctx, profile, batch.passed.iter().map(|record| record.id)).await?;
         for record in &batch.passed {
             plan.upsert(record)?;
         }
@@ -124,7 +127,7 @@ pub async fn patch(
 ) -> Result<(StoredProfile, u64), PatchError> {
     for _ in 0..MAX_ROUNDS {
         let stored_schema = schema::load(&ctx.store, profile).await?;
-        let mut plan = Plan::read_ids(ctx, profile, std::iter::once(id)).await?;
+        let mut plan = Plan::read(ctx, profile, std::iter::once(id)).await?;
         let Some(current) = plan.current(id)? else { return Err(PatchError::NotFound) };
         if let (Some(stored), Some(version)) = (current.version, version)
             && version < stored
@@ -132,12 +135,12 @@ pub async fn patch(
             return Err(PatchError::Stale { stored });
         }
         let mut checker = Checker::new(&ctx.config.limits, stored_schema.value.clone());
-        let new_values = checker.check_fields(changes).map_err(PatchError::Invalid)?;
+        let new_values = checker.check_fields(&changes.into()).map_err(PatchError::Invalid)?;
         let mut fields = current.fields;
         fields.retain(|name, _| !changes.contains_key(name));
         fields.extend(tree(&new_values)?);
         let fields = serde_json::to_string(&fields).expect("a map with text keys has a JSON form");
-        plan.upsert(&Checked { id: id.to_owned(), version, fields })?;
+        plan.upsert(&Checked { id, version, fields })?;
         let record = plan.current(id)?.ok_or(PatchError::NotFound)?;
         let pending = journal::pending(&ctx.store, profile).await?;
         let (mut ops, appended) = plan.into_batch();
@@ -169,16 +172,16 @@ fn too_busy(profile: &Profile) -> StoreError {
 }
 
 /// A call's records after checking.
-struct CheckedBatch {
-    passed: Vec<Checked>,
+struct CheckedBatch<'r> {
+    passed: Vec<Checked<'r>>,
     rejected: Vec<Rejection>,
-    schema: crate::domain::profile::ProfileSchema,
+    schema: ProfileSchema,
     schema_changed: bool,
     found_dict_keys: bool,
 }
 
-impl CheckedBatch {
-    fn new(ctx: &Context, schema: crate::domain::profile::ProfileSchema, records: &[Value]) -> Self {
+impl<'r> CheckedBatch<'r> {
+    fn new(ctx: &Context, schema: ProfileSchema, records: &'r [Posted<'_>]) -> Self {
         let mut checker = Checker::new(&ctx.config.limits, schema);
         let mut passed = Vec::with_capacity(records.len());
         let mut rejected = Vec::new();
@@ -195,19 +198,20 @@ impl CheckedBatch {
 }
 
 /// The state of the records at hand, as stored and as it will be.
-struct Plan {
-    profile: Profile,
+struct Plan<'r> {
     collection: Collection,
     /// When the records change, as JSON.
     now: String,
-    slots: HashMap<String, Slot>,
-    /// Ids in the order of their first change: writing in a stable order.
-    order: Vec<String>,
+    /// Where each id's slot is.
+    positions: HashMap<&'r str, usize>,
+    /// In the order in which the ids come first.
+    slots: Vec<Slot>,
     journal: Writer,
     appended: Appended,
 }
 
 struct Slot {
+    key: Key,
     /// The record as it is stored, or will be; `None`: there is none.
     body: Option<String>,
     /// `None`: not stored yet.
@@ -215,49 +219,45 @@ struct Slot {
     dirty: bool,
 }
 
-impl Plan {
-    async fn read(ctx: &Context, profile: &Profile, records: &[Checked]) -> Result<Self, StoreError> {
-        Self::read_ids(ctx, profile, records.iter().map(|record| record.id.as_str())).await
-    }
-
-    async fn read_ids<'i>(
+impl<'r> Plan<'r> {
+    async fn read(
         ctx: &Context,
         profile: &Profile,
-        ids: impl ExactSizeIterator<Item = &'i str>,
+        ids: impl ExactSizeIterator<Item = &'r str>,
     ) -> Result<Self, StoreError> {
         let collection = Collection::of_profile(profile.kind);
-        let mut slots: HashMap<String, Slot> = HashMap::with_capacity(ids.len());
+        let mut positions: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
         let mut keys: Vec<Key> = Vec::with_capacity(ids.len());
         for id in ids {
-            if !slots.contains_key(id) {
-                slots.insert(id.to_owned(), Slot { body: None, revision: None, dirty: false });
+            if let Entry::Vacant(vacant) = positions.entry(id) {
+                vacant.insert(keys.len());
                 keys.push(profile.record_key(id));
             }
         }
         let found = if keys.is_empty() { Vec::new() } else { ctx.store.get_many(collection, &keys).await? };
-        for document in found.into_iter().flatten() {
-            if let Some(slot) = slots.get_mut(&document.key.id) {
-                slot.body = Some(document.body);
-                slot.revision = Some(document.revision);
-            }
-        }
+        let slots = keys.into_iter().zip(found).map(|(key, document)| {
+            let (body, revision) = document.map(|document| (document.body, document.revision)).unzip();
+            Slot { key, body, revision, dirty: false }
+        });
+        let slots = slots.collect();
         let now = ctx.clock.now();
         let journal = Writer::new(profile, now);
         let now = serde_json::to_string(&now).expect("a time has a JSON form");
-        let profile = profile.clone();
-        Ok(Self { profile, collection, now, slots, order: Vec::new(), journal, appended: Appended::default() })
+        Ok(Self { collection, now, positions, slots, journal, appended: Appended::default() })
     }
 
     fn current(&self, id: &str) -> Result<Option<StoredProfile>, StoreError> {
-        let body = self.slots.get(id).and_then(|slot| slot.body.as_deref());
+        let slot = self.positions.get(id).and_then(|position| self.slots.get(*position));
+        let body = slot.and_then(|slot| slot.body.as_deref());
         body.map(|body| StoredProfile::parse(id, body)).transpose()
     }
 
     /// Decides on one record against the state that the records before it leave.
-    fn upsert(&mut self, checked: &Checked) -> Result<(), StoreError> {
+    fn upsert(&mut self, checked: &Checked<'_>) -> Result<(), StoreError> {
+        let slot = self.positions.get(checked.id).and_then(|position| self.slots.get_mut(*position));
         // Every id was put in by `read`.
-        let Some(slot) = self.slots.get_mut(&checked.id) else { return Ok(()) };
-        let stored = slot.body.as_deref().map(|body| StoredText::parse(&checked.id, body)).transpose()?;
+        let Some(slot) = slot else { return Ok(()) };
+        let stored = slot.body.as_deref().map(|body| StoredText::parse(checked.id, body)).transpose()?;
         let stored_version = stored.as_ref().and_then(|stored| stored.version);
         if let (Some(stored), Some(version)) = (stored_version, checked.version)
             && version < stored
@@ -273,26 +273,24 @@ impl Plan {
                     return Ok(());
                 }
                 // Nothing to count, but an older version must not win later.
-                stored.with_version(&checked.id, version)
+                stored.with_version(checked.id, version)
             }
             _ => {
                 self.appended.accepted += 1;
-                let entry = self.journal.add(&checked.id, stored.is_none(), &checked.fields);
-                write_record(&checked.id, version, &checked.fields, &self.now, entry)
+                let entry = self.journal.add(checked.id, stored.is_none(), &checked.fields);
+                write_record(checked.id, version, &checked.fields, &self.now, entry)
             }
         };
         slot.body = Some(body);
-        if !std::mem::replace(&mut slot.dirty, true) {
-            self.order.push(checked.id.clone());
-        }
+        slot.dirty = true;
         Ok(())
     }
 
-    fn into_batch(mut self) -> (Batch, Appended) {
-        let mut batch = Batch::new();
-        for id in &self.order {
-            let Some(Slot { body: Some(body), revision, .. }) = self.slots.remove(id) else { continue };
-            let (collection, key) = (self.collection, self.profile.record_key(id));
+    fn into_batch(self) -> (Batch, Appended) {
+        let mut batch = Batch { ops: Vec::with_capacity(self.slots.len() + 4) };
+        let collection = self.collection;
+        for Slot { key, body, revision, .. } in self.slots.into_iter().filter(|slot| slot.dirty) {
+            let Some(body) = body else { continue };
             batch.push(match revision {
                 Some(revision) => Op::Replace { collection, key, body, revision },
                 None => Op::Insert { collection, key, body },

@@ -62,6 +62,13 @@ pub struct Counter<'a> {
     pub reporter: &'a dyn Reporter,
 }
 
+/// Journal entries for one commit.
+struct Portion {
+    entries: Vec<Stored<Entry>>,
+    /// Others wait behind them.
+    more: bool,
+}
+
 enum Committed {
     Yes,
     /// Another counter changed the head or the entries.
@@ -85,10 +92,10 @@ impl Counter<'_> {
         if self.reporter.is_cancelled() { Err(CountError::Cancelled) } else { Ok(()) }
     }
 
-    /// Counts what waits, and goes on while a whole portion waits again.
+    /// Counts what waits now.
     pub async fn count_waiting(&self) -> Result<Counted, CountError> {
         let mut total = 0;
-        'portions: loop {
+        loop {
             self.stop_if_cancelled()?;
             let stored = counts::load_head(&self.ctx.store, self.profile).await?;
             let mut head = stored.as_ref().map_or_else(|| Head::empty(self.profile), |stored| stored.value.clone());
@@ -97,43 +104,47 @@ impl Counter<'_> {
             {
                 return Ok(Counted::Deferred);
             }
-            let entries = self.portion().await?;
-            if entries.is_empty() {
+            let portion = self.portion().await?;
+            if portion.entries.is_empty() {
                 return Ok(Counted::Records(total));
             }
             // Read after the entries: it has every field that they have.
             let schema = schema::load(&self.ctx.store, self.profile).await?.value.schema;
             let mut state = counts::load_state(&self.ctx.store, &head, &schema).await?;
-            let mut records = 0;
-            for entry in &entries {
-                let Some(mutations) = journal::mutations(&self.ctx.store, &entry.value).await? else {
-                    continue 'portions;
-                };
-                for mutation in mutations {
-                    let broken = |error| StoreError::Corrupt(format!("journal entry {}: {error}", entry.value.id));
-                    state.add_text(mutation.fields.get(), mutation.new).map_err(broken)?;
-                    records += 1;
-                }
-            }
+            let Some(records) = self.add(&mut state, &portion.entries).await? else { continue };
             head.counted += records;
             head.as_of = Some(self.ctx.clock.now());
             head.full_job = None;
             let mut batch = Batch::new();
             counts::write(&mut batch, stored.as_ref(), head, &state);
-            journal::consume(&mut batch, &entries);
+            journal::consume(&mut batch, &portion.entries);
             if let Committed::Conflict = self.commit(batch).await? {
                 continue;
             }
             total += records;
             self.reporter.report(progress("counting", total, None));
-            let every = self.ctx.config.add_cardinalities_every_n_records.max(1);
-            if journal::pending(&self.ctx.store, self.profile).await? < every {
+            if !portion.more {
                 return Ok(Counted::Records(total));
             }
         }
     }
 
-    async fn portion(&self) -> Result<Vec<Stored<Entry>>, CountError> {
+    /// Adds the entries' values to the counts, and answers how many records they were; `None` when another counter has
+    /// consumed one of them.
+    async fn add(&self, state: &mut CardinalityState, entries: &[Stored<Entry>]) -> Result<Option<u64>, CountError> {
+        let mut records = 0;
+        for entry in entries {
+            let Some(values) = journal::values(&self.ctx.store, &entry.value).await? else { return Ok(None) };
+            for mutation in values.mutations()? {
+                let broken = |error| StoreError::Corrupt(format!("journal entry {}: {error}", entry.value.id));
+                state.add_text(mutation.fields.get(), mutation.new).map_err(broken)?;
+                records += 1;
+            }
+        }
+        Ok(Some(records))
+    }
+
+    async fn portion(&self) -> Result<Portion, CountError> {
         let mut records = 0;
         let mut entries = journal::waiting(&self.ctx.store, self.profile, ENTRIES_A_COMMIT).await?;
         let wanted = entries.iter().take_while(|entry| {
@@ -142,8 +153,9 @@ impl Counter<'_> {
             before < RECORDS_A_COMMIT
         });
         let wanted = wanted.count();
+        let more = entries.len() == ENTRIES_A_COMMIT || wanted < entries.len();
         entries.truncate(wanted);
-        Ok(entries)
+        Ok(Portion { entries, more })
     }
 
     /// Counts every record anew while appends go on.
@@ -250,10 +262,9 @@ impl Counter<'_> {
             }
             self.stop_if_cancelled()?;
             // Consumed only after another full count took over; then this one's commit finds that out.
-            for mutation in journal::mutations(&self.ctx.store, &entry.value).await?.unwrap_or_default() {
-                if mutation.new {
-                    left_out.remove(&mutation.id);
-                }
+            let Some(values) = journal::values(&self.ctx.store, &entry.value).await? else { continue };
+            for mutation in values.mutations()?.iter().filter(|mutation| mutation.new) {
+                left_out.remove(mutation.id.as_ref());
             }
         }
         let rows = left_out.len() as u64;

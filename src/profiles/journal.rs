@@ -5,6 +5,9 @@
 //! that were read are the ids that the counting commit deletes. An entry that becomes visible late is simply
 //! counted later.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,7 +16,7 @@ use super::Profile;
 use super::record::quoted;
 use crate::domain::Timestamp;
 use crate::domain::id::JournalId;
-use crate::store::{Batch, Collection, Key, Op, Query, Record, SharedStore, StoreError, StoreExt, Stored};
+use crate::store::{Batch, Collection, Document, Key, Op, Query, Record, SharedStore, StoreError, StoreExt, Stored};
 
 /// Values of one entry are split over several beyond this size: a blob is read whole.
 const ENTRY_BYTES: usize = 4 << 20;
@@ -37,12 +40,21 @@ impl Record for Entry {
 
 /// One accepted change of one record.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Mutation {
-    pub id: String,
+pub struct Mutation<'a> {
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
     /// The id was not there before.
     pub new: bool,
     /// The values, as text: counters read them as they are.
-    pub fields: Box<RawValue>,
+    #[serde(borrow)]
+    pub fields: &'a RawValue,
+}
+
+/// The values of one entry.
+#[derive(Debug)]
+pub struct Values {
+    entry: Entry,
+    bytes: Bytes,
 }
 
 /// Where the values of an entry are.
@@ -122,46 +134,69 @@ pub async fn waiting(store: &SharedStore, profile: &Profile, limit: usize) -> Re
 
 /// Accepted records that are not counted yet.
 pub async fn pending(store: &SharedStore, profile: &Profile) -> Result<u64, StoreError> {
-    let entries = waiting(store, profile, usize::MAX).await?;
-    Ok(entries.iter().map(|entry| entry.value.records).sum())
+    let mut sum = 0;
+    sum_up(store, Query::new(Collection::Journal, profile.scope()), |_, records| sum += records).await?;
+    Ok(sum)
 }
 
 /// Pending records of every profile of every account.
 pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64)>, StoreError> {
-    let mut sums: std::collections::BTreeMap<Profile, u64> = std::collections::BTreeMap::new();
-    let mut query = Query::everywhere(Collection::Journal).limit(PAGE);
-    loop {
-        let (page, next) = store.list::<Entry>(&query).await?;
-        for entry in page {
-            if let Some(profile) = Profile::from_scope(&entry.value.scope) {
-                *sums.entry(profile).or_default() += entry.value.records;
-            }
+    let mut sums: BTreeMap<Profile, u64> = BTreeMap::new();
+    sum_up(store, Query::everywhere(Collection::Journal), |scope, records| {
+        if let Some(profile) = Profile::from_scope(scope) {
+            *sums.entry(profile).or_default() += records;
         }
-        match next {
+    })
+    .await?;
+    Ok(sums.into_iter().collect())
+}
+
+/// Gives scope and number of records of each entry that waits. Every append does this: nothing else of them is read.
+async fn sum_up(store: &SharedStore, query: Query, mut add: impl FnMut(&str, u64)) -> Result<(), StoreError> {
+    #[derive(Deserialize)]
+    struct Size {
+        records: u64,
+    }
+    let mut query = query.limit(PAGE);
+    loop {
+        let page = store.find(&query).await?;
+        for Document { key, body, .. } in &page.documents {
+            let size: Size = serde_json::from_str(body)
+                .map_err(|error| StoreError::Corrupt(format!("journal entry {}/{}: {error}", key.scope, key.id)))?;
+            add(&key.scope, size.records);
+        }
+        match page.next {
             Some(cursor) => query.after = Some(cursor),
-            None => return Ok(sums.into_iter().collect()),
+            None => return Ok(()),
         }
     }
 }
 
 /// The values of one entry; `None` when another counter has consumed it since it was read.
-pub async fn mutations(store: &SharedStore, entry: &Entry) -> Result<Option<Vec<Mutation>>, StoreError> {
-    let Some(bytes) = store.get_blob(&blob_key(&entry.scope, &entry.id)).await? else {
-        return match store.load::<Entry>(&entry.key()).await? {
+pub async fn values(store: &SharedStore, entry: &Entry) -> Result<Option<Values>, StoreError> {
+    match store.get_blob(&blob_key(&entry.scope, &entry.id)).await? {
+        Some(bytes) => Ok(Some(Values { entry: entry.clone(), bytes })),
+        None => match store.load::<Entry>(&entry.key()).await? {
             None => Ok(None),
             Some(_) => Err(StoreError::Corrupt(format!("journal entry {}/{} has no values", entry.scope, entry.id))),
-        };
-    };
-    let mutations: Vec<Mutation> = serde_json::Deserializer::from_slice(&bytes)
-        .into_iter::<Mutation>()
-        .collect::<Result<_, _>>()
-        .map_err(|error| StoreError::Corrupt(format!("journal entry {}/{}: {error}", entry.scope, entry.id)))?;
-    if mutations.len() as u64 != entry.records {
-        let text =
-            format!("journal entry {}/{}: {} of {} records", entry.scope, entry.id, mutations.len(), entry.records);
-        return Err(StoreError::Corrupt(text));
+        },
     }
-    Ok(Some(mutations))
+}
+
+impl Values {
+    /// As many as the entry says, or it is corrupt.
+    pub fn mutations(&self) -> Result<Vec<Mutation<'_>>, StoreError> {
+        let Entry { scope, id, records } = &self.entry;
+        let mutations: Vec<Mutation<'_>> = serde_json::Deserializer::from_slice(&self.bytes)
+            .into_iter()
+            .collect::<Result<_, _>>()
+            .map_err(|error| StoreError::Corrupt(format!("journal entry {scope}/{id}: {error}")))?;
+        if mutations.len() as u64 != *records {
+            let text = format!("journal entry {scope}/{id}: {} of {records} records", mutations.len());
+            return Err(StoreError::Corrupt(text));
+        }
+        Ok(mutations)
+    }
 }
 
 /// Takes entries away, in the commit that counts them. A conflict when another counter was first.

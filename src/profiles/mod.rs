@@ -13,6 +13,7 @@ pub mod counting;
 pub mod counts;
 pub mod indexes;
 pub mod journal;
+pub mod posted;
 pub mod query;
 pub mod record;
 pub mod schema;

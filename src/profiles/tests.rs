@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::append::{Appended, append};
 use super::counting::{Counted, Counter};
+use super::posted::Posted;
 use super::record::StoredProfile;
 use super::{Profile, counts, indexes, journal, query, schema};
 use crate::clock::SystemClock;
@@ -54,6 +55,7 @@ impl Bench {
 
     async fn append(&self, records: Value) -> Appended {
         let Value::Array(records) = records else { panic!("an array") };
+        let records: Vec<Posted<'_>> = records.iter().map(Posted::from).collect();
         append(&self.ctx, &self.profile, &records, &mut |_, _| {}).await.unwrap()
     }
 

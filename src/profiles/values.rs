@@ -1,8 +1,8 @@
 //! Checking what a client sends as a record: types, limits, names; discovery of fields.
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
+use super::posted::{Members, Posted};
 use crate::config::Limits;
 use crate::domain::profile::{MAX_KNOWN_DICT_KEYS, ProfileSchema, parse_timestamp, timestamp_text};
 use crate::domain::schema::{Field, FieldType};
@@ -18,8 +18,8 @@ const SHOWN_CHARACTERS: usize = 64;
 
 /// A record that passed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Checked {
-    pub id: String,
+pub struct Checked<'r> {
+    pub id: &'r str,
     pub version: Option<i64>,
     /// The values as they are stored: a JSON object of normalised values without white space, missing ones left out, names in
     /// order. Equal values give equal text, so that nobody needs them as a tree to compare or to keep them.
@@ -73,54 +73,53 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks a record as sent: `id`, `version` and fields side by side.
-    pub fn check(&mut self, index: usize, record: &Value) -> Result<Checked, Rejection> {
-        let Value::Object(record) = record else {
+    pub fn check<'r>(&mut self, index: usize, record: &'r Posted<'_>) -> Result<Checked<'r>, Rejection> {
+        let Posted::Object(record) = record else {
             let reason = "a record is a JSON object such as {\"id\": \"a-17\", …}".to_owned();
             return Err(Rejection { index, id: None, field: None, reason });
         };
         self.check_object(record).map_err(|fault| {
             let id = match record.get(ID) {
-                Some(Value::String(id)) => Some(shown(id)),
-                None | Some(Value::Null) => None,
+                Some(Posted::Text(id)) => Some(shown(id)),
+                None | Some(Posted::Null) => None,
                 Some(other) => Some(shown(&other.to_string())),
             };
             Rejection { index, id, field: Some(fault.field), reason: fault.reason }
         })
     }
 
-    fn check_object(&mut self, record: &Map<String, Value>) -> Result<Checked, Fault> {
-        let id = self.check_id(record.get(ID))?.to_owned();
+    fn check_object<'r>(&mut self, record: &'r Members<'_>) -> Result<Checked<'r>, Fault> {
+        let id = self.check_id(record.get(ID))?;
         let version = check_version(record.get(VERSION))?;
         let fields = self.check_fields(record)?;
         Ok(Checked { id, version, fields })
     }
 
-    fn check_id<'r>(&self, id: Option<&'r Value>) -> Result<&'r str, Fault> {
+    fn check_id<'r>(&self, id: Option<&'r Posted<'_>>) -> Result<&'r str, Fault> {
         let fault = |reason: String| Err(Fault { field: ID.to_owned(), reason });
         let limit = self.limits.max_id_bytes;
         match id {
-            None | Some(Value::Null) => fault("the record has no id".to_owned()),
-            Some(Value::String(id)) if id.is_empty() => fault("the id is empty".to_owned()),
-            Some(Value::String(id)) if id.len() > limit => {
+            None | Some(Posted::Null) => fault("the record has no id".to_owned()),
+            Some(Posted::Text(id)) if id.is_empty() => fault("the id is empty".to_owned()),
+            Some(Posted::Text(id)) if id.len() > limit => {
                 fault(format!("the id has {} bytes; at most {limit} are allowed (MAX_ID_BYTES)", id.len()))
             }
-            Some(Value::String(id)) if id.chars().any(char::is_control) => {
+            Some(Posted::Text(id)) if id.chars().any(char::is_control) => {
                 fault("the id holds a control character".to_owned())
             }
-            Some(Value::String(id)) => Ok(id),
-            Some(Value::Number(id)) => fault(format!("an id is text: put it in quotes, \"{id}\"")),
+            Some(Posted::Text(id)) => Ok(id),
+            Some(Posted::Number(id)) => fault(format!("an id is text: put it in quotes, \"{id}\"")),
             Some(_) => fault("an id is text".to_owned()),
         }
     }
 
     /// Checks fields only and gives them as they are stored (see [`Checked::fields`]); discovered ones join the schema when
     /// all of the record's fields pass. What is a record's own member is passed over.
-    pub fn check_fields(&mut self, record: &Map<String, Value>) -> Result<String, Fault> {
+    pub fn check_fields(&mut self, record: &Members<'_>) -> Result<String, Fault> {
         let mut proposals: Vec<Proposal> = Vec::new();
         let mut text = Vec::with_capacity(256);
         text.push(b'{');
-        // The map's order is the order of its names.
-        for (name, value) in record {
+        for (name, value) in record.iter() {
             if name == ID || name == VERSION {
                 continue;
             }
@@ -137,7 +136,7 @@ impl<'a> Checker<'a> {
                 Some(field) => {
                     let widened = widened(field.field_type, value);
                     if widened != field.field_type {
-                        proposals.push(Proposal::Widen(name.clone(), widened));
+                        proposals.push(Proposal::Widen(name.to_owned(), widened));
                     }
                     widened
                 }
@@ -176,7 +175,7 @@ impl<'a> Checker<'a> {
         Fault { field: shown(name), reason }
     }
 
-    fn discover(&self, name: &str, value: &Value, proposed: usize) -> Result<Field, Fault> {
+    fn discover(&self, name: &str, value: &Posted<'_>, proposed: usize) -> Result<Field, Fault> {
         let limit = self.limits.max_columns;
         if self.schema.schema.fields.len() + proposed >= limit {
             let reason = format!("the schema already has {limit} fields, the most allowed (MAX_COLUMNS)");
@@ -192,7 +191,7 @@ impl<'a> Checker<'a> {
         let mut field = Field::new(name, field_type);
         field.confidence = Some(1.0);
         field.samples = vec![match value {
-            Value::String(text) => shown(text),
+            Posted::Text(text) => shown(text),
             other => shown(&other.to_string()),
         }];
         Ok(field)
@@ -213,16 +212,16 @@ impl<'a> Checker<'a> {
     }
 
     /// The keys of a record that passed: its objects are values of Dict fields.
-    fn remember_keys(&mut self, record: &Map<String, Value>) {
-        for (name, value) in record {
-            let Value::Object(dict) = value else { continue };
+    fn remember_keys(&mut self, record: &Members<'_>) {
+        for (name, value) in record.iter() {
+            let Posted::Object(dict) = value else { continue };
             let known = match self.schema.dict_keys.get_mut(name) {
                 Some(known) => known,
-                None => self.schema.dict_keys.entry(name.clone()).or_default(),
+                None => self.schema.dict_keys.entry(name.to_owned()).or_default(),
             };
             for (key, _) in dict.iter().filter(|(_, value)| !value.is_null()) {
                 if !known.contains(key) && known.len() < MAX_KNOWN_DICT_KEYS {
-                    known.insert(key.clone());
+                    known.insert(key.to_owned());
                     self.new_dict_keys = true;
                 }
             }
@@ -249,48 +248,52 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn check_version(version: Option<&Value>) -> Result<Option<i64>, Fault> {
+fn check_version(version: Option<&Posted<'_>>) -> Result<Option<i64>, Fault> {
     match version {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => match value.as_i64() {
-            Some(version) => Ok(Some(version)),
-            None => {
-                let reason = "a version is a whole number that grows with each change of the record".to_owned();
-                Err(Fault { field: VERSION.to_owned(), reason })
-            }
-        },
+        None | Some(Posted::Null) => Ok(None),
+        Some(Posted::Number(version)) if version.is_i64() => Ok(version.as_i64()),
+        Some(_) => {
+            let reason = "a version is a whole number that grows with each change of the record".to_owned();
+            Err(Fault { field: VERSION.to_owned(), reason })
+        }
     }
 }
 
-fn type_of(value: &Value) -> Option<FieldType> {
+fn type_of(value: &Posted<'_>) -> Option<FieldType> {
     match value {
-        Value::Null => None,
-        Value::Bool(_) => Some(FieldType::Boolean),
-        Value::Number(number) if number.is_f64() => Some(FieldType::Float),
-        Value::Number(_) => Some(FieldType::Integer),
-        Value::String(text) if parse_timestamp(text).is_some() => Some(FieldType::Timestamp),
-        Value::String(_) => Some(FieldType::String),
-        Value::Array(_) => Some(FieldType::List),
-        Value::Object(_) => Some(FieldType::Dict),
+        Posted::Null => None,
+        Posted::Bool(_) => Some(FieldType::Boolean),
+        Posted::Number(number) if number.is_f64() => Some(FieldType::Float),
+        Posted::Number(_) => Some(FieldType::Integer),
+        Posted::Text(text) if parse_timestamp(text).is_some() => Some(FieldType::Timestamp),
+        Posted::Text(_) => Some(FieldType::String),
+        Posted::List(_) => Some(FieldType::List),
+        Posted::Object(_) => Some(FieldType::Dict),
     }
 }
 
 /// While a schema is not accepted, a type gives way to a wider one that every value so far fits, too.
-fn widened(field_type: FieldType, value: &Value) -> FieldType {
-    match (field_type, type_of(value)) {
-        (FieldType::Integer, Some(FieldType::Float)) => FieldType::Float,
-        (FieldType::Timestamp, Some(FieldType::String)) => FieldType::String,
+fn widened(field_type: FieldType, value: &Posted<'_>) -> FieldType {
+    // Whether a text is a time is asked only where the answer matters: that is slow to find out.
+    match field_type {
+        FieldType::Integer if type_of(value) == Some(FieldType::Float) => FieldType::Float,
+        FieldType::Timestamp if type_of(value) == Some(FieldType::String) => FieldType::String,
         _ => field_type,
     }
 }
 
 /// Writes the value as it is stored, or says why it does not fit.
-fn write_normalised(text: &mut Vec<u8>, limits: &Limits, field_type: FieldType, value: &Value) -> Result<(), String> {
+fn write_normalised(
+    text: &mut Vec<u8>,
+    limits: &Limits,
+    field_type: FieldType,
+    value: &Posted<'_>,
+) -> Result<(), String> {
     let wrong = |wanted: &str| Err(format!("{} is not {wanted}", shown(&value.to_string())));
     match (field_type, value) {
-        (FieldType::Boolean, Value::Bool(boolean)) => write_json(text, boolean),
+        (FieldType::Boolean, Posted::Bool(boolean)) => write_json(text, boolean),
         (FieldType::Boolean, _) => return wrong("true or false (the field is a Boolean)"),
-        (FieldType::Integer, Value::Number(number)) => match whole(number) {
+        (FieldType::Integer, Posted::Number(number)) => match whole(number) {
             Some(whole) => write_json(text, &whole),
             None if number.as_f64().is_some_and(|float| float.fract() == 0.0) => {
                 return Err(format!("{number} is too large for a whole number (64 bit)"));
@@ -298,22 +301,22 @@ fn write_normalised(text: &mut Vec<u8>, limits: &Limits, field_type: FieldType, 
             None => return wrong("a whole number of at most 64 bits (the field is an Integer)"),
         },
         (FieldType::Integer, _) => return wrong("a whole number (the field is an Integer)"),
-        (FieldType::Float, Value::Number(number)) => match number.as_f64().filter(|float| float.is_finite()) {
+        (FieldType::Float, Posted::Number(number)) => match number.as_f64().filter(|float| float.is_finite()) {
             // Both zeros are one value.
             Some(float) => write_json(text, &(float + 0.0)),
             None => return wrong("a finite number"),
         },
         (FieldType::Float, _) => return wrong("a number (the field is a Float)"),
-        (FieldType::String, Value::String(string)) => write_text(text, limits, string)?,
+        (FieldType::String, Posted::Text(string)) => write_text(text, limits, string)?,
         (FieldType::String, _) => return wrong("a text: put it in quotes (the field is a String)"),
-        (FieldType::Timestamp, Value::String(string)) => match parse_timestamp(string) {
+        (FieldType::Timestamp, Posted::Text(string)) => match parse_timestamp(string) {
             Some(time) => write_json(text, &timestamp_text(time)),
             None => return wrong("a time such as 2024-05-01T08:30:00Z (the field is a Timestamp)"),
         },
         (FieldType::Timestamp, _) => return wrong("a text with a time such as \"2024-05-01T08:30:00Z\""),
-        (FieldType::List, Value::Array(elements)) => write_list(text, limits, elements)?,
+        (FieldType::List, Posted::List(elements)) => write_list(text, limits, elements)?,
         (FieldType::List, _) => return wrong("a list of texts (the field is a List)"),
-        (FieldType::Dict, Value::Object(dict)) => write_dictionary(text, limits, dict)?,
+        (FieldType::Dict, Posted::Object(dict)) => write_dictionary(text, limits, dict)?,
         (FieldType::Dict, _) => return wrong("an object of numbers, true and false (the field is a Dict)"),
     }
     Ok(())
@@ -355,14 +358,14 @@ fn write_text(text: &mut Vec<u8>, limits: &Limits, string: &str) -> Result<(), S
     Ok(())
 }
 
-fn write_list(text: &mut Vec<u8>, limits: &Limits, elements: &[Value]) -> Result<(), String> {
+fn write_list(text: &mut Vec<u8>, limits: &Limits, elements: &[Posted<'_>]) -> Result<(), String> {
     text.push(b'[');
     for (index, element) in elements.iter().enumerate() {
         if index > 0 {
             text.push(b',');
         }
         match element {
-            Value::String(string) => write_text(text, limits, string)?,
+            Posted::Text(string) => write_text(text, limits, string)?,
             other => return Err(format!("the list's element {} is not a text", shown(&other.to_string()))),
         }
     }
@@ -370,17 +373,17 @@ fn write_list(text: &mut Vec<u8>, limits: &Limits, elements: &[Value]) -> Result
     Ok(())
 }
 
-fn write_dictionary(text: &mut Vec<u8>, limits: &Limits, dict: &Map<String, Value>) -> Result<(), String> {
+fn write_dictionary(text: &mut Vec<u8>, limits: &Limits, dict: &Members<'_>) -> Result<(), String> {
     let limit = limits.max_dict_keys;
     if dict.len() > limit {
         return Err(format!("the object has {} keys; at most {limit} are allowed (MAX_DICT_KEYS)", dict.len()));
     }
     text.push(b'{');
-    for (key, value) in dict {
+    for (key, value) in dict.iter() {
         check_name(key).map_err(|reason| format!("a key of the object: {reason}"))?;
         match value {
-            Value::Null => {}
-            Value::Bool(_) | Value::Number(_) => {
+            Posted::Null => {}
+            Posted::Bool(_) | Posted::Number(_) => {
                 write_member(text, key);
                 write_json(text, value);
             }
@@ -407,7 +410,7 @@ pub fn shown(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     use super::*;
     use crate::domain::id::AccountId;
@@ -423,7 +426,7 @@ mod tests {
 
     fn rejection(record: Value) -> Rejection {
         let limits = Limits::default();
-        Checker::new(&limits, schema(true)).check(3, &record).unwrap_err()
+        Checker::new(&limits, schema(true)).check(3, &Posted::from(&record)).unwrap_err()
     }
 
     #[test]
@@ -432,7 +435,8 @@ mod tests {
         let mut checker = Checker::new(&limits, schema(true));
         let record = json!({"id": "a", "version": 7, "loginStatus": 4.0, "tenure": 3, "hired": "2024-05-01T10:00:00+02:00",
             "skills": {"English": 3, "vip": true, "old": null}, "groups": null});
-        let checked = checker.check(0, &record).unwrap();
+        let posted = Posted::from(&record);
+        let checked = checker.check(0, &posted).unwrap();
         assert_eq!(checked.version, Some(7));
         assert_eq!(
             checked.fields,
@@ -441,7 +445,7 @@ mod tests {
         let tree: Value = serde_json::from_str(&checked.fields).unwrap();
         assert_eq!(tree.to_string(), checked.fields, "the text that a tree of the same values gives");
         let other = json!({"id": "b", "tenure": -0.0, "skills": {"old": null}, "groups": ["a", "\"ü\n"]});
-        let fields = checker.check(1, &other).unwrap().fields;
+        let fields = checker.check(1, &Posted::from(&other)).unwrap().fields;
         assert_eq!(fields, r#"{"groups":["a","\"ü\n"],"skills":{},"tenure":0.0}"#);
     }
 
@@ -484,10 +488,10 @@ mod tests {
         let limits = Limits::default();
         let initial = ProfileSchema::initial(AccountId::parse("acc_1").unwrap(), ProfileKind::Agents);
         let mut checker = Checker::new(&limits, initial.clone());
-        let rejection = checker.check(0, &json!({"id": "b", "loginStatus": 1.5})).unwrap_err();
+        let rejection = checker.check(0, &Posted::from(&json!({"id": "b", "loginStatus": 1.5}))).unwrap_err();
         assert_eq!((rejection.field.as_deref(), rejection.id.as_deref()), (Some("loginStatus"), Some("b")));
         assert!(rejection.reason.contains("1.5 is not a whole number"), "{}", rejection.reason);
-        assert!(checker.check(1, &json!({"id": null})).unwrap_err().id.is_none());
+        assert!(checker.check(1, &Posted::from(&json!({"id": null}))).unwrap_err().id.is_none());
         let (schema, changed) = checker.into_schema();
         assert!(!changed);
         assert_eq!(schema, initial);
@@ -497,9 +501,15 @@ mod tests {
     fn an_open_schema_takes_new_fields_and_widens_but_never_from_a_bad_record() {
         let limits = Limits::default();
         let mut checker = Checker::new(&limits, schema(false));
-        checker.check(0, &json!({"id": "a", "site": "Oslo", "calls": 3, "since": "2024-01-01"})).unwrap();
-        checker.check(1, &json!({"id": "b", "calls": 3.5, "since": "long ago"})).unwrap();
-        let fault = checker.check(2, &json!({"id": "c", "extra": 1, "site": 7})).unwrap_err();
+        let records = [
+            json!({"id": "a", "site": "Oslo", "calls": 3, "since": "2024-01-01"}),
+            json!({"id": "b", "calls": 3.5, "since": "long ago"}),
+            json!({"id": "c", "extra": 1, "site": 7}),
+        ];
+        let [first, second, third] = records.each_ref().map(Posted::from);
+        checker.check(0, &first).unwrap();
+        checker.check(1, &second).unwrap();
+        let fault = checker.check(2, &third).unwrap_err();
         assert_eq!(fault.field.as_deref(), Some("site"));
         let (schema, changed) = checker.into_schema();
         assert!(changed);

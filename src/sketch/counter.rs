@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::distinct::{Distinct, hash_float, hash_integer, hash_text};
+use super::few::Few;
 use crate::domain::Timestamp;
 use crate::domain::cardinality::{FieldCardinality, ValueCount};
 use crate::domain::schema::FieldType;
@@ -65,20 +66,6 @@ impl Bound {
             Bound::Text(text) => hash_text(text.as_bytes()),
         }
     }
-
-    fn size_bytes(&self) -> usize {
-        if let Bound::Text(text) = self { text.len() } else { 8 }
-    }
-
-    /// A text key that orders and identifies values in the list of the few.
-    fn key(&self) -> String {
-        match self {
-            Bound::Boolean(value) => value.to_string(),
-            Bound::Integer(value) | Bound::Time(value) => value.to_string(),
-            Bound::Float(value) => (if *value == 0.0 { 0.0 } else { *value }).to_string(),
-            Bound::Text(text) => text.clone(),
-        }
-    }
 }
 
 /// The counts of one field; see the module's documentation for lists and dictionaries.
@@ -91,7 +78,7 @@ pub struct FieldCounter {
     pub max: Option<Bound>,
     pub distinct: Distinct,
     /// The values with their counts; `None` once they are too many or too long.
-    few: Option<BTreeMap<String, (Bound, u64)>>,
+    few: Option<Few>,
     /// A dictionary's keys; `None` once they are too many.
     keys: Option<BTreeMap<String, FieldCounter>>,
 }
@@ -105,7 +92,7 @@ impl FieldCounter {
             min: None,
             max: None,
             distinct: Distinct::default(),
-            few: Some(BTreeMap::new()),
+            few: Some(Few::default()),
             keys: (field_type == FieldType::Dict).then(BTreeMap::new),
         }
     }
@@ -156,18 +143,32 @@ impl FieldCounter {
 
     /// Adds `count` occurrences of a text (or of a list's element).
     pub fn add_text(&mut self, text: &str, count: u64) {
-        self.add(Bound::Text(text.to_owned()), count);
+        self.distinct.insert(hash_text(text.as_bytes()));
+        let is_within = |bound: &Option<Bound>, outside: Ordering| match bound {
+            Some(Bound::Text(bound)) => text.cmp(bound) != outside,
+            _ => false,
+        };
+        if !is_within(&self.min, Ordering::Less) || !is_within(&self.max, Ordering::Greater) {
+            self.widen(&Bound::Text(text.to_owned()));
+        }
+        if self.few.as_mut().is_some_and(|few| few.add_text(text, count).is_err()) {
+            self.few = None;
+        }
     }
 
     /// Adds `count` occurrences of a dictionary's entry.
     pub fn add_entry(&mut self, key: &str, value: f64, count: u64) {
         self.add_text(key, count);
         let Some(keys) = &mut self.keys else { return };
-        if !keys.contains_key(key) && keys.len() >= MAX_KEYS {
-            self.keys = None;
-            return;
-        }
-        let counter = keys.entry(key.to_owned()).or_insert_with(|| FieldCounter::new(FieldType::Float));
+        let known = keys.len();
+        let counter = match keys.get_mut(key) {
+            Some(counter) => counter,
+            None if known >= MAX_KEYS => {
+                self.keys = None;
+                return;
+            }
+            None => keys.entry(key.to_owned()).or_insert_with(|| FieldCounter::new(FieldType::Float)),
+        };
         counter.rows += count;
         counter.add(Bound::Float(value), count);
     }
@@ -194,13 +195,7 @@ impl FieldCounter {
 
     /// Adds to a value's count, without distinctness and bounds.
     pub fn add_few(&mut self, value: Bound, count: u64) {
-        let Some(few) = &mut self.few else { return };
-        if value.size_bytes() > MAX_FEW_BYTES {
-            self.few = None;
-            return;
-        }
-        few.entry(value.key()).or_insert((value, 0)).1 += count;
-        if few.len() > MAX_FEW {
+        if self.few.as_mut().is_some_and(|few| few.add(value, count).is_err()) {
             self.few = None;
         }
     }
@@ -213,7 +208,7 @@ impl FieldCounter {
         self.distinct.merge(&other.distinct);
         match &other.few {
             None => self.few = None,
-            Some(theirs) => theirs.values().for_each(|(value, count)| self.add_few(value.clone(), *count)),
+            Some(theirs) => theirs.iter().for_each(|(value, count)| self.add_few(value.clone(), *count)),
         }
         match (&mut self.keys, &other.keys) {
             (Some(mine), Some(theirs)) => {
@@ -234,7 +229,7 @@ impl FieldCounter {
     /// The counts as `GET …/cardinalities` shows them (a dictionary's keys left out).
     pub fn to_field_cardinality(&self, name: &str) -> FieldCardinality {
         let values = self.few.as_ref().map(|few| {
-            let mut values: Vec<&(Bound, u64)> = few.values().collect();
+            let mut values: Vec<&(Bound, u64)> = few.iter().collect();
             values.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
             values.iter().map(|(value, count)| ValueCount { value: value.to_json(), count: *count }).collect()
         });

@@ -8,6 +8,7 @@
 
 mod counter;
 mod distinct;
+mod few;
 mod text;
 
 use indexmap::IndexMap;

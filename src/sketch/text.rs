@@ -1,7 +1,9 @@
 //! Counting records that are JSON text: their values go to the counters as they are read, without a tree between.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Bound, CardinalityState, FieldCounter};
@@ -155,7 +157,7 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<bool, A::Error> {
         let wanted = self.0.field_type == FieldType::Dict;
-        while let Some(key) = entries.next_key::<String>()? {
+        while let Some(DictKey(key)) = entries.next_key()? {
             let number = entries.next_value_seed(Number)?.filter(|_| wanted);
             if let Some(number) = number {
                 self.0.add_entry(&key, number, 1);
@@ -164,6 +166,10 @@ impl<'de> Visitor<'de> for FieldValue<'_> {
         Ok(true)
     }
 }
+
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct DictKey<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Adds a list's element when it is a text.
 struct Element<'c> {

@@ -4,10 +4,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
-use crate::store::{Change, ChangeFeed, Collection, FeedEvent};
+use crate::store::{Change, ChangeFeed, Collection, FeedEvent, Key};
 
 /// Events that a slow follower may be behind before it is told to reload.
 pub(super) const FEED_CAPACITY: usize = 16_384;
+
+/// Longer documents are not sent: a full channel of them must fit in memory.
+const MAX_SENT_BYTES: usize = 4 << 10;
 
 struct Follower {
     collections: Vec<Collection>,
@@ -38,10 +41,17 @@ impl Followers {
         ChangeFeed(receiver)
     }
 
-    /// Called in the order of the commits, by one thread or task only.
-    pub(super) fn publish(&self, changes: &[Change], at: u64) {
+    /// Changes with the documents that were written. Called in the order of the commits, by one thread or task only.
+    pub(super) fn publish(&self, changes: impl Iterator<Item = (Collection, Key, Option<String>)>, at: u64) {
         let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
-        followers.retain_mut(|follower| at <= follower.after || changes.iter().all(|change| follower.offer(change)));
+        for (collection, key, body) in changes {
+            if !followers.iter().any(|follower| follower.collections.contains(&collection)) {
+                continue;
+            }
+            let body = body.filter(|body| body.len() <= MAX_SENT_BYTES).map(Arc::from);
+            let change = Change { collection, key, body };
+            followers.retain_mut(|follower| at <= follower.after || follower.offer(&change));
+        }
     }
 
     /// Tells everybody that changes may have been missed.

@@ -203,11 +203,14 @@ pub struct IndexInfo {
     pub uses: Option<u64>,
 }
 
-/// One change as a follower sees it: the document's key, not its content.
+/// One change as a follower sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     pub collection: Collection,
     pub key: Key,
+    /// The document as this change left it, where the backend has it at hand; `None` when it is gone, is large, or only keys
+    /// are sent: read it then.
+    pub body: Option<Arc<str>>,
 }
 
 /// What a follower receives.

@@ -36,7 +36,7 @@ pub async fn compute(
     mut idem: Idempotency,
     ApiPath(id): ApiPath<String>,
 ) -> ApiResult<Response> {
-    if let Some(saved) = idem.replay(&app, &session, &BodyHash::of(b"")).await? {
+    if let Some(saved) = idem.replay(&app, &session, &BodyHash::default()).await? {
         return Ok(saved);
     }
     let dataset = load(&app, &session, &id).await?.value;

@@ -118,7 +118,7 @@ pub async fn accept(
     mut idem: Idempotency,
     ApiPath(id): ApiPath<String>,
 ) -> ApiResult<Response> {
-    if let Some(saved) = idem.replay(&app, &session, &BodyHash::of(b"")).await? {
+    if let Some(saved) = idem.replay(&app, &session, &BodyHash::default()).await? {
         return Ok(saved);
     }
     let mut dataset = load(&app, &session, &id).await?;

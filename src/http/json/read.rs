@@ -8,9 +8,7 @@ use std::fmt;
 
 use serde::Deserializer;
 use serde::de::value::StringDeserializer;
-use serde::de::{
-    Deserialize, DeserializeOwned, DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor,
-};
+use serde::de::{Deserialize, DeserializeSeed, Error as _, Expected, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::Number;
 
 /// How much of a refused value is repeated, in characters.
@@ -41,7 +39,7 @@ enum Step {
 }
 
 /// Reads one JSON value and nothing behind it.
-pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ReadError> {
+pub fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ReadError> {
     let tree: Tree = serde_json::from_slice(bytes).map_err(|error| ReadError::Syntax(error.to_string()))?;
     T::deserialize(tree).map_err(ReadError::Misfit)
 }

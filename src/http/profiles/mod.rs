@@ -37,7 +37,7 @@ macro_rules! endpoints {
             use crate::domain::profile::ProfileKind;
             use crate::http::error::ProblemBody;
             use crate::http::idempotency::Idempotency;
-            use crate::http::json::{ApiJson, ApiPath, HashedFlatJson};
+            use crate::http::json::{ApiJson, ApiPath, JsonBytes};
             use crate::http::lists::{ListBody, ListParams, ListQuery};
             use crate::http::{ApiResult, AppState, Session};
             use crate::profiles::append::Appended;
@@ -89,9 +89,9 @@ macro_rules! endpoints {
                 State(app): State<AppState>,
                 session: Session,
                 idempotency: Idempotency,
-                HashedFlatJson(new, hash): HashedFlatJson<records::NewRecords>,
+                JsonBytes(body): JsonBytes,
             ) -> ApiResult<Response> {
-                records::post(&app, &session, KIND, idempotency, new, hash).await
+                records::post(&app, &session, KIND, idempotency, &body).await
             }
 
             /// Records that match a filter, by id or ordered by a field.

@@ -1,6 +1,7 @@
 //! Records of a profile: posted in batches, listed, looked up, changed, removed.
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,13 +14,14 @@ use crate::domain::schema::Schema;
 use crate::domain::upload::Recount;
 use crate::filter::Filter;
 use crate::http::idempotency::Idempotency;
-use crate::http::json::BodyHash;
+use crate::http::json::{BodyHash, parse_flat};
 use crate::http::lists::{ListBody, ListParams};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 use crate::jobs::enqueue;
 use crate::jobs::profile_counts::{self, Requested};
 use crate::jobs::profile_indexes::IndexProfile;
 use crate::profiles::append::{self, PatchError};
+use crate::profiles::posted::Posted;
 use crate::profiles::record::StoredProfile;
 use crate::profiles::values::{ID, VERSION};
 use crate::profiles::{Profile, query, schema};
@@ -28,10 +30,11 @@ use crate::store::{Batch, Collection, Condition, Op, Query, StoreError};
 /// A batch of records.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct NewRecords {
+pub struct NewRecords<'a> {
     /// Each with `id`, an optional `version` (a number that grows) and the fields beside them.
     #[schema(value_type = Vec<Object>)]
-    pub records: Vec<Value>,
+    #[serde(borrow)]
+    pub records: Vec<Posted<'a>>,
     /// Whether everything is counted anew, or these records are added to the counts; from a browser's session everything
     /// is counted when nothing is said.
     pub recount: Option<Recount>,
@@ -67,10 +70,10 @@ pub async fn post(
     session: &Session,
     kind: ProfileKind,
     mut idempotency: Idempotency,
-    new: NewRecords,
-    hash: BodyHash,
+    body: &Bytes,
 ) -> ApiResult<Response> {
-    if let Some(saved) = idempotency.replay(app, session, &hash).await? {
+    let new: NewRecords<'_> = parse_flat(body)?;
+    if let Some(saved) = idempotency.replay(app, session, &BodyHash::of(body)).await? {
         return Ok(saved);
     }
     let limit = app.ctx.config.limits.max_records_per_call;

@@ -1,17 +1,28 @@
 //! The change feed.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::{batch, key, put};
-use crate::store::{Change, ChangeFeed, Collection, FeedEvent, Op, SharedStore};
+use crate::store::{ChangeFeed, Collection, FeedEvent, Key, Op, SharedStore};
 
-async fn next(feed: &mut ChangeFeed) -> FeedEvent {
+/// The next change, and the document when the feed has it.
+async fn next_with_body(feed: &mut ChangeFeed) -> (Collection, Key, Option<Arc<str>>) {
     let bound = std::time::Duration::from_secs(10);
-    tokio::time::timeout(bound, feed.next()).await.expect("an event within 10 s").expect("an open feed")
+    match tokio::time::timeout(bound, feed.next()).await.expect("an event within 10 s").expect("an open feed") {
+        FeedEvent::Changed(change) => (change.collection, change.key, change.body),
+        FeedEvent::Gap => panic!("a gap"),
+    }
 }
 
-fn changed(collection: Collection, id: &str) -> FeedEvent {
-    FeedEvent::Changed(Change { collection, key: key(id) })
+async fn next(feed: &mut ChangeFeed) -> (Collection, Key) {
+    let (collection, key, _) = next_with_body(feed).await;
+    (collection, key)
+}
+
+fn changed(collection: Collection, id: &str) -> (Collection, Key) {
+    (collection, key(id))
 }
 
 pub(crate) async fn changes_come_in_commit_order(store: &SharedStore) {
@@ -49,4 +60,21 @@ pub(crate) async fn absent_deletes_are_silent(store: &SharedStore) {
     let delete = Op::Delete { collection: Collection::Agents, key: key("nobody"), revision: None };
     store.commit(batch([delete, put(Collection::Agents, key("kept"), &json!({}))])).await.unwrap();
     assert_eq!(next(&mut feed).await, changed(Collection::Agents, "kept"));
+}
+
+/// A backend may send the document with its change; then it is the one of that change, and none goes with a deletion.
+pub(crate) async fn bodies_are_those_of_their_change(store: &SharedStore) {
+    let mut feed = store.changes(&[Collection::Agents]).await.unwrap();
+    let bodies = [json!({"n": 0}), json!({"n": 1}), json!({"long": "x".repeat(1 << 20)})];
+    for body in &bodies {
+        store.commit(batch([put(Collection::Agents, key("a"), body)])).await.unwrap();
+    }
+    let delete = Op::Delete { collection: Collection::Agents, key: key("a"), revision: None };
+    store.commit(batch([delete])).await.unwrap();
+    for body in &bodies {
+        let (_, changed, sent) = next_with_body(&mut feed).await;
+        assert_eq!(changed, key("a"));
+        assert!(sent.is_none_or(|sent| serde_json::from_str::<serde_json::Value>(&sent).unwrap() == *body));
+    }
+    assert_eq!(next_with_body(&mut feed).await, (Collection::Agents, key("a"), None));
 }

@@ -48,7 +48,7 @@ macro_rules! conformance_suite {
             paging: pages_cover_everything_once, pages_by_value_both_ways, pages_across_scopes,
                 pages_are_stable_under_writes, limit_zero_and_exact_pages, foreign_cursors_are_refused;
             feed: changes_come_in_commit_order, only_followed_collections, failed_batches_are_silent,
-                absent_deletes_are_silent;
+                absent_deletes_are_silent, bodies_are_those_of_their_change;
             indexes: an_index_becomes_ready_and_is_listed, creating_again_changes_nothing, dropping_unknown_is_fine,
                 bad_names_are_refused, answers_do_not_depend_on_indexes, element_indexes_follow_writes;
             random: random_conditions_agree_with_memory, random_orders_agree_with_memory;

@@ -17,7 +17,7 @@ use mongodb::options::ReadPreference;
 use tokio_util::sync::CancellationToken;
 
 use crate::store::followers::Followers;
-use crate::store::{Change, Collection, Key};
+use crate::store::{Collection, Key};
 use crate::telemetry;
 
 /// The server answers at least so often, also when nothing happens.
@@ -140,7 +140,7 @@ fn hand_on(event: ChangeStreamEvent<RawDocumentBuf>, followers: &Followers) {
         let seconds = (now_ms() - wall.timestamp_millis()).max(0) as f64 / 1_000.0;
         metrics::histogram!(telemetry::FEED_SECONDS).record(seconds);
     }
-    followers.publish(&[Change { collection, key }], moment(time));
+    followers.publish(std::iter::once((collection, key, None)), moment(time));
 }
 
 #[expect(clippy::disallowed_methods, reason = "compared with the database's clock, which no test moves")]

@@ -13,7 +13,7 @@ use super::elements;
 use super::error::copy;
 use super::indexes;
 use crate::store::followers::Followers;
-use crate::store::{Batch, Change, Collection, Conflict, IndexSpec, Key, Op, Result, StoreError};
+use crate::store::{Batch, Collection, Conflict, IndexSpec, Key, Op, Result, StoreError};
 
 /// Batches and operations in one transaction, at most.
 const MAX_BATCHES: usize = 128;
@@ -111,9 +111,8 @@ impl Writer {
         match self.commit_group(&batches) {
             Ok(Committed { outcomes, written }) => {
                 let ops = batches.into_iter().flat_map(|batch| batch.ops);
-                let changes: Vec<Change> =
-                    ops.zip(written).filter(|(_, written)| *written).map(|(op, _)| change(op)).collect();
-                self.followers.publish(&changes, self.revision);
+                let changes = ops.zip(written).filter(|(_, written)| *written).map(|(op, _)| change(op));
+                self.followers.publish(changes, self.revision);
                 for (reply, outcome) in replies.into_iter().zip(outcomes) {
                     let _ = reply.send(outcome);
                 }
@@ -316,15 +315,14 @@ impl<'c> Applying<'c> {
     }
 }
 
-/// What followers are told of an operation.
-fn change(op: Op) -> Change {
+/// What followers are told of an operation: what has changed, and the document that is there now.
+fn change(op: Op) -> (Collection, Key, Option<String>) {
     match op {
-        Op::Insert { collection, key, .. }
-        | Op::Put { collection, key, .. }
-        | Op::Replace { collection, key, .. }
-        | Op::Delete { collection, key, .. }
-        | Op::Guard { collection, key, .. } => Change { collection, key },
-        Op::PutBlob { key, .. } | Op::DeleteBlob { key } => Change { collection: Collection::Blobs, key },
+        Op::Insert { collection, key, body }
+        | Op::Put { collection, key, body }
+        | Op::Replace { collection, key, body, .. } => (collection, key, Some(body)),
+        Op::Delete { collection, key, .. } | Op::Guard { collection, key, .. } => (collection, key, None),
+        Op::PutBlob { key, .. } | Op::DeleteBlob { key } => (Collection::Blobs, key, None),
     }
 }
 

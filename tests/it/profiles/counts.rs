@@ -3,6 +3,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tango::domain::id::AccountId;
+use tango::domain::profile::ProfileKind;
+use tango::jobs::enqueue;
+use tango::jobs::profile_counts::CountProfile;
+use tango::profiles::Profile;
+use tango::store::Batch;
 
 use crate::app::{TestApp, until};
 
@@ -74,6 +80,31 @@ async fn a_portion_that_is_full_is_counted_within_five_seconds() {
     assert_eq!(numbers(&counts), (1_000, 0));
     assert_eq!(field(&counts, "loginStatus")["distinct"], 6);
     assert_eq!(field(&counts, "loginStatus")["max"], 77);
+}
+
+#[tokio::test]
+async fn jobs_for_one_portion_count_it_once_and_leave_less_than_one() {
+    let app = TestApp::start_with(|config| config.add_cardinalities_every_n_records = 100).await;
+    let me = app.get("/api/v1/auth/me").send().await.json();
+    let account = AccountId::parse(me["account_id"].as_str().unwrap()).unwrap();
+    let count = CountProfile { profile: Profile::new(account.clone(), ProfileKind::Agents), full: false };
+    let (ctx, count) = (&app.app.state.ctx, &count);
+    // Jobs beside those that the appends ask for.
+    let jobs = async |number: usize| {
+        let mut batch = Batch::new();
+        let ids: Vec<_> = (0..number).map(|_| enqueue(&mut batch, ctx, &account, count).unwrap()).collect();
+        ctx.store.commit(batch).await.unwrap();
+        for id in ids {
+            app.wait_for_job(id.as_str()).await;
+        }
+    };
+    append(&app, 0..150).await;
+    jobs(3).await;
+    let (counts, _) = counted(&app, 150, 150).await;
+    assert_eq!(field(&counts, "loginStatus")["rows"], 150);
+    append(&app, 150..200).await;
+    jobs(2).await;
+    assert_eq!(numbers(&cardinalities(&app).await), (150, 50));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

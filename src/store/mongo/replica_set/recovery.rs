@@ -101,7 +101,7 @@ impl RecoveryPlan {
             order.then(one.configured.priority.total_cmp(&other.configured.priority))
         });
         let Some(leader) = leader else { return Err(ReplicaSetError::NoData { states: overview.states() }) };
-        let promote = !overview.members.iter().filter(answers).any(|member| can_lead(member));
+        let promote = !overview.members.iter().filter(answers).any(can_lead);
         // Members vote for whoever has no less than they have, whatever the leader has.
         let behind = overview.members.iter().filter(answers).filter(|member| member.position < leader.position);
         let outvoted = behind.map(|member| member.configured.votes).sum::<i64>() > reachable / 2;

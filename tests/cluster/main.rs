@@ -2,16 +2,25 @@
 //! happens when they die. Each module owns real processes and ends them when it is dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod appenders;
 mod balancer;
+mod deployment;
 mod dev_cluster;
+mod figures;
 mod network;
+mod no_quorum;
 mod node;
 mod object_service;
+mod partition;
+mod primary_killed;
+mod propagation;
 mod proxy;
 mod refused_starts;
 mod replica_set;
+mod scorers;
 #[path = "../support/services.rs"]
 mod services;
 mod shared_services;
+mod suspended_member;
 #[path = "../support/mod.rs"]
 mod support;

@@ -15,16 +15,34 @@ use crate::store::{Member, MemberState};
 pub(super) const ELECTION_PATIENCE: Duration = Duration::from_secs(15);
 /// Without a majority nothing can be written, and waiting does not help.
 const NO_MAJORITY_PATIENCE: Duration = Duration::from_secs(3);
+/// When for so long no member at all has answered, reading does not help, either.
+const DESERTED_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The set as it was last seen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Members(pub Vec<Member>);
+#[derive(Debug, Clone, Default)]
+pub(super) struct Members {
+    pub all: Vec<Member>,
+    /// Since when nobody answers.
+    deserted_since: Option<Instant>,
+}
 
 impl Members {
     /// More than half of the members answer.
     fn has_majority(&self) -> bool {
-        let reachable = self.0.iter().filter(|member| member.state != MemberState::Unreachable).count();
-        reachable * 2 > self.0.len()
+        self.reachable() * 2 > self.all.len()
+    }
+
+    fn reachable(&self) -> usize {
+        self.all.iter().filter(|member| member.state != MemberState::Unreachable).count()
+    }
+
+    /// Takes in what was seen at a moment; whether that is news.
+    fn see(&mut self, mut all: Vec<Member>, now: Instant) -> bool {
+        all.sort();
+        let changed = self.all != all;
+        self.all = all;
+        self.deserted_since = if self.reachable() == 0 { self.deserted_since.or(Some(now)) } else { None };
+        changed
     }
 }
 
@@ -44,7 +62,7 @@ impl Health {
         let members = Arc::clone(&self.members);
         EventHandler::callback(move |event| {
             if let SdamEvent::TopologyDescriptionChanged(change) = event {
-                let mut seen: Vec<Member> = change
+                let seen: Vec<Member> = change
                     .new_description
                     .servers()
                     .into_iter()
@@ -59,12 +77,7 @@ impl Health {
                         },
                     })
                     .collect();
-                seen.sort();
-                members.send_if_modified(|known| {
-                    let changed = known.0 != seen;
-                    known.0 = seen;
-                    changed
-                });
+                members.send_if_modified(|known| known.see(seen, Instant::now()));
             }
         })
     }
@@ -88,5 +101,51 @@ impl Health {
                 changed = changes.changed() => if changed.is_err() { return },
             }
         }
+    }
+
+    /// Ends when no member has answered for so long that reading makes no sense.
+    pub(super) async fn deserted(&self) {
+        let mut changes = self.members.subscribe();
+        loop {
+            let since = changes.borrow_and_update().deserted_since;
+            tokio::select! {
+                () = tokio::time::sleep_until(since.unwrap_or_else(Instant::now) + DESERTED_PATIENCE), if since.is_some() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(states: &[MemberState]) -> Vec<Member> {
+        let member = |(number, state): (usize, &MemberState)| Member { address: format!("h{number}:1"), state: *state };
+        states.iter().enumerate().map(member).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_set_is_deserted_when_nobody_has_answered_for_a_while() {
+        use MemberState::{Primary, Secondary, Unreachable};
+        let health = Health::new();
+        let see = |states: &[MemberState]| {
+            health.members.send_if_modified(|known| known.see(seen(states), Instant::now()));
+        };
+        let deserted = async || tokio::time::timeout(Duration::from_secs(60), health.deserted()).await.is_ok();
+        assert!(!deserted().await, "nothing is known yet");
+        see(&[Primary, Secondary, Secondary]);
+        assert!(health.has_majority());
+        see(&[Unreachable, Secondary, Unreachable]);
+        assert!(!health.has_majority() && !deserted().await, "one can still be read");
+        let began = Instant::now();
+        see(&[Unreachable; 3]);
+        see(&[Unreachable; 3]);
+        assert!(deserted().await);
+        assert_eq!(began.elapsed(), DESERTED_PATIENCE);
+        assert!(deserted().await);
+        assert_eq!(began.elapsed(), DESERTED_PATIENCE, "whoever comes later waits no more");
+        see(&[Unreachable, Unreachable, Secondary]);
+        assert!(!deserted().await);
     }
 }

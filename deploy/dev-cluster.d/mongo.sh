@@ -83,6 +83,10 @@ systemLog:
   logAppend: true
 setParameter:
   diagnosticDataCollectionEnabled: false
+  # A member that copies from one that has gone silent (suspended, or behind a cut) is missing from the majority until it looks for
+  # another: by default after some 12 s, 5 s of silence and a second try. So it takes 2 s.
+  oplogNetworkTimeoutBufferSeconds: 1
+  oplogFetcherSteadyStateMaxFetcherRestarts: 0
   shutdownTimeoutMillisForSignaledShutdown: 200
 CONF
 }

@@ -1,5 +1,6 @@
 //! Signing in: right password → token; wrong ones in a row → a pause.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
@@ -7,7 +8,7 @@ use moka::sync::Cache;
 use super::{Auth, AuthError};
 use crate::domain::account::{Account, User, username_key};
 use crate::domain::id::AccountId;
-use crate::store::{Collection, Key, Query, StoreExt};
+use crate::store::{Collection, Key, Query, StoreError, StoreExt};
 
 /// Wrong passwords in a row before a name is locked.
 const MAX_FAILURES: u32 = 10;
@@ -54,11 +55,16 @@ impl Failures {
 }
 
 impl Auth {
-    /// `api_key` names the account to work in; without one it is the user's own.
+    /// `api_key` names the account to work in; without one it is the user's own. While no member of the store answers, what this
+    /// node has followed until then decides.
     pub async fn login(&self, username: &str, password: &str, api_key: Option<&str>) -> Result<IssuedToken, AuthError> {
         let name = username_key(username);
         self.failures.check(&name)?;
-        let user = self.store.load::<User>(&Key::new("", name.clone())).await?.map(|stored| stored.value);
+        let user = match self.store.load::<User>(&Key::new("", name.clone())).await {
+            Ok(stored) => stored.map(|stored| Arc::new(stored.value)),
+            Err(StoreError::Unavailable(_)) => self.known_by_name(&name),
+            Err(error) => return Err(error.into()),
+        };
         let right = self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
         let account = match (&user, right) {
             (Some(user), true) => self.account_for(user, api_key).await?,
@@ -74,11 +80,22 @@ impl Auth {
         self.issue(&account_id, &user.id, user.epoch)
     }
 
+    fn known_by_name(&self, name: &str) -> Option<Arc<User>> {
+        let users = self.users.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        users.values().find(|user| username_key(&user.username) == name).cloned()
+    }
+
     /// The account that the key belongs to, if the user may work in it.
     async fn account_for(&self, user: &User, api_key: Option<&str>) -> Result<Option<AccountId>, AuthError> {
         let Some(api_key) = api_key.filter(|key| !key.is_empty()) else { return Ok(Some(user.account_id.clone())) };
-        for stored in self.store.list_all::<Account>(Query::new(Collection::Accounts, "")).await? {
-            let account = stored.value;
+        let accounts = match self.store.list_all::<Account>(Query::new(Collection::Accounts, "")).await {
+            Ok(stored) => stored.into_iter().map(|stored| stored.value).collect(),
+            Err(StoreError::Unavailable(_)) => {
+                self.accounts.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for account in accounts {
             if self.api_key(&account)? == api_key && (account.id == user.account_id || user.super_user) {
                 return Ok(Some(account.id));
             }

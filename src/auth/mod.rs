@@ -25,9 +25,11 @@ pub use users::{api_key_of, new_api_key, seal_api_key};
 
 use crate::clock::SharedClock;
 use crate::config::Config;
-use crate::domain::account::User;
+use crate::domain::account::{Account, User};
 use crate::domain::id::{AccountId, UserId};
 use crate::store::{Collection, FeedEvent, Query, SharedStore, StoreError, StoreExt};
+
+const FOLLOWED: [Collection; 4] = [Collection::Users, Collection::Accounts, Collection::SigningKeys, Collection::Meta];
 
 /// What a valid token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,21 +47,14 @@ pub struct Auth {
     seal: Seal,
     token_ttl: chrono::Duration,
     keys: RwLock<tokens::KeyRing>,
-    users: RwLock<HashMap<UserId, KnownUser>>,
+    users: RwLock<HashMap<UserId, Arc<User>>>,
+    accounts: RwLock<Vec<Account>>,
     /// Names of tokens that ended before their time.
     revoked: RwLock<HashSet<String>>,
     passwords: password::Hasher,
     failures: login::Failures,
     /// Keeps the generated password of the first user until it is changed.
     initial_password: PathBuf,
-}
-
-/// What checking a token needs to know of a user.
-#[derive(Debug, Clone)]
-struct KnownUser {
-    username: String,
-    epoch: u64,
-    super_user: bool,
 }
 
 /// What was made when an installation started for the first time.
@@ -86,6 +81,7 @@ impl Auth {
             token_ttl,
             keys: RwLock::default(),
             users: RwLock::default(),
+            accounts: RwLock::default(),
             revoked: RwLock::default(),
             passwords: password::Hasher::new()?,
             failures: login::Failures::default(),
@@ -100,7 +96,7 @@ impl Auth {
 
     /// Follows changes of users and keys that others make, until the store closes or `stop` fires.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) -> Result<(), StoreError> {
-        let mut feed = self.store.changes(&[Collection::Users, Collection::SigningKeys, Collection::Meta]).await?;
+        let mut feed = self.store.changes(&FOLLOWED).await?;
         // What changed between loading and now.
         self.reload(&FeedEvent::Gap).await;
         while let Some(Some(event)) = stop.run_until_cancelled(feed.next()).await {
@@ -131,26 +127,24 @@ impl Auth {
         }
     }
 
+    /// Users and accounts.
     async fn load_users(&self) -> anyhow::Result<()> {
         let users = self.store.list_all::<User>(Query::new(Collection::Users, "").limit(500)).await?;
-        let known = users.into_iter().map(|stored| (stored.value.id.clone(), KnownUser::of(&stored.value))).collect();
+        let known = users.into_iter().map(|stored| (stored.value.id.clone(), Arc::new(stored.value))).collect();
         *self.users.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = known;
+        let accounts = self.store.list_all::<Account>(Query::new(Collection::Accounts, "").limit(500)).await?;
+        let known = accounts.into_iter().map(|stored| stored.value).collect();
+        *self.accounts.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = known;
         Ok(())
     }
 
     /// What this process knows of a user, at once after it changed the user itself.
     fn remember(&self, user: &User) {
         let mut users = self.users.write().unwrap_or_else(|poisoned| poisoned.into_inner());
-        users.insert(user.id.clone(), KnownUser::of(user));
+        users.insert(user.id.clone(), Arc::new(user.clone()));
     }
 
-    fn known(&self, id: &UserId) -> Option<KnownUser> {
+    fn known(&self, id: &UserId) -> Option<Arc<User>> {
         self.users.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(id).cloned()
-    }
-}
-
-impl KnownUser {
-    fn of(user: &User) -> Self {
-        Self { username: user.username.clone(), epoch: user.epoch, super_user: user.super_user }
     }
 }

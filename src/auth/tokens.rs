@@ -111,7 +111,7 @@ impl Auth {
         Ok(Identity {
             account_id: claims.acc,
             user_id: claims.sub,
-            username: user.username,
+            username: user.username.clone(),
             super_user: user.super_user,
         })
     }

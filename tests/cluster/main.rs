@@ -2,19 +2,28 @@
 //! happens when they die. Each module owns real processes and ends them when it is dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod appenders;
 mod balancer;
 mod cluster_command;
+mod deployment;
 mod dev_cluster;
+mod figures;
 mod first_start;
 mod network;
+mod no_quorum;
 mod node;
 mod object_service;
+mod partition;
+mod primary_killed;
+mod propagation;
 mod proxy;
 mod recovery;
 mod refused_starts;
 mod replica_set;
+mod scorers;
 #[path = "../support/services.rs"]
 mod services;
 mod shared_services;
 #[path = "../support/mod.rs"]
 mod support;
+mod suspended_member;

@@ -1,4 +1,6 @@
 //! Network namespaces on a bridge of their own: machines that can be cut off from each other. Needs root and `ip`.
+//!
+//! Each machine has a second cable, straight to the test, over which it can be spoken to while it is cut off from the others.
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,6 +11,7 @@ pub struct Network {
     bridge: String,
     namespaces: Vec<String>,
     addresses: Vec<String>,
+    straight_addresses: Vec<String>,
 }
 
 /// Bridges of these tests; a number follows.
@@ -36,7 +39,12 @@ impl Network {
             return None;
         };
         let bridge = format!("{BRIDGE}{number}");
-        let mut network = Self { bridge: bridge.clone(), namespaces: Vec::new(), addresses: Vec::new() };
+        let mut network = Self {
+            bridge: bridge.clone(),
+            namespaces: Vec::new(),
+            addresses: Vec::new(),
+            straight_addresses: Vec::new(),
+        };
         remove_cables(&bridge);
         must(&format!("link set {bridge} alias process-{}", std::process::id()));
         must(&format!("address add 198.18.{number}.254/24 dev {bridge}"));
@@ -53,6 +61,13 @@ impl Network {
             must(&format!("-n {namespace} link set {inside} up"));
             must(&format!("-n {namespace} link set lo up"));
             must(&format!("-n {namespace} route add default via 198.18.{number}.254"));
+            let (straight, inside, first) = (straight(&bridge, machine), "eth1", 4 * machine);
+            must(&format!("link add {straight} type veth peer name {inside} netns {namespace}"));
+            must(&format!("address add 198.19.{number}.{}/30 dev {straight}", first + 1));
+            must(&format!("link set {straight} up"));
+            must(&format!("-n {namespace} address add 198.19.{number}.{}/30 dev {inside}", first + 2));
+            must(&format!("-n {namespace} link set {inside} up"));
+            network.straight_addresses.push(format!("198.19.{number}.{}", first + 2));
         }
         Some(network)
     }
@@ -65,7 +80,12 @@ impl Network {
         self.addresses.iter().map(String::as_str).collect()
     }
 
-    /// Nobody reaches the machine any more, nor it anybody.
+    /// The namespace of a machine, and its address at the end of the cable to the test.
+    pub fn straight_to(&self, machine: usize) -> (&str, &str) {
+        (&self.namespaces[machine - 1], &self.straight_addresses[machine - 1])
+    }
+
+    /// No other machine reaches this one any more, nor it any other; the test does, by the second cable.
     pub fn cut(&self, machine: usize) {
         must(&format!("link set {} down", outside(&self.bridge, machine)));
     }
@@ -84,6 +104,11 @@ impl Drop for Network {
 /// The machine's end of the cable at the bridge; names of interfaces are at most 15 characters long.
 fn outside(bridge: &str, machine: impl std::fmt::Display) -> String {
     format!("tt{}-{machine}", bridge.trim_start_matches(BRIDGE))
+}
+
+/// The test's end of the second cable.
+fn straight(bridge: &str, machine: impl std::fmt::Display) -> String {
+    format!("ts{}-{machine}", bridge.trim_start_matches(BRIDGE))
 }
 
 fn ip(arguments: &str) -> Output {
@@ -112,7 +137,7 @@ fn remove(bridge: &str) {
 
 fn remove_cables(bridge: &str) {
     for (cable, _) in interfaces() {
-        if cable.starts_with(&outside(bridge, "")) {
+        if cable.starts_with(&outside(bridge, "")) || cable.starts_with(&straight(bridge, "")) {
             let _ = ip(&format!("link delete {cable}"));
         }
     }

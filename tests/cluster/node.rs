@@ -1,9 +1,11 @@
 //! A `tango` process of the cluster: a server or a worker, at the same port whenever it is started again.
 
+use std::io::Write as _;
 use std::process::Command;
 use std::sync::Arc;
 
 use crate::dev_cluster::DevCluster;
+use crate::network::Network;
 use crate::support::client::client;
 use crate::support::patience::until;
 use crate::support::process::Process;
@@ -15,22 +17,48 @@ pub enum Role {
 }
 
 pub struct Node {
-    role: Role,
+    pub role: Role,
     /// `host:port`; a worker listens nowhere.
     pub address: String,
     environment: Vec<(String, String)>,
+    /// Network namespace that it runs in.
+    namespace: Option<String>,
     folder: tempfile::TempDir,
     pub process: Process,
-    _cluster: Arc<DevCluster>,
+    cluster: Arc<DevCluster>,
 }
 
 impl Node {
     /// Starts it and waits until it says that it is ready. `environment` are settings such as `MONGODB_URL`.
     pub fn start(cluster: &Arc<DevCluster>, role: Role, environment: Vec<(String, String)>) -> Self {
         let address = format!("127.0.0.1:{}", cluster.free_ports(1)[0]);
+        Self::start_at(cluster, role, environment, address, None)
+    }
+
+    /// On a machine of the network; the test speaks to it by the machine's second cable.
+    pub fn start_in(
+        cluster: &Arc<DevCluster>,
+        network: &Network,
+        machine: usize,
+        role: Role,
+        mut environment: Vec<(String, String)>,
+    ) -> Self {
+        let (namespace, address) = network.straight_to(machine);
+        let address = format!("{address}:{}", cluster.free_ports(1)[0]);
+        environment.push(("ALLOW_HTTP".to_owned(), "True".to_owned()));
+        Self::start_at(cluster, role, environment, address, Some(namespace.to_owned()))
+    }
+
+    fn start_at(
+        cluster: &Arc<DevCluster>,
+        role: Role,
+        environment: Vec<(String, String)>,
+        address: String,
+        namespace: Option<String>,
+    ) -> Self {
         let folder = tempfile::tempdir_in(cluster.folder()).unwrap();
-        let process = Process::spawn(command(role, &address, &environment, &folder));
-        let mut node = Self { role, address, environment, folder, process, _cluster: cluster.clone() };
+        let process = Process::spawn(command(role, &address, &environment, namespace.as_deref(), &folder));
+        let mut node = Self { role, address, environment, namespace, folder, process, cluster: cluster.clone() };
         node.process.wait_for_welcome();
         node
     }
@@ -41,7 +69,9 @@ impl Node {
 
     /// Starts it again after its end, with the settings, the folder and the port that it had; waits until it is ready.
     pub fn restart(&mut self) {
-        self.process = Process::spawn(command(self.role, &self.address, &self.environment, &self.folder));
+        self.keep_log();
+        let namespace = self.namespace.as_deref();
+        self.process = Process::spawn(command(self.role, &self.address, &self.environment, namespace, &self.folder));
         self.process.wait_for_welcome();
     }
 
@@ -50,10 +80,29 @@ impl Node {
         self.process.signal("TERM");
     }
 
+    /// Stops it without ending it.
+    pub fn suspend(&self) {
+        self.process.signal("STOP");
+    }
+
+    pub fn resume(&self) {
+        self.process.signal("CONT");
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.signal("KILL");
         assert_eq!(self.process.wait(), None, "killed by a signal");
+    }
+
+    /// Ends the process, if it still runs, and puts what it logged beside the logs of the other servers.
+    fn keep_log(&mut self) {
+        let name = format!("{:?}-{}.log", self.role, self.address.rsplit(':').next().unwrap()).to_lowercase();
+        let logged = self.process.end();
+        let folder = self.cluster.folder().join("logs");
+        let file = std::fs::File::options().create(true).append(true).open(folder.join(name));
+        // Without servers there is no such folder.
+        let _ = file.and_then(|mut file| file.write_all(logged.as_bytes()));
     }
 
     /// What it answers to a request without an account; `None` when it does not.
@@ -72,8 +121,31 @@ impl Node {
     }
 }
 
-fn command(role: Role, address: &str, environment: &[(String, String)], folder: &tempfile::TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.keep_log();
+        }
+    }
+}
+
+fn command(
+    role: Role,
+    address: &str,
+    environment: &[(String, String)],
+    namespace: Option<&str>,
+    folder: &tempfile::TempDir,
+) -> Command {
+    let tango = env!("CARGO_BIN_EXE_tango");
+    let mut command = match namespace {
+        // Becomes the program, under the same process id.
+        Some(namespace) => {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", namespace, tango]);
+            command
+        }
+        None => Command::new(tango),
+    };
     command.env_clear().current_dir(folder.path());
     command.arg(if role == Role::Server { "server" } else { "worker" });
     command.env("LISTEN", address).env("S3_LISTEN", "127.0.0.1:0");
@@ -101,7 +173,7 @@ async fn a_server_drains_dies_and_comes_back_at_its_port() {
 async fn a_worker_without_a_cluster_says_why_it_does_not_start() {
     let Some(cluster) = DevCluster::open() else { return };
     let folder = tempfile::tempdir_in(cluster.folder()).unwrap();
-    let refused = command(Role::Worker, "127.0.0.1:0", &[], &folder).output().unwrap();
+    let refused = command(Role::Worker, "127.0.0.1:0", &[], None, &folder).output().unwrap();
     let said = String::from_utf8(refused.stderr).unwrap();
     assert_eq!(refused.status.code(), Some(1));
     assert!(said.contains("a single node has its workers inside"), "{said}");

@@ -69,6 +69,13 @@ impl Process {
         line.unwrap_or_else(|| panic!("no {label:?} in:\n{}", self.welcome)).trim()
     }
 
+    /// Ends it at once, if it still runs; what it has written to standard error.
+    pub fn end(&mut self) -> String {
+        // It may have ended before.
+        let _ = (self.child.kill(), self.child.wait());
+        self.errors.take().and_then(|errors| errors.join().ok()).unwrap_or_default()
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -93,7 +100,6 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
 }

@@ -10,12 +10,16 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::body::{Component, ModelName, PredictorName, ScoreAnswer, ScoreBody, Scores};
 use crate::domain::Timestamp;
 use crate::domain::id::AccountId;
-use crate::domain::predictor::CustomerSource;
-use crate::domain::predictor::PredictorDefinition;
 use crate::http::{ApiError, ApiResult, AppState, request_id};
 use crate::live::{AccountView, ActiveModel, Customer, LivePredictor};
 use crate::score::artifact::held;
 use crate::score::{AgentScore, Eligible, ScoreInput, ScoreOutput, ScoreSource, rank, summarize};
+use crate::store::StoreError;
+
+/// Longest that a score waits for a customer who is not in memory. Usually it takes some milliseconds.
+const CUSTOMER_PATIENCE: Duration = Duration::from_millis(500);
+const CUSTOMER_MISSED: &str =
+    "context_id: the customer profile cannot be read at the moment; scored as if there were no such customer";
 
 /// The name under which a score expression reads the model's prediction is known to the checker; every name is it.
 type Models = Vec<(Arc<LivePredictor>, Arc<ActiveModel>)>;
@@ -28,6 +32,8 @@ pub struct Prepared {
     models: Models,
     eligible: Vec<Arc<str>>,
     customer: Customer,
+    /// The store could not say in time who the customer is.
+    customer_missed: bool,
     now: Timestamp,
     started: Instant,
     pub filter_took: Duration,
@@ -59,21 +65,16 @@ pub async fn prepare(
     let eligible = eligible(app, account, view, &body, path)?;
     let filter_took = started.elapsed();
     let models = choose_models(view, predictor, &body)?;
-    let reads_profile = |predictor: &LivePredictor| {
-        matches!(
-            predictor.predictor.definition,
-            PredictorDefinition::Simple { customer_source: CustomerSource::Profile, .. }
-        )
-    };
     let before_customer = Instant::now();
-    let customer = match body.context_id.as_deref().filter(|id| !id.is_empty()) {
+    let (customer, customer_missed) = match body.context_id.as_deref().filter(|id| !id.is_empty()) {
         // Also looked up when no model reads it: the answer says whether the customer was found.
-        Some(id) => match app.live.customer(account, id).await {
-            Ok(customer) => customer,
-            Err(error) if models.iter().any(|(predictor, _)| reads_profile(predictor)) => return Err(error.into()),
-            Err(_) => None,
+        Some(id) => match tokio::time::timeout(CUSTOMER_PATIENCE, app.live.customer(account, id)).await {
+            Ok(Ok(customer)) => (customer, false),
+            // A ranking without the customer is worth more than none: the interaction waits.
+            Ok(Err(StoreError::Unavailable(_))) | Err(_) => (None, true),
+            Ok(Err(error)) => return Err(error.into()),
         },
-        None => None,
+        None => (None, false),
     };
     Ok(Prepared {
         body,
@@ -81,6 +82,7 @@ pub async fn prepare(
         models,
         eligible,
         customer,
+        customer_missed,
         now: app.ctx.clock.now(),
         started,
         filter_took,
@@ -271,7 +273,10 @@ impl Ranked {
 
     /// Cuts to `top` and puts the answer in form.
     pub fn into_answer(self) -> ScoreAnswer {
-        let Ranked { output, prepared } = self;
+        let Ranked { mut output, prepared } = self;
+        if prepared.customer_missed {
+            output.warnings.push(CUSTOMER_MISSED.to_owned());
+        }
         let mut scores = output.scores;
         scores.truncate(prepared.body.top.unwrap_or(usize::MAX));
         let name = |predictor: &LivePredictor| PredictorName {

@@ -115,7 +115,23 @@ impl MongoStore {
     }
 
     /// Reads until there is an answer, as long as it makes sense to wait.
-    async fn read<T, F>(&self, freshest: Freshest, mut attempt: impl FnMut(Attempt) -> F + Send) -> Result<T>
+    async fn read<T, F>(&self, freshest: Freshest, attempt: impl FnMut(Attempt) -> F + Send) -> Result<T>
+    where
+        F: Future<Output = mongodb::error::Result<T>> + Send,
+    {
+        tokio::select! {
+            answer = self.read_until_it_works(freshest, attempt) => answer,
+            () = self.health.deserted() => {
+                Err(StoreError::Unavailable(anyhow::anyhow!("no member of the replica set answers")))
+            }
+        }
+    }
+
+    async fn read_until_it_works<T, F>(
+        &self,
+        freshest: Freshest,
+        mut attempt: impl FnMut(Attempt) -> F + Send,
+    ) -> Result<T>
     where
         F: Future<Output = mongodb::error::Result<T>> + Send,
     {
@@ -320,7 +336,7 @@ impl Store for MongoStore {
     fn status(&self) -> StoreStatus {
         StoreStatus {
             writable: self.health.has_majority(),
-            members: self.health.members().0,
+            members: self.health.members().all,
             feed_lag: self.freshness.lag(),
         }
     }

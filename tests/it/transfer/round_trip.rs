@@ -197,7 +197,8 @@ async fn what_is_restored_answers_as_the_source_did_at_the_moment_of_the_backup(
     other.post(&gone).json(&parts).send().await.expect_problem(410, "upload_expired");
     let account = other.app.state.auth.default_account().await.unwrap();
     assert_eq!(other.app.state.auth.api_key(&account).unwrap(), api_key, "connectors go on with their API key");
-    let mut foreign = TestApp { token: old_token, ..other };
+    let mut foreign = other;
+    foreign.token = old_token;
     foreign.get("/api/v1/auth/me").send().await.expect_problem(401, "unauthenticated");
     foreign.token = foreign.sign_in(USERNAME, PASSWORD).await;
     foreign.get("/api/v1/auth/me").send().await.expect_status(200);

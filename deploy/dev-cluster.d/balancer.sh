@@ -14,7 +14,7 @@ balancer_start() { # host:port,host:port,...
     case $(state_of lb) in
       down | dead) ;;
       *)
-        [ "$(sed -n 's/^LB_SERVERS=//p' "$dir/lb.env")" = "$1" ] && return 0
+        [ "$(sed -n 's/^LB_SERVERS=//p; s/^LB_KIND=//p' "$dir/lb.env")" = "$lb"$'\n'"$1" ] && return 0
         stop_processes 50 lb
         ;;
     esac

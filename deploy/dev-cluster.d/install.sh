@@ -106,7 +106,17 @@ need_s3s_fs() {
 garage_version=2.5.0
 need_garage() {
   garage=$cache/bin/garage
-  is_version "$garage" "$garage_version" || with_install_lock garage cargo_install garage "$garage_version"
+  is_version "$garage" "$garage_version" || with_install_lock garage install_garage
+}
+
+# With Debian's libsodium: the one that comes with the crate runs all of its own tests when it is built.
+install_garage() {
+  if ! pkg-config --exists libsodium 2>/dev/null && [ "$(id -u)" = 0 ]; then
+    need_command pkg-config pkg-config
+    install_debian_package libsodium-dev
+  fi
+  if pkg-config --exists libsodium 2>/dev/null; then export SODIUM_USE_PKG_CONFIG=1; fi
+  cargo_install garage "$garage_version"
 }
 
 is_version() { [ -x "$1" ] && "$1" --version 2>/dev/null | grep -qF "$2"; }

@@ -60,11 +60,24 @@ cluster_say() {
   echo "Look: deploy/dev-cluster status --dir $dir   End: deploy/dev-cluster down --dir $dir"
 }
 
-# The program: $TANGO, or the release build of this folder, which is made when it is missing.
+# The program: $TANGO, or the one that this cluster was started with, or the release build of this folder, which is made when it
+# is missing.
 need_tango() {
-  tango=${TANGO:-${CARGO_TARGET_DIR:-$here/../../target}/release/tango}
-  [ -x "$tango" ] && return
-  [ -z "${TANGO:-}" ] || fail "there is no program $TANGO"
+  mkdir -p "$dir/nodes"
+  if [ -n "${TANGO:-}" ]; then
+    [ -x "$TANGO" ] || fail "there is no program $TANGO"
+    tango=$(realpath "$TANGO")
+  elif [ -e "$dir/nodes/program" ]; then
+    tango=$(<"$dir/nodes/program")
+  else
+    tango=${CARGO_TARGET_DIR:-$here/../../target}/release/tango
+  fi
+  [ -x "$tango" ] || build_tango
+  tango=$(realpath "$tango")
+  echo "$tango" >"$dir/nodes/program"
+}
+
+build_tango() {
   echo "dev-cluster: building tango" >&2
   cargo build --release --quiet --manifest-path "$here/../../Cargo.toml" || fail "tango could not be built"
 }

@@ -38,6 +38,7 @@ pub enum AfterFailure {
 
 /// An append that was not acknowledged. It may have been stored all the same.
 #[derive(Debug, Clone)]
+#[expect(dead_code, reason = "some is only printed, with the whole of it, when a test fails")]
 pub struct Failure {
     pub kind: Kind,
     pub began: Instant,

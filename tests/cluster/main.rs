@@ -25,5 +25,6 @@ mod scorers;
 mod services;
 mod shared_services;
 #[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "the other test binary uses what this one does not")]
 mod support;
 mod suspended_member;

@@ -80,15 +80,6 @@ impl Node {
         self.process.signal("TERM");
     }
 
-    /// Stops it without ending it.
-    pub fn suspend(&self) {
-        self.process.signal("STOP");
-    }
-
-    pub fn resume(&self) {
-        self.process.signal("CONT");
-    }
-
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.signal("KILL");

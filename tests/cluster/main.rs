@@ -1,6 +1,7 @@
 //! Tests of the cluster: real `mongod` members, a real S3 service, real load balancers, several `tango` processes, and what
 //! happens when they die. Each module owns real processes and ends them when it is dropped.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "figures are for whoever runs the scenarios")]
 
 mod appenders;
 mod balancer;

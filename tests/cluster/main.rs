@@ -14,7 +14,6 @@ mod network;
 mod no_quorum;
 mod node;
 mod object_service;
-mod partition;
 mod primary_killed;
 mod propagation;
 mod proxy;

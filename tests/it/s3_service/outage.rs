@@ -135,7 +135,16 @@ async fn a_completion_whose_answer_was_lost_is_completed_by_asking_again() {
         answer.json()
     } else {
         answer.expect_problem(503, "object_store_unavailable");
-        app.post(&path).json(&complete).send().await.expect_status(202).json()
+        // The service may still be at work on an attempt whose answer was lost, and refuse another meanwhile.
+        until("the completion", async || {
+            let answer = app.post(&path).json(&complete).send().await;
+            if answer.status == 202 {
+                Ok(answer.json())
+            } else {
+                Err(answer.expect_problem(503, "object_store_unavailable"))
+            }
+        })
+        .await
     };
     let job = app.wait_for_job(done["job_id"].as_str().unwrap()).await;
     assert_eq!(job["result"]["rows"], 100, "{job:#}");

@@ -154,12 +154,20 @@ pub(super) async fn list(db: &Database, collection: Collection) -> Result<Vec<In
     Ok(info.collect())
 }
 
-/// How often each index was used on the member that answers, since it started.
+/// How often each index was used on the member that answers, since it started. Nothing is known at a moment when an index comes or
+/// goes: the server counts over all of them or none.
 async fn uses(db: &Database, collection: Collection) -> Result<HashMap<String, u64>> {
-    let mut uses = HashMap::new();
     let stats = db.collection::<Document>(collection.name()).aggregate([doc! { "$indexStats": {} }]).await;
-    let mut stats = stats.map_err(store_error)?;
-    while let Some(line) = stats.try_next().await.map_err(store_error)? {
+    let stats = match stats {
+        Ok(stats) => stats.try_collect::<Vec<_>>().await,
+        Err(error) => Err(error),
+    };
+    let stats = match stats {
+        Err(error) if is_absent(&error) => Vec::new(),
+        stats => stats.map_err(store_error)?,
+    };
+    let mut uses = HashMap::new();
+    for line in stats {
         let count = line.get_document("accesses").ok().and_then(|accesses| accesses.get("ops")).and_then(whole);
         if let (Ok(name), Some(count)) = (line.get_str("name"), count) {
             uses.insert(name.to_owned(), count);

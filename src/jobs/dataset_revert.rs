@@ -49,6 +49,7 @@ impl RunJob for RevertDataset {
                 key: earlier.key(),
                 field: "version".to_owned(),
                 equals: self.version.into(),
+                shared: false,
             });
             let new = NewVersion {
                 reason: "revert",

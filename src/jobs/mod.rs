@@ -15,6 +15,7 @@ pub mod dataset_revert;
 pub mod profile_counts;
 pub mod profile_indexes;
 pub mod profile_upload;
+mod profile_upserts;
 pub mod purging;
 pub mod segment_cache;
 pub mod train_model;

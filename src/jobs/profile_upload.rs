@@ -4,15 +4,17 @@
 //! to count the rows that cannot be taken, because too many of them mean that nothing is added; and to upsert the rest.
 //! Upserts are idempotent, so that a run after a crash finishes the work of the one before.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
-use tokio::runtime::Handle;
+use serde_json::json;
 
 use super::dataset_ingest::load_upload;
 use super::dataset_objects::{RejectedObject, blocking, job_error, storage_error};
 use super::profile_counts::{CountProfile, request_if_due};
 use super::profile_indexes::IndexProfile;
+use super::profile_upserts::{Totals, Upserts};
 use super::{Done, JobError, JobRun, RunJob, enqueue};
 use crate::config::Limits;
 use crate::domain::dataset::RejectedReport;
@@ -21,13 +23,8 @@ use crate::domain::job::Topic;
 use crate::domain::profile::{ProfileKind, ProfileSchema};
 use crate::domain::schema::{Field, FieldType, Schema};
 use crate::domain::upload::{Recount, Upload, UploadTarget};
-use crate::ingest::{
-    FileRecord, IngestError, IngestOptions, InputFile, RecordBatch, RejectedRow, RejectedSink, UnknownColumns,
-    discover, for_each_record,
-};
+use crate::ingest::{IngestError, IngestOptions, InputFile, RecordBatch, UnknownColumns, discover, for_each_record};
 use crate::objects::ObjectReader;
-use crate::profiles::append::{Appended, append};
-use crate::profiles::posted::Posted;
 use crate::profiles::values::{ID, VERSION, check_name, shown};
 use crate::profiles::{Profile, journal, schema};
 use crate::store::{Batch, StoreError};
@@ -65,15 +62,6 @@ impl RunJob for ProfileUpload {
         }
         file.finish(first, rows, &totals).await
     }
-}
-
-/// What became of the file's rows.
-#[derive(Debug, Clone, Copy, Default)]
-struct Totals {
-    accepted: u64,
-    unchanged: u64,
-    stale: u64,
-    rejected: u64,
 }
 
 struct ProfileFile<'a> {
@@ -262,58 +250,26 @@ impl<'a> ProfileFile<'a> {
 
     /// Upserts the rows and writes the report of refused ones; only the report when `report_only`.
     async fn upsert(&self, read_by: &Schema, report_only: bool) -> Result<(Totals, Option<RejectedReport>), JobError> {
-        let key = report_key(&self.upload);
-        let sink = RejectedObject::at(&self.run.ctx, key).map_err(storage_error)?;
-        let state = std::sync::Arc::new(std::sync::Mutex::new((sink, Totals::default(), None::<JobError>)));
-        let (shared, runtime) = (state.clone(), Handle::current());
-        let (run, profile) = (self.run.clone(), self.profile.clone());
+        let report = RejectedObject::at(&self.run.ctx, report_key(&self.upload)).map_err(storage_error)?;
+        let upserts = Upserts::new(self.run.clone(), self.profile.clone(), report);
+        let upserts = Arc::new(Mutex::new(upserts));
+        let taking = upserts.clone();
         let take = move |batch: RecordBatch| {
-            let mut guard = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let (sink, totals, failure) = &mut *guard;
-            for row in &batch.rejected {
-                sink.reject(row).map_err(IngestError::Sink)?;
-            }
-            totals.rejected += batch.rejected.len() as u64;
-            if report_only || batch.records.is_empty() {
-                return Ok(());
-            }
-            let lines: Vec<u64> = batch.records.iter().map(|record| record.line).collect();
-            let records: Vec<Value> = batch.records.into_iter().map(as_posted).collect();
-            let appended = match runtime.block_on(append_fenced(&run, &profile, &records)) {
-                Ok(appended) => appended,
-                Err(error) => {
-                    // The reader only knows its own errors: this one is handed on beside it.
-                    *failure = Some(error);
-                    return Err(IngestError::Cancelled);
-                }
-            };
-            totals.accepted += appended.accepted;
-            totals.unchanged += appended.unchanged;
-            totals.stale += appended.stale;
-            totals.rejected += appended.rejected.len() as u64;
-            for rejection in appended.rejected {
-                let row = RejectedRow {
-                    line: lines.get(rejection.index).copied().unwrap_or_default(),
-                    column: rejection.field.unwrap_or_default(),
-                    value: String::new(),
-                    reason: rejection.reason,
-                };
-                sink.reject(&row).map_err(IngestError::Sink)?;
-            }
-            Ok(())
+            let mut upserts = taking.lock().unwrap_or_else(PoisonError::into_inner);
+            if report_only { upserts.only_report(&batch) } else { upserts.take(batch) }
         };
         let read = self.read(read_by, take).await;
-        // The closure is gone with its thread: nobody else holds the state.
-        let Some(state) = std::sync::Arc::into_inner(state) else {
+        // The closure is gone with its thread: nobody else holds them.
+        let Some(upserts) = Arc::into_inner(upserts) else {
             return Err(JobError::Retry(anyhow::anyhow!("the file's reader is still at work")));
         };
-        let (sink, totals, failure) = state.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(failure) = failure {
-            return Err(failure);
+        let upserts = upserts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let upserted = blocking(move || upserts.finish()).await;
+        // A failure to upsert is why the reader stopped; any other is its own.
+        match (read, upserted) {
+            (Err(JobError::Cancelled), Err(failure)) => Err(failure),
+            (read, upserted) => read.and(upserted),
         }
-        read?;
-        let report = blocking(move || sink.finish().map_err(storage_error)).await?;
-        Ok((totals, report))
     }
 
     /// Makes the report of refused rows known, also when nothing was added.
@@ -365,28 +321,6 @@ impl<'a> ProfileFile<'a> {
 /// Where the report of an upload's refused rows is kept; it goes when the uploaded file goes.
 pub fn report_key(upload: &Upload) -> String {
     format!("{}.rejected.csv", upload.object_key)
-}
-
-async fn append_fenced(run: &JobRun, profile: &Profile, records: &[Value]) -> Result<Appended, JobError> {
-    let guard = run.guard();
-    let records: Vec<Posted<'_>> = records.iter().map(Posted::from).collect();
-    let appended = append(&run.ctx, profile, &records, &mut |_, batch| {
-        batch.push(guard.clone());
-    })
-    .await;
-    match appended {
-        Ok(appended) => Ok(appended),
-        // Conflicts of the records are decided again inside; what is left is the fence.
-        Err(StoreError::Conflict(_)) => Err(JobError::LostLease),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// A row in the shape in which records are posted.
-fn as_posted(record: FileRecord) -> Value {
-    let mut posted = record.fields;
-    posted.insert(ID.to_owned(), record.id.into());
-    Value::Object(posted)
 }
 
 /// The type that holds both, as far as one does; else what is known stays and values that do not fit are refused.

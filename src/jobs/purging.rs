@@ -326,6 +326,7 @@ impl Purging<'_> {
             key: dataset.value.key(),
             field: "version".to_owned(),
             equals: dataset.value.version.into(),
+            shared: false,
         });
         for key in forgotten {
             delete_key(&mut batch, Collection::DatasetVersions, key);

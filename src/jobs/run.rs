@@ -55,11 +55,21 @@ impl JobRun {
 
     /// The precondition that this run still owns the job.
     pub fn guard(&self) -> Op {
+        self.guard_of(false)
+    }
+
+    /// The same for batches of one run that are committed side by side. They hold nothing but inserts and replacements.
+    pub fn shared_guard(&self) -> Op {
+        self.guard_of(true)
+    }
+
+    fn guard_of(&self, shared: bool) -> Op {
         Op::Guard {
             collection: Collection::Jobs,
             key: self.job.key(),
             field: "fence".to_owned(),
             equals: self.job.fence.into(),
+            shared,
         }
     }
 

@@ -95,8 +95,13 @@ impl Bench {
     }
 
     fn counter<'a>(&'a self, job: &'a Job) -> Counter<'a> {
-        let fence =
-            Op::Guard { collection: Collection::Jobs, key: job.key(), field: "fence".to_owned(), equals: 1.into() };
+        let fence = Op::Guard {
+            collection: Collection::Jobs,
+            key: job.key(),
+            field: "fence".to_owned(),
+            equals: 1.into(),
+            shared: false,
+        };
         Counter { ctx: &self.ctx, profile: &self.profile, job: &job.id, fence, reporter: &Silent }
     }
 

@@ -38,6 +38,9 @@ pub enum Op {
         key: Key,
         field: String,
         equals: serde_json::Value,
+        /// Several batches may hold the guard at once. One that began before the field changed may then be committed after it, if
+        /// what it inserts and replaces has not changed either; so nothing else belongs into such a batch.
+        shared: bool,
     },
     PutBlob {
         key: Key,

@@ -289,6 +289,7 @@ impl Restoring<'_> {
             key: mark::key(),
             field: "run".to_owned(),
             equals: self.run.as_str().into(),
+            shared: false,
         });
         if let Some(step) = step {
             batch.put(&self.mark(step));

@@ -22,7 +22,7 @@ fn delete(id: &str, revision: Option<u64>) -> Op {
 }
 
 fn guard(id: &str, field: &str, equals: Value) -> Op {
-    Op::Guard { collection: AGENTS, key: key(id), field: field.to_owned(), equals }
+    Op::Guard { collection: AGENTS, key: key(id), field: field.to_owned(), equals, shared: false }
 }
 
 async fn revision(store: &SharedStore, id: &str) -> u64 {
@@ -75,6 +75,23 @@ pub(crate) async fn guard_compares_a_field(store: &SharedStore) {
         assert_eq!(conflict_at(store, [insert(&format!("no {field}")), guard("job", field, value)]).await, Some(1));
     }
     assert_eq!(conflict_at(store, [guard("nobody", "fence", json!(3))]).await, Some(0));
+}
+
+pub(crate) async fn a_shared_guard_is_held_by_several(store: &SharedStore) {
+    let shared = |equals: Value| Op::Guard {
+        collection: AGENTS,
+        key: key("job"),
+        field: "fence".to_owned(),
+        equals,
+        shared: true,
+    };
+    store.commit(batch([put(AGENTS, key("job"), &json!({ "fence": 3 }))])).await.unwrap();
+    let held = (0..20).map(|n| conflict_at(store, [insert(&format!("effect {n}")), shared(json!(3))]));
+    assert_eq!(futures::future::join_all(held).await, [None; 20]);
+    assert_eq!(conflict_at(store, [insert("no"), shared(json!(4))]).await, Some(1));
+    assert_eq!(store.get(AGENTS, &key("no")).await.unwrap(), None);
+    store.commit(batch([delete("job", None)])).await.unwrap();
+    assert_eq!(conflict_at(store, [shared(json!(3))]).await, Some(0));
 }
 
 pub(crate) async fn a_conflict_undoes_the_whole_batch(store: &SharedStore) {

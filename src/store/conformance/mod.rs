@@ -39,7 +39,7 @@ macro_rules! conformance_suite {
                 collections_are_apart, any_text_is_a_key, numbers_come_back_as_they_were, ping_answers,
                 revisions_change_and_never_repeat, bodies_must_be_objects;
             batches: insert_conflicts_with_existing, replace_needs_the_revision, delete_with_and_without_revision,
-                guard_compares_a_field, a_conflict_undoes_the_whole_batch, a_batch_sees_its_own_writes,
+                guard_compares_a_field, a_shared_guard_is_held_by_several, a_conflict_undoes_the_whole_batch, a_batch_sees_its_own_writes,
                 concurrent_replaces_let_one_win, many_writers_lose_nothing, an_empty_batch_is_fine;
             blobs: blobs_are_put_read_listed_deleted, blobs_commit_with_their_batch;
             conditions: equal_and_not_equal, ordered_comparisons, booleans_are_not_numbers, contains_elements,

@@ -17,30 +17,29 @@ const COLLECTION: &str = "bench_plain";
 pub struct PlainLoops {
     /// `insert_many`, a batch a call.
     pub inserting: Duration,
-    /// The same documents again, each replaced by its key (a bulk of upserts a call).
+    /// Other values for the same keys, each document replaced (a bulk of upserts a call).
     pub upserting: Duration,
 }
 
 impl MongoStore {
-    /// Writes the documents (keys and JSON bodies) in batches by one loop, as a program without tango would.
-    pub async fn plain_loops(&self, documents: &[(Key, String)], batch: usize) -> Result<PlainLoops, OpenError> {
+    /// Writes documents (keys and JSON bodies) in batches by one loop, as a program without tango would, and replaces them by others.
+    pub async fn plain_loops(
+        &self,
+        documents: &[(Key, String)],
+        others: &[(Key, String)],
+        batch: usize,
+    ) -> Result<PlainLoops, OpenError> {
         let collection = self.database.collection::<RawDocumentBuf>(COLLECTION);
         collection.drop().await.map_err(store_error)?;
         // Made before the clock starts.
-        let raw: Vec<RawDocumentBuf> = documents
-            .iter()
-            .map(|(key, body)| {
-                let bytes = encode(key, 1, body)?;
-                RawDocumentBuf::from_bytes(bytes).map_err(|error| StoreError::Failed(error.into()))
-            })
-            .collect::<Result<_>>()?;
+        let (raw, others) = (raw(documents)?, raw(others)?);
         let started = Instant::now();
         for some in raw.chunks(batch) {
             collection.insert_many(some).await.map_err(store_error)?;
         }
         let inserting = started.elapsed();
         let started = Instant::now();
-        for some in raw.chunks(batch) {
+        for some in others.chunks(batch) {
             let updates: Vec<Document> = some
                 .iter()
                 .map(|raw| {
@@ -61,4 +60,11 @@ impl MongoStore {
         collection.drop().await.map_err(store_error)?;
         Ok(PlainLoops { inserting, upserting })
     }
+}
+
+fn raw(documents: &[(Key, String)]) -> Result<Vec<RawDocumentBuf>> {
+    let raw = documents.iter().map(|(key, body)| {
+        RawDocumentBuf::from_bytes(encode(key, 1, body)?).map_err(|error| StoreError::Failed(error.into()))
+    });
+    raw.collect()
 }

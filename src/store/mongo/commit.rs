@@ -36,6 +36,7 @@ enum Kind {
     Write,
     Delete,
     Guard,
+    SharedGuard,
 }
 
 /// Operations of one kind on one collection, which one command carries out.
@@ -50,7 +51,7 @@ struct Statement {
     /// Of the operation in the batch.
     position: usize,
     key: Key,
-    /// What an insert stores, or what an update or delete does.
+    /// What an insert stores, what an update or delete does, or what a shared guard looks for.
     command: RawDocumentBuf,
     /// The operation has a precondition.
     conditional: bool,
@@ -113,7 +114,9 @@ fn target(op: &Op) -> Result<(Collection, Kind, &Key)> {
         Op::Insert { collection, key, .. } => (*collection, Kind::Insert, key),
         Op::Put { collection, key, .. } | Op::Replace { collection, key, .. } => (*collection, Kind::Write, key),
         Op::Delete { collection, key, .. } => (*collection, Kind::Delete, key),
-        Op::Guard { collection, key, .. } => (*collection, Kind::Guard, key),
+        Op::Guard { collection, key, shared, .. } => {
+            (*collection, if *shared { Kind::SharedGuard } else { Kind::Guard }, key)
+        }
         Op::PutBlob { key, .. } => return Ok((Collection::Blobs, Kind::Write, key)),
         Op::DeleteBlob { key } => return Ok((Collection::Blobs, Kind::Delete, key)),
     };
@@ -151,7 +154,7 @@ fn statement(op: &Op, revision: u64) -> Result<Vec<u8>> {
             Ok(to_raw(&doc! { "q": filter, "limit": 1 })?.into_bytes())
         }
         Op::DeleteBlob { key } => Ok(to_raw(&doc! { "q": { "_id": encode_key(key) }, "limit": 1 })?.into_bytes()),
-        Op::Guard { key, field, equals, .. } => {
+        Op::Guard { key, field, equals, shared, .. } => {
             let path = format!("v.{}", escape(field));
             let holds = match equals {
                 Value::Null => doc! { path: { "$type": "null" } },
@@ -162,11 +165,14 @@ fn statement(op: &Op, revision: u64) -> Result<Vec<u8>> {
                     }
                 },
             };
+            let mut filter = doc! { "_id": encode_key(key) };
+            filter.extend(holds);
+            if *shared {
+                return Ok(to_raw(&filter)?.into_bytes());
+            }
             // A real write of a member that nobody reads: without it two transactions could pass each other, one that
             // takes the job over and one that is guarded by it.
             let mark = doc! { "$set": { "g": revision.cast_signed() } };
-            let mut filter = doc! { "_id": encode_key(key) };
-            filter.extend(holds);
             Ok(to_raw(&doc! { "q": filter, "u": mark })?.into_bytes())
         }
     }
@@ -281,6 +287,7 @@ async fn apply(db: &Database, session: &mut ClientSession, group: &Group, revisi
         Kind::Insert => ("insert", "documents"),
         Kind::Write | Kind::Guard => ("update", "updates"),
         Kind::Delete => ("delete", "deletes"),
+        Kind::SharedGuard => return hold(db, session, group).await,
     };
     let mut statements = RawArrayBuf::new();
     for statement in &group.statements {
@@ -301,6 +308,19 @@ async fn apply(db: &Database, session: &mut ClientSession, group: &Group, revisi
     if conditional > 0 && written < group.statements.len() as u64 {
         let position = unmet(db, session, group, revision).await?;
         return Err(StoreError::Conflict(Conflict { op: position }).into());
+    }
+    Ok(())
+}
+
+/// Looks at what shared guards name, in the transaction's snapshot.
+async fn hold(db: &Database, session: &mut ClientSession, group: &Group) -> Result<(), Failure> {
+    let collection = db.collection::<Bdoc>(group.collection.name());
+    for statement in &group.statements {
+        let filter = Bdoc::try_from(&statement.command).map_err(|error| StoreError::Failed(error.into()))?;
+        let found = collection.find_one(filter).projection(doc! { "_id": 1 }).session(&mut *session).await?;
+        if found.is_none() {
+            return Err(StoreError::Conflict(Conflict { op: statement.position }).into());
+        }
     }
     Ok(())
 }

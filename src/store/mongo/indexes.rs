@@ -4,7 +4,7 @@
 //! all scopes; when there are many, the rest share one wildcard index. They are built in the background, by whichever
 //! node comes to it, and again after a failure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -209,32 +209,44 @@ pub(super) async fn keep(db: Database, wake: std::sync::Arc<Notify>, stop: Cance
     }
 }
 
+/// Builds a collection's indexes together: its documents are read once.
 async fn build_waiting(db: &Database) -> Result<()> {
+    let mut waiting: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     for entry in entries(db, doc! { "ready": false }).await? {
-        build(db, &entry).await?;
+        waiting.entry(entry.collection.clone()).or_default().push(entry);
+    }
+    for entries in waiting.into_values() {
+        build(db, &entries).await?;
+        let built: Vec<&str> = entries.iter().map(|entry| entry.id.as_str()).collect();
         let ready = doc! { "$set": { "ready": true } };
-        catalogue(db).update_one(doc! { "_id": &entry.id }, ready).await.map_err(store_error)?;
+        catalogue(db).update_many(doc! { "_id": { "$in": built } }, ready).await.map_err(store_error)?;
     }
     Ok(())
 }
 
-/// Returns when the index is built on most members. Built already, or being built by another node: the server says so.
-async fn build(db: &Database, entry: &Entry) -> Result<()> {
-    let value = dotted(&Path(entry.path.clone()));
-    let key = match (&entry.scope, entry.index.as_str()) {
-        (_, SHARED) => doc! { format!("v.{SHARED_ROOT}.$**"): 1 },
-        (Some(_), _) => doc! { "_id.s": 1, value: 1, "_id.i": 1 },
-        (None, _) => doc! { value: 1, "_id": 1 },
-    };
+/// Returns when the indexes of one collection are built on most members. Built already, or being built by another node: the server
+/// says so.
+async fn build(db: &Database, entries: &[Entry]) -> Result<()> {
+    let Some(Entry { collection, .. }) = entries.first() else { return Ok(()) };
+    // Entries with the same path have one index.
+    let by_name: BTreeMap<&str, &Entry> = entries.iter().map(|entry| (entry.index.as_str(), entry)).collect();
+    let indexes = by_name.into_values().map(|entry| {
+        let value = dotted(&Path(entry.path.clone()));
+        let key = match (&entry.scope, entry.index.as_str()) {
+            (_, SHARED) => doc! { format!("v.{SHARED_ROOT}.$**"): 1 },
+            (Some(_), _) => doc! { "_id.s": 1, value: 1, "_id.i": 1 },
+            (None, _) => doc! { value: 1, "_id": 1 },
+        };
+        doc! { "name": entry.index.as_str(), "key": key }
+    });
     let command = doc! {
-        "createIndexes": entry.collection.as_str(),
-        "indexes": [{ "name": entry.index.as_str(), "key": key }],
+        "createIndexes": collection.as_str(),
+        "indexes": indexes.collect::<Vec<_>>(),
         "commitQuorum": "majority",
     };
-    db.run_command(command).await.map(drop_answer).map_err(store_error)
+    db.run_command(command).await.map_err(store_error)?;
+    Ok(())
 }
-
-fn drop_answer(_: Document) {}
 
 fn is_duplicate(error: &Error) -> bool {
     matches!(&*error.kind, ErrorKind::Write(WriteFailure::WriteError(write)) if write.code == 11_000)

@@ -265,7 +265,7 @@ impl<'c> Applying<'c> {
                     Ok(statements.of(*collection, sql)?.execute(params![key.scope, key.id])?)
                 })? > 0);
             }
-            Op::Guard { collection, key, field, equals } => {
+            Op::Guard { collection, key, field, equals, .. } => {
                 if !holds(self.connection, *collection, key, field, equals)? {
                     return Err(StoreError::Conflict(Conflict { op: position }));
                 }

@@ -59,3 +59,22 @@ async fn files_that_cannot_be_are_refused_with_words() {
     let report = app.get("/api/v1/customers/rejected").send().await.expect_status(200).text;
     assert!(report.contains("\n3,orders,x,"), "{report}");
 }
+
+/// Batches of a file are committed side by side, with the outcome of one after the other.
+#[tokio::test]
+async fn of_an_ids_rows_the_last_in_the_file_counts_wherever_they_are() {
+    let app = TestApp::start().await;
+    let mut file = "customer_id,orders\n".to_owned();
+    // Each 700 rows all ids come again, so that neighbouring batches of 1,000 share some.
+    for row in 0..9_800 {
+        file += &format!("c{},{row}\n", row * 3 % 700);
+    }
+    let done = app.upload("customers", file.as_bytes(), json!({})).await;
+    assert_eq!(done["job"]["result"]["accepted"], 9_800, "{done:#}");
+    for row in 9_100..9_800 {
+        let id = format!("c{}", row * 3 % 700);
+        let record = app.get(&format!("/api/v1/customers/records/{id}")).send().await.expect_status(200).json();
+        assert_eq!(record, json!({ "id": id, "orders": row }));
+    }
+    super::counts::counted_of(&app, "customers", 700).await;
+}

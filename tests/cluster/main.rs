@@ -14,12 +14,14 @@ mod network;
 mod no_quorum;
 mod node;
 mod object_service;
+mod open_loop;
 mod primary_killed;
 mod propagation;
 mod proxy;
 mod recovery;
 mod refused_starts;
 mod replica_set;
+mod rolling_restart;
 mod scorers;
 #[path = "../support/services.rs"]
 mod services;

@@ -10,6 +10,7 @@ mod deployment;
 mod dev_cluster;
 mod figures;
 mod first_start;
+mod job_makers;
 mod network;
 mod no_quorum;
 mod node;
@@ -26,7 +27,10 @@ mod scorers;
 #[path = "../support/services.rs"]
 mod services;
 mod shared_services;
+mod stored_jobs;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "the other test binary uses what this one does not")]
 mod support;
 mod suspended_member;
+mod suspended_worker;
+mod workers_killed;

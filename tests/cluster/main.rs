@@ -15,6 +15,7 @@ mod network;
 mod no_quorum;
 mod node;
 mod object_service;
+mod object_service_down;
 mod open_loop;
 mod primary_killed;
 mod propagation;

@@ -73,7 +73,7 @@ pub struct Job {
     pub lease_ms: u64,
     pub worker: Option<String>,
     pub cancel_requested: bool,
-    /// Not claimed before this time (backoff).
+    /// When its pause before the next attempt ends, by the clock of `updated_at`; workers measure the pause by their own.
     pub not_before: Option<Timestamp>,
     pub progress: Progress,
     pub error: Option<String>,

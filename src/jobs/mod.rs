@@ -26,6 +26,7 @@ mod control;
 mod finish;
 mod lease;
 mod registry;
+mod resting;
 mod run;
 mod runner;
 mod sample;

@@ -2,7 +2,8 @@
 //!
 //! A claim is one conditional write that sets a new fence. Whether another worker's job may be taken
 //! over is decided by this process's own monotonic clock: its heartbeat number must have stood still for
-//! one lease while this worker watched. No wall clock and no clock of another machine takes part.
+//! one lease while this worker watched. Pauses before another attempt are measured in the same way. No wall clock and
+//! no clock of another machine takes part.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -16,13 +17,12 @@ use tokio_util::task::AbortOnDropHandle;
 use super::finish::{ending, finish};
 use super::lease::{Lease, StopReason, keep};
 use super::registry::Registry;
+use super::resting::Resting;
 use super::{JobError, JobRun};
 use crate::context::Context;
 use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobState, Progress, Topic};
-use crate::store::{
-    Batch, ChangeFeed, Collection, Comparison, Condition, FeedEvent, Path, Query, Result, StoreExt, Stored,
-};
+use crate::store::{Batch, ChangeFeed, Collection, Condition, FeedEvent, Path, Query, Result, StoreExt, Stored};
 
 /// What tests change; the defaults are what production uses.
 #[derive(Debug, Clone)]
@@ -81,6 +81,7 @@ impl Runner {
             tasks: JoinSet::new(),
             task_ids: HashMap::new(),
             seen: HashMap::new(),
+            resting: Resting::default(),
         };
         let (deadline, receiver) = tokio::sync::watch::channel(Duration::ZERO);
         RunnerHandle { task: tokio::spawn(worker.work(stop.clone(), receiver)), stop, deadline }
@@ -129,6 +130,7 @@ struct Worker {
     task_ids: HashMap<tokio::task::Id, JobId>,
     /// Running jobs of other workers.
     seen: HashMap<JobId, Seen>,
+    resting: Resting,
 }
 
 /// What was last seen of a job that another worker runs.
@@ -236,26 +238,22 @@ impl Worker {
                 self.claim(stored).await?;
             }
         }
+        let resting = in_state(JobState::Queued).filter(rests()).filter(self.known_kinds(&self.topics));
+        let resting = self.ctx.store.list_all::<Job>(resting).await?;
+        let mut rested = self.resting.rested(resting, |stored| &stored.value, self.ctx.clock.now());
         for topic in self.topics.clone() {
             let free = self.free(topic);
             if free == 0 || self.registry.kinds(topic).next().is_none() {
                 continue;
             }
-            let now = self.ctx.clock.now();
-            // Times are compared as texts here, right to the second; exactly below.
-            let later = Condition::Compare {
-                path: Path::key("not_before"),
-                comparison: Comparison::Greater,
-                value: (now + chrono::TimeDelta::seconds(1))
-                    .to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
-                    .into(),
-            };
-            let query = in_state(JobState::Queued)
-                .filter(Condition::Not(Box::new(later)))
+            let fresh = in_state(JobState::Queued)
+                .filter(Condition::Not(Box::new(rests())))
                 .filter(self.known_kinds(&[topic]))
                 .limit(free + 8);
-            let due = self.ctx.store.list::<Job>(&query).await?.0;
-            for stored in due.into_iter().filter(|stored| stored.value.not_before.is_none_or(|time| time <= now)) {
+            let fresh = self.ctx.store.list::<Job>(&fresh).await?.0;
+            let (again, others): (Vec<_>, Vec<_>) = rested.into_iter().partition(|stored| stored.value.topic == topic);
+            rested = others;
+            for stored in again.into_iter().chain(fresh) {
                 if self.free(topic) == 0 {
                     break;
                 }
@@ -407,6 +405,11 @@ async fn next_events(feed: &mut Option<ChangeFeed>, events: &mut Vec<FeedEvent>)
         Some(feed) => feed.0.recv_many(events, 1_000).await,
         None => std::future::pending().await,
     }
+}
+
+/// The job pauses before its next attempt.
+fn rests() -> Condition {
+    Condition::Exists { path: Path::key("not_before") }
 }
 
 /// Jobs of every account, the oldest first: ids sort by time.

@@ -303,7 +303,7 @@ impl Appended {
 }
 
 /// Waits until no job is queued or running, as long as jobs end.
-async fn wait_for_jobs(api: &Api) {
+pub async fn wait_for_jobs(api: &Api) {
     let open = async || {
         let mut open = Vec::new();
         for state in ["queued", "running"] {

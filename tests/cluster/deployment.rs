@@ -31,9 +31,9 @@ impl Default for Shape {
 pub struct Deployment {
     // Nodes end before what they need.
     pub servers: Vec<Node>,
-    _workers: Vec<Node>,
+    pub workers: Vec<Node>,
     pub set: ReplicaSet,
-    _objects: ObjectService,
+    pub objects: ObjectService,
     pub cluster: Arc<DevCluster>,
     settings: Vec<(String, String)>,
     api: Api,
@@ -67,7 +67,7 @@ impl Deployment {
         let authority = std::fs::read(cluster.setting("s3.env", "S3_CA_FILE").unwrap()).unwrap();
         let http = client_builder().add_root_certificate(reqwest::Certificate::from_pem(&authority).unwrap());
         let api = Api::sign_in_to(servers[0].url(), http.build().unwrap()).await;
-        Self { servers, _workers: workers, set, _objects: objects, cluster, settings, api }
+        Self { servers, workers, set, objects, cluster, settings, api }
     }
 
     /// The client, at a server (numbered from 0).

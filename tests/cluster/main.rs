@@ -10,21 +10,28 @@ mod deployment;
 mod dev_cluster;
 mod figures;
 mod first_start;
+mod job_makers;
 mod network;
 mod no_quorum;
 mod node;
 mod object_service;
+mod object_service_down;
+mod open_loop;
 mod primary_killed;
 mod propagation;
 mod proxy;
 mod recovery;
 mod refused_starts;
 mod replica_set;
+mod rolling_restart;
 mod scorers;
 #[path = "../support/services.rs"]
 mod services;
 mod shared_services;
+mod stored_jobs;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "the other test binary uses what this one does not")]
 mod support;
 mod suspended_member;
+mod suspended_worker;
+mod workers_killed;

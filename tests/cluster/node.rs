@@ -105,6 +105,11 @@ impl Drop for Node {
     }
 }
 
+/// The program under test: this build's, or the one that `TANGO_TEST_PROGRAM` names (a release build, for figures).
+fn program() -> std::ffi::OsString {
+    std::env::var_os("TANGO_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_tango").into())
+}
+
 fn command(
     role: Role,
     address: &str,
@@ -112,12 +117,12 @@ fn command(
     namespace: Option<&str>,
     folder: &tempfile::TempDir,
 ) -> Command {
-    let tango = env!("CARGO_BIN_EXE_tango");
+    let tango = program();
     let mut command = match namespace {
         // Becomes the program, under the same process id.
         Some(namespace) => {
             let mut command = Command::new("ip");
-            command.args(["netns", "exec", namespace, tango]);
+            command.args(["netns", "exec", namespace]).arg(tango);
             command
         }
         None => Command::new(tango),

@@ -24,9 +24,9 @@ impl ObjectService {
         self.cluster.setting("s3.env", name).unwrap()
     }
 
-    /// `kill -9`; what speaks HTTPS for it goes on, and answers 503.
-    pub fn kill(&self) {
-        self.cluster.run(&["kill", "s3", "-9"]);
+    /// `kill -9` of one of its processes: of `s3`, while what speaks HTTPS for it goes on and answers 503, or of that, `s3-front`.
+    pub fn kill(&self, process: &str) {
+        self.cluster.run(&["kill", process, "-9"]);
     }
 
     /// Starts it again with the objects that it has; returns when it answers.
@@ -63,7 +63,7 @@ mod tests {
         let url = format!("{}/tango/greeting", service.setting("S3_ENDPOINT"));
         assert_eq!(trusting.build().unwrap().get(url).send().await.unwrap().status(), 403, "without a signature");
 
-        service.kill();
+        service.kill("s3");
         assert!(ask(&service, &[], "tango/greeting").ends_with(" 503"));
         service.restart();
         assert_eq!(ask(&service, &[], "tango/greeting"), "hello 200");

@@ -225,7 +225,7 @@ pub(super) async fn commit(store: &MongoStore, batch: &Batch) -> Result<()> {
 
 async fn commit_until_it_works(store: &MongoStore, plan: &Plan, last: &mut Option<StoreError>) -> Result<()> {
     let patience = COMMAND_PATIENCE + PATIENCE_PER_MEGABYTE * u32::try_from(plan.bytes >> 20).unwrap_or(u32::MAX);
-    let mut tries = 0_u32;
+    let (mut tries, started) = (0_u32, Instant::now());
     loop {
         let error = match attempt(store, plan, patience).await {
             Ok(()) => return Ok(()),
@@ -238,6 +238,7 @@ async fn commit_until_it_works(store: &MongoStore, plan: &Plan, last: &mut Optio
         };
         tracing::debug!(error = &error as &dyn std::error::Error, tries, "a transaction is run again");
         *last = Some(error);
+        store.abandoned.make_way(started).await;
         pause(tries).await;
         tries += 1;
     }

@@ -36,6 +36,8 @@ pub struct MongoSettings {
 /// A client that has been answered.
 pub(super) struct Connection {
     pub client: Client,
+    /// What the client calls itself.
+    pub app_name: String,
     pub database: Database,
     pub health: Health,
 }
@@ -47,6 +49,7 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
     let options = options(settings, &health).await?;
     let hosts = hosts(&options);
     let name = options.default_database.clone().unwrap_or_else(|| DATABASE.to_owned());
+    let app_name = options.app_name.clone().unwrap_or_default();
     let client = Client::with_options(options.clone()).map_err(|error| of_client(&hosts, settings, &error))?;
     let database = client.database_with_options(
         &name,
@@ -68,7 +71,7 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
     check_clock(&hello, now)?;
     check_version(&database).await?;
     check_access(&database).await.map_err(|error| of_client(&hosts, settings, &error))?;
-    Ok(Connection { client, database, health })
+    Ok(Connection { client, app_name, database, health })
 }
 
 async fn first_answer(database: &Database) -> Result<Document, Error> {

@@ -4,6 +4,7 @@
 //! has. Each call has a deadline, which the driver has not: while most members answer, an election is waited for; when
 //! they do not, writes are refused soon, and reads are answered by any member.
 
+mod abandoned;
 mod bench;
 mod commit;
 mod connect;
@@ -36,6 +37,7 @@ pub use bench::PlainLoops;
 pub use connect::MongoSettings;
 pub use error::OpenError;
 
+use self::abandoned::Abandoned;
 use self::error::{Meaning, meaning, store_error};
 use self::feed::Freshness;
 use self::health::Health;
@@ -58,6 +60,7 @@ pub struct MongoStore {
     client: Client,
     database: Database,
     health: Health,
+    abandoned: Abandoned,
     followers: Followers,
     freshness: Freshness,
     build_indexes: Arc<Notify>,
@@ -83,7 +86,7 @@ struct Attempt {
 impl MongoStore {
     /// Connects, checks, applies missing schema steps and follows changes. `now` is this machine's clock.
     pub async fn open(settings: &MongoSettings, now: Timestamp) -> Result<Self, OpenError> {
-        let connect::Connection { client, database, health } = connect::connect(settings, now).await?;
+        let connect::Connection { client, app_name, database, health } = connect::connect(settings, now).await?;
         migrate::migrate(&database).await?;
         let start = operation_time(&database).await.map_err(store_error)?;
         let stop = CancellationToken::new();
@@ -91,7 +94,8 @@ impl MongoStore {
         let build_indexes = Arc::new(Notify::new());
         tokio::spawn(feed::follow(database.clone(), start, followers.clone(), freshness.clone(), stop.clone()));
         tokio::spawn(indexes::keep(database.clone(), Arc::clone(&build_indexes), stop.clone()));
-        Ok(Self { client, database, health, followers, freshness, build_indexes, _stop: stop.drop_guard() })
+        let abandoned = Abandoned::new(client.clone(), app_name);
+        Ok(Self { client, database, health, abandoned, followers, freshness, build_indexes, _stop: stop.drop_guard() })
     }
 
     /// Everything that would make [`MongoStore::open`] fail, and which steps it would apply. Changes nothing.

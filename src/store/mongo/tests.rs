@@ -1,10 +1,11 @@
 //! The conformance suite over a real replica set, and what only this backend promises.
 
+use mongodb::bson::{Document, doc};
 use serde_json::json;
 
 use super::{MongoSettings, MongoStore};
 use crate::store::conformance::{Fixture, conformance_suite, indexes_ready, matching, store_agents};
-use crate::store::{Collection, Condition, IndexSpec, Path};
+use crate::store::{Collection, Condition, IndexSpec, Path, SharedStore};
 
 /// The replica set that the test run started; `None` (with a line that says so) when there is none.
 fn settings() -> Option<MongoSettings> {
@@ -77,4 +78,27 @@ async fn more_paths_than_the_database_has_indexes_are_all_found_by_one() {
         store.drop_index(Collection::Agents, &format!("f{n}")).await.unwrap();
     }
     assert!(store.indexes(Collection::Agents).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_transaction_whose_process_is_gone_stands_in_nobodys_way() {
+    let Some(settings) = settings() else { return };
+    let dead = MongoStore::open(&settings, now()).await.unwrap();
+    let _keep = Dropped(dead.database().clone());
+    let store: SharedStore = std::sync::Arc::new(MongoStore::open(&settings, now()).await.unwrap());
+    store_agents(&store, &[json!({ "fields": {} })]).await;
+    // As if killed between two commands: the session is not used any more.
+    let mut session = dead.database().client().start_session().await.unwrap();
+    session.start_transaction().await.unwrap();
+    let agents = dead.database().collection::<Document>(Collection::Agents.name());
+    let changed = agents.update_many(doc! {}, doc! { "$set": { "held": true } }).session(&mut session).await.unwrap();
+    assert_eq!(changed.matched_count, 1);
+
+    let began = std::time::Instant::now();
+    store_agents(&store, &[json!({ "fields": { "f": "after" } })]).await;
+    let took = began.elapsed();
+    assert_eq!(matching(&store, Condition::equal(Path::new(["fields", "f"]), "after")).await, ["a0"]);
+    assert!(session.commit_transaction().await.is_err(), "it was ended");
+    println!("written {took:?} after the other stopped");
+    assert!(took < std::time::Duration::from_secs(5), "{took:?}");
 }

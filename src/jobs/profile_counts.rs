@@ -110,7 +110,13 @@ struct Ticket {
 impl Record for Ticket {
     const COLLECTION: Collection = Collection::Cardinalities;
     fn key(&self) -> Key {
-        Key::new(self.scope.clone(), if self.full { "ticket/full" } else { "ticket/waiting" })
+        Self::key_of(self.scope.clone(), self.full)
+    }
+}
+
+impl Ticket {
+    fn key_of(scope: String, full: bool) -> Key {
+        Key::new(scope, if full { "ticket/full" } else { "ticket/waiting" })
     }
 }
 
@@ -134,26 +140,26 @@ impl Requested {
 
 /// Prepares a request for a count.
 pub async fn prepare(ctx: &Context, profile: &Profile, full: bool) -> Result<Requested, StoreError> {
+    let key = Ticket::key_of(profile.scope(), full);
+    let old = ctx.store.load::<Ticket>(&key).await?;
+    if let Some(old) = &old {
+        let key = Key::new(profile.account_id.as_str(), old.value.job_id.as_str());
+        if let Some(job) = ctx.store.load::<Job>(&key).await?
+            && job.value.state == JobState::Queued
+            && !job.value.cancel_requested
+        {
+            return Ok(Requested::Queued(job.value.id));
+        }
+    }
     let mut batch = Batch::new();
     let job = CountProfile { profile: profile.clone(), full };
     let job_id =
         enqueue(&mut batch, ctx, &profile.account_id, &job).map_err(|error| StoreError::Failed(error.into()))?;
     let ticket = Ticket { scope: profile.scope(), full, job_id: job_id.clone() };
-    match ctx.store.load::<Ticket>(&ticket.key()).await? {
-        None => {
-            batch.insert(&ticket);
-        }
-        Some(old) => {
-            let key = Key::new(profile.account_id.as_str(), old.value.job_id.as_str());
-            if let Some(job) = ctx.store.load::<Job>(&key).await?
-                && job.value.state == JobState::Queued
-                && !job.value.cancel_requested
-            {
-                return Ok(Requested::Queued(old.value.job_id));
-            }
-            batch.replace(&Stored { value: ticket, revision: old.revision });
-        }
-    }
+    match old {
+        None => batch.insert(&ticket),
+        Some(old) => batch.replace(&Stored { value: ticket, revision: old.revision }),
+    };
     Ok(Requested::New { job_id, batch })
 }
 

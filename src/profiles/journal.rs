@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -184,18 +185,17 @@ pub async fn values(store: &SharedStore, entry: &Entry) -> Result<Option<Values>
 }
 
 impl Values {
-    /// As many as the entry says, or it is corrupt.
-    pub fn mutations(&self) -> Result<Vec<Mutation<'_>>, StoreError> {
+    /// Gives each mutation. There are as many as the entry says, or it is corrupt.
+    pub fn each(&self, mut take: impl FnMut(Mutation<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let Entry { scope, id, records } = &self.entry;
-        let mutations: Vec<Mutation<'_>> = serde_json::Deserializer::from_slice(&self.bytes)
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .map_err(|error| StoreError::Corrupt(format!("journal entry {scope}/{id}: {error}")))?;
-        if mutations.len() as u64 != *records {
-            let text = format!("journal entry {scope}/{id}: {} of {records} records", mutations.len());
-            return Err(StoreError::Corrupt(text));
+        let corrupt = |error: &dyn fmt::Display| StoreError::Corrupt(format!("journal entry {scope}/{id}: {error}"));
+        let text = std::str::from_utf8(&self.bytes).map_err(|error| corrupt(&error))?;
+        let mut found = 0;
+        for mutation in serde_json::Deserializer::from_str(text).into_iter::<Mutation<'_>>() {
+            take(mutation.map_err(|error| corrupt(&error))?)?;
+            found += 1;
         }
-        Ok(mutations)
+        if found == *records { Ok(()) } else { Err(corrupt(&format_args!("{found} of {records} records"))) }
     }
 }
 

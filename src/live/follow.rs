@@ -23,9 +23,9 @@ const FOLLOWED: [Collection; 5] =
     [Collection::Agents, Collection::Customers, Collection::Schemas, Collection::Predictors, Collection::Models];
 /// Changes that are applied together at most: enough to keep up with a flood, few enough to be seen soon.
 const BATCH: usize = 10_000;
-/// After its work the follower rests for so many times as long as that took, so that it never needs more than a fifth of a core and
+/// After its work the follower rests for so many times as long as that took, so that it never needs more than a tenth of a core and
 /// a flood of changes is applied in few, large steps …
-const REST: u32 = 4;
+const REST: u32 = 9;
 /// … but not longer than this: changes are to be seen within 250 ms.
 const LONGEST_REST: Duration = Duration::from_millis(60);
 /// Agents read at once.

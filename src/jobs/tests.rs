@@ -113,7 +113,8 @@ impl Bench {
         let clock = Arc::new(SystemClock);
         let account = AccountId::generate(crate::clock::Clock::now(&*clock));
         let objects = Arc::new(ObjectStore::new(&objects_nowhere()).unwrap());
-        Self { ctx: Context { store, objects, config: Arc::new(Config::default()), clock }, account, _folder: folder }
+        let ctx = Context { store, objects, config: Arc::new(Config::default()), clock, backlog: Arc::default() };
+        Self { ctx, account, _folder: folder }
     }
 
     fn worker(&self, name: &str) -> RunnerHandle {

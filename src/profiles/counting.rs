@@ -121,6 +121,7 @@ impl Counter<'_> {
             if let Committed::Conflict = self.commit(batch).await? {
                 continue;
             }
+            self.ctx.backlog.forget(&self.profile.scope());
             total += records;
             self.reporter.report(progress("counting", total, None));
             if !portion.more {
@@ -178,7 +179,10 @@ impl Counter<'_> {
         counts::write(&mut batch, Some(&stored), head, &state);
         journal::consume(&mut batch, &covered);
         match self.commit(batch).await? {
-            Committed::Yes => Ok(Counted::Records(state.records)),
+            Committed::Yes => {
+                self.ctx.backlog.forget(&self.profile.scope());
+                Ok(Counted::Records(state.records))
+            }
             Committed::Conflict => Ok(Counted::Superseded),
         }
     }

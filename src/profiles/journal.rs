@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Profile;
 use super::record::quoted;
+use crate::context::Context;
 use crate::domain::Timestamp;
 use crate::domain::id::JournalId;
 use crate::store::{Batch, Collection, Document, Key, Op, Query, Record, SharedStore, StoreError, StoreExt, Stored};
@@ -140,6 +141,17 @@ pub async fn pending(store: &SharedStore, profile: &Profile) -> Result<u64, Stor
     Ok(sum)
 }
 
+/// As [`pending`], as far as this process knows: exact unless somebody else appends or counts at the same time.
+pub async fn pending_lately(ctx: &Context, profile: &Profile) -> Result<u64, StoreError> {
+    let scope = profile.scope();
+    if let Some(records) = ctx.backlog.known(&scope) {
+        return Ok(records);
+    }
+    let records = pending(&ctx.store, profile).await?;
+    ctx.backlog.set(scope, records);
+    Ok(records)
+}
+
 /// Pending records of every profile of every account.
 pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64)>, StoreError> {
     let mut sums: BTreeMap<Profile, u64> = BTreeMap::new();
@@ -152,7 +164,7 @@ pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64
     Ok(sums.into_iter().collect())
 }
 
-/// Gives scope and number of records of each entry that waits. Every append does this: nothing else of them is read.
+/// Gives scope and number of records of each entry that waits. Appends do this: nothing else of them is read.
 async fn sum_up(store: &SharedStore, query: Query, mut add: impl FnMut(&str, u64)) -> Result<(), StoreError> {
     #[derive(Deserialize)]
     struct Size {

@@ -119,7 +119,7 @@ impl App {
         let (objects, embedded) = objects::open(&config, asked, tls_config.clone()).await?;
         let seal = open_seal(&config)?;
         let (auth, first_start) = Auth::open(store.clone(), &config, clock.clone(), seal).await?;
-        let ctx = Context { store, objects, config: Arc::new(config), clock };
+        let ctx = Context { store, objects, config: Arc::new(config), clock, backlog: Arc::default() };
         let live = Live::start(&ctx, lifecycle.stopped()).await?;
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
@@ -209,7 +209,7 @@ impl WorkerApp {
         let store = open_store(&config).await?;
         transfer::refuse_unfinished(&store).await?;
         let (objects, _) = objects::open(&config, config.listen, None).await?;
-        let ctx = Context { store, objects, config: Arc::new(config), clock };
+        let ctx = Context { store, objects, config: Arc::new(config), clock, backlog: Arc::default() };
         let lifecycle = Lifecycle::new();
         keep_objects(&ctx, &lifecycle);
         start_maintenance(&ctx, &lifecycle);

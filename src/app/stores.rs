@@ -39,7 +39,7 @@ impl Stores {
         let alone = Config { s3_listen: Some(loopback), ..config.clone() };
         let (objects, embedded) = objects::open(&alone, loopback, None).await?;
         let seal = open_seal(config)?;
-        let ctx = Context { store, objects, config: Arc::new(config.clone()), clock };
+        let ctx = Context { store, objects, config: Arc::new(config.clone()), clock, backlog: Arc::default() };
         Ok(Self { ctx, seal, _embedded: embedded })
     }
 

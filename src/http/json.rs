@@ -213,7 +213,9 @@ pub fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Res
 /// tells lists from objects, which costs as much as parsing.
 pub fn parse_flat<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-    let read = if is_object { serde_json::from_slice(bytes).ok() } else { None };
+    // Looked through at once, and not text by text.
+    let text = std::str::from_utf8(bytes).ok().filter(|_| is_object);
+    let read = text.and_then(|text| serde_json::from_str(text).ok());
     match read {
         Some(value) => Ok(value),
         // Read once more to say what is wrong, and where.

@@ -25,6 +25,9 @@ use crate::store::{Batch, Collection, Key, Record, StoreError, StoreExt, Stored}
 const REST: Duration = Duration::from_millis(200);
 /// After this time a job leaves what waits to the next one, which the appends have asked for.
 const LONGEST_TURN: Duration = Duration::from_secs(1);
+/// For so long after asking nobody asks again, unless this process has begun to count in between. Another process may have; then
+/// what it did not see is asked for by the next append, or by the watch.
+const ASKED: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct CountProfile {
@@ -67,8 +70,9 @@ impl RunJob for CountProfile {
 impl CountProfile {
     /// Counts what waits, while that is a whole portion.
     async fn count_portions(&self, run: &JobRun, counter: &Counter<'_>) -> Result<Counted, CountError> {
-        let turn = turn(&self.profile);
-        let _turn = run.cancel.run_until_cancelled(turn.lock()).await.ok_or(CountError::Cancelled)?;
+        let turns = turns(&self.profile);
+        let _turn = run.cancel.run_until_cancelled(turns.counting.lock()).await.ok_or(CountError::Cancelled)?;
+        turns.set_asked(None);
         let every = run.ctx.config.add_cardinalities_every_n_records.max(1);
         let (started, mut total) = (Instant::now(), 0);
         while journal::pending(&run.ctx.store, &self.profile).await? >= every && started.elapsed() < LONGEST_TURN {
@@ -84,9 +88,27 @@ impl CountProfile {
     }
 }
 
-/// A lock for each profile that this process counts.
-fn turn(profile: &Profile) -> Arc<tokio::sync::Mutex<()>> {
-    static TURNS: LazyLock<Mutex<HashMap<Profile, Arc<tokio::sync::Mutex<()>>>>> = LazyLock::new(Mutex::default);
+/// What this process knows of a profile's counting.
+#[derive(Default)]
+struct Turns {
+    counting: tokio::sync::Mutex<()>,
+    /// When a count was asked for that has not begun here.
+    asked: Mutex<Option<Instant>>,
+}
+
+impl Turns {
+    fn set_asked(&self, asked: Option<Instant>) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
+    }
+
+    fn asked_lately(&self) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.is_some_and(|asked| asked.elapsed() < ASKED)
+    }
+}
+
+fn turns(profile: &Profile) -> Arc<Turns> {
+    static TURNS: LazyLock<Mutex<HashMap<Profile, Arc<Turns>>>> = LazyLock::new(Mutex::default);
     let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
     Arc::clone(turns.entry(profile.clone()).or_default())
 }
@@ -110,7 +132,13 @@ struct Ticket {
 impl Record for Ticket {
     const COLLECTION: Collection = Collection::Cardinalities;
     fn key(&self) -> Key {
-        Key::new(self.scope.clone(), if self.full { "ticket/full" } else { "ticket/waiting" })
+        Self::key_of(self.scope.clone(), self.full)
+    }
+}
+
+impl Ticket {
+    fn key_of(scope: String, full: bool) -> Key {
+        Key::new(scope, if full { "ticket/full" } else { "ticket/waiting" })
     }
 }
 
@@ -134,26 +162,26 @@ impl Requested {
 
 /// Prepares a request for a count.
 pub async fn prepare(ctx: &Context, profile: &Profile, full: bool) -> Result<Requested, StoreError> {
+    let key = Ticket::key_of(profile.scope(), full);
+    let old = ctx.store.load::<Ticket>(&key).await?;
+    if let Some(old) = &old {
+        let key = Key::new(profile.account_id.as_str(), old.value.job_id.as_str());
+        if let Some(job) = ctx.store.load::<Job>(&key).await?
+            && job.value.state == JobState::Queued
+            && !job.value.cancel_requested
+        {
+            return Ok(Requested::Queued(job.value.id));
+        }
+    }
     let mut batch = Batch::new();
     let job = CountProfile { profile: profile.clone(), full };
     let job_id =
         enqueue(&mut batch, ctx, &profile.account_id, &job).map_err(|error| StoreError::Failed(error.into()))?;
     let ticket = Ticket { scope: profile.scope(), full, job_id: job_id.clone() };
-    match ctx.store.load::<Ticket>(&ticket.key()).await? {
-        None => {
-            batch.insert(&ticket);
-        }
-        Some(old) => {
-            let key = Key::new(profile.account_id.as_str(), old.value.job_id.as_str());
-            if let Some(job) = ctx.store.load::<Job>(&key).await?
-                && job.value.state == JobState::Queued
-                && !job.value.cancel_requested
-            {
-                return Ok(Requested::Queued(old.value.job_id));
-            }
-            batch.replace(&Stored { value: ticket, revision: old.revision });
-        }
-    }
+    match old {
+        None => batch.insert(&ticket),
+        Some(old) => batch.replace(&Stored { value: ticket, revision: old.revision }),
+    };
     Ok(Requested::New { job_id, batch })
 }
 
@@ -174,7 +202,13 @@ pub async fn request(ctx: &Context, profile: &Profile, full: bool) -> Result<Job
 /// Asks for a count if a whole portion waits. Called after an append, and now and then for appends whose process
 /// ended in between.
 pub async fn request_if_due(ctx: &Context, profile: &Profile, pending: u64) -> Result<(), StoreError> {
-    if pending >= ctx.config.add_cardinalities_every_n_records.max(1) {
+    if pending < ctx.config.add_cardinalities_every_n_records.max(1) {
+        return Ok(());
+    }
+    let turns = turns(profile);
+    if !turns.asked_lately() {
+        // Before the request: a count that begins right after it takes the note away.
+        turns.set_asked(Some(Instant::now()));
         request(ctx, profile, false).await?;
     }
     Ok(())

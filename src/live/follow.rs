@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::view::{AccountView, ActiveModel, AgentFields, LivePredictor};
+use super::view::{AccountView, ActiveModel, Agent, AgentChange, LivePredictor};
 use super::{Live, artifacts};
 use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::model::Model;
@@ -16,16 +16,16 @@ use crate::domain::profile::{ProfileKind, ProfileSchema};
 use crate::domain::schema::Schema;
 use crate::score::CompiledModel;
 use crate::store::{
-    ChangeFeed, Collection, Condition, FeedEvent, Key, Path, Query, SharedStore, StoreError, StoreExt, Stored,
+    ChangeFeed, Collection, Condition, Document, FeedEvent, Key, Path, Query, SharedStore, StoreError, StoreExt, Stored,
 };
 
 const FOLLOWED: [Collection; 5] =
     [Collection::Agents, Collection::Customers, Collection::Schemas, Collection::Predictors, Collection::Models];
 /// Changes that are applied together at most: enough to keep up with a flood, few enough to be seen soon.
 const BATCH: usize = 10_000;
-/// After its work the follower rests for so many times as long as that took, so that it never needs more than a fifth of a core and
+/// After its work the follower rests for so many times as long as that took, so that it never needs more than a tenth of a core and
 /// a flood of changes is applied in few, large steps …
-const REST: u32 = 4;
+const REST: u32 = 9;
 /// … but not longer than this: changes are to be seen within 250 ms.
 const LONGEST_REST: Duration = Duration::from_millis(60);
 /// Agents read at once.
@@ -47,15 +47,7 @@ pub(super) async fn start(live: Arc<Live>, store: SharedStore, stop: Cancellatio
     // Opened before the load, so that no change falls between the two.
     let feed = store.changes(&FOLLOWED).await?;
     let (built, builds) = mpsc::unbounded_channel();
-    let mut follower = Follower {
-        live,
-        store,
-        compiled: HashMap::new(),
-        building: BTreeSet::new(),
-        built,
-        loaded_anew: false,
-        older: 0,
-    };
+    let mut follower = Follower::new(live, store, built);
     follower.reload(true).await?;
     tokio::spawn(async move {
         tokio::select! {
@@ -100,11 +92,14 @@ struct Changes {
 }
 
 impl Follower {
+    fn new(live: Arc<Live>, store: SharedStore, built: mpsc::UnboundedSender<Build>) -> Self {
+        let (compiled, building) = Default::default();
+        Self { live, store, compiled, building, built, loaded_anew: false, older: 0 }
+    }
+
     async fn follow(mut self, mut feed: ChangeFeed, mut builds: mpsc::UnboundedReceiver<Build>) {
         loop {
-            if std::mem::take(&mut self.loaded_anew) {
-                self.older = feed.0.len();
-            }
+            self.look_after_load(&feed);
             let started;
             let result = tokio::select! {
                 event = feed.next() => {
@@ -123,6 +118,12 @@ impl Follower {
                 self.reload_until_it_works().await;
             }
             tokio::time::sleep((started.elapsed() * REST).min(LONGEST_REST)).await;
+        }
+    }
+
+    fn look_after_load(&mut self, feed: &ChangeFeed) {
+        if std::mem::take(&mut self.loaded_anew) {
+            self.older = feed.0.len();
         }
     }
 
@@ -192,23 +193,20 @@ impl Follower {
 
     async fn apply_agents(&self, agents: HashMap<Key, Option<Arc<str>>>) -> anyhow::Result<()> {
         let mut unknown = Vec::new();
-        let mut by_account: HashMap<AccountId, Vec<(String, Option<AgentFields>)>> = HashMap::new();
+        let mut by_account: HashMap<String, Vec<AgentChange>> = HashMap::new();
         for (key, body) in agents {
-            let Some(body) = body else {
-                unknown.push(key);
-                continue;
-            };
-            let Ok(account) = AccountId::parse(&key.scope) else { continue };
-            let fields = agent_fields(&key.id, &body)?;
-            by_account.entry(account).or_default().push((key.id, Some(fields)));
+            match body {
+                Some(body) => by_account.entry(key.scope).or_default().push((key.id, Some(Agent::new(body)))),
+                None => unknown.push(key),
+            }
         }
         let documents = self.store.get_many(Collection::Agents, &unknown).await?;
         for (key, document) in unknown.into_iter().zip(documents) {
-            let Ok(account) = AccountId::parse(&key.scope) else { continue };
-            let fields = document.map(|document| agent_fields(&key.id, &document.body)).transpose()?;
-            by_account.entry(account).or_default().push((key.id, fields));
+            let agent = document.map(|document| Agent::new(document.body));
+            by_account.entry(key.scope).or_default().push((key.id, agent));
         }
         for (account, changes) in by_account {
+            let Ok(account) = AccountId::parse(&account) else { continue };
             self.live.swap_account(&account, self.view(&account).with_agents(&changes));
         }
         Ok(())
@@ -307,11 +305,10 @@ impl Follower {
         let mut query = Query::everywhere(Collection::Agents).limit(PAGE);
         loop {
             let page = self.store.find(&query).await?;
-            let mut changes: HashMap<AccountId, Vec<(String, Option<AgentFields>)>> = HashMap::new();
-            for document in &page.documents {
-                let Ok(account) = AccountId::parse(&document.key.scope) else { continue };
-                let fields = agent_fields(&document.key.id, &document.body)?;
-                changes.entry(account).or_default().push((document.key.id.clone(), Some(fields)));
+            let mut changes: HashMap<AccountId, Vec<AgentChange>> = HashMap::new();
+            for Document { key, body, .. } in page.documents {
+                let Ok(account) = AccountId::parse(&key.scope) else { continue };
+                changes.entry(account).or_default().push((key.id, Some(Agent::new(body))));
             }
             for (account, changes) in changes {
                 let view = views.entry(account).or_insert_with(|| AccountView::clone(&self.live.nothing));
@@ -392,15 +389,57 @@ fn activate(view: &AccountView, id: &PredictorId, model: &Model, compiled: &Arc<
     })
 }
 
-/// What scoring takes of a stored agent.
-#[derive(serde::Deserialize)]
-struct Agent {
-    fields: serde_json::Map<String, serde_json::Value>,
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// `id` is for the message only.
-fn agent_fields(id: &str, body: &str) -> Result<AgentFields, StoreError> {
-    let agent: Agent =
-        serde_json::from_str(body).map_err(|error| StoreError::Corrupt(format!("agent {id}: {error}")))?;
-    Ok(Arc::new(agent.fields))
+    use super::*;
+    use crate::store::sqlite::SqliteStore;
+    use crate::store::{Batch, Change, Op};
+
+    #[tokio::test]
+    async fn a_sent_body_is_used_unless_it_may_be_older_than_what_was_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: SharedStore = Arc::new(SqliteStore::open(folder.path()).unwrap());
+        let account = AccountId::parse("acc_1").unwrap();
+        let body = |site: &str| json!({"fields": {"site": site}}).to_string();
+        let key = Key::new(account.as_str(), "ann");
+        let mut batch = Batch::new();
+        batch.push(Op::Put { collection: Collection::Agents, key: key.clone(), body: body("stored") });
+        store.commit(batch).await.unwrap();
+
+        let live = Arc::new(Live::new(store.clone(), 50));
+        let mut follower = Follower::new(live.clone(), store, mpsc::unbounded_channel().0);
+        let (sender, receiver) = mpsc::channel(10);
+        let mut feed = ChangeFeed(receiver);
+        let send = |body: Option<String>| {
+            let change = Change { collection: Collection::Agents, key: key.clone(), body: body.map(Arc::from) };
+            sender.try_send(FeedEvent::Changed(change)).unwrap();
+        };
+        let site = || live.account(&account).agents["ann"].fields()["site"].clone();
+        let mut next = async |follower: &mut Follower| {
+            follower.look_after_load(&feed);
+            let event = feed.next().await.unwrap();
+            let changes = follower.collect(event, &mut feed);
+            follower.apply(changes).await.unwrap();
+        };
+        follower.reload(true).await.unwrap();
+        // Committed before the load and published after it.
+        send(Some(body("before")));
+        next(&mut follower).await;
+        assert_eq!(site(), "stored");
+        send(Some(body("sent")));
+        next(&mut follower).await;
+        assert_eq!(site(), "sent");
+        // Of several the last counts; what is not sent is read.
+        send(Some(body("sent again")));
+        send(None);
+        next(&mut follower).await;
+        assert_eq!(site(), "stored");
+        follower.reload(false).await.unwrap();
+        send(Some(body("before")));
+        sender.try_send(FeedEvent::Gap).unwrap();
+        next(&mut follower).await;
+        assert_eq!(site(), "stored");
+    }
 }

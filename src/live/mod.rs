@@ -23,13 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 pub use customers::Customer;
 pub use gate::{Gate, Overloaded};
-pub use view::{AccountView, ActiveModel, AgentFields, LivePredictor};
+pub use view::{AccountView, ActiveModel, Agent, LivePredictor};
 
 use crate::context::Context;
 use crate::domain::id::AccountId;
 use crate::domain::language::LanguageError;
 use crate::filter::{CompiledFilter, Filter};
-use crate::store::StoreError;
+use crate::store::{SharedStore, StoreError};
 
 /// Compiled filters that are kept; strategies use the same few over and over.
 const FILTERS_KEPT: u64 = 10_000;
@@ -54,16 +54,20 @@ pub struct Live {
 impl Live {
     /// Loads everything and follows changes until `stop` fires. Returns when warm.
     pub async fn start(ctx: &Context, stop: CancellationToken) -> anyhow::Result<Arc<Self>> {
-        let live = Arc::new(Self {
-            views: ArcSwap::default(),
-            nothing: Arc::new(AccountView::empty(Arc::new(follow::first_agent_schema()))),
-            customers: customers::Customers::new(ctx.store.clone()),
-            filters: Cache::new(FILTERS_KEPT),
-            gate: Gate::new(ctx.config.score_queue_ms),
-            changed: watch::Sender::new(0),
-        });
+        let live = Arc::new(Self::new(ctx.store.clone(), ctx.config.score_queue_ms));
         follow::start(Arc::clone(&live), ctx.store.clone(), stop).await?;
         Ok(live)
+    }
+
+    fn new(store: SharedStore, score_queue_ms: u64) -> Self {
+        Self {
+            views: ArcSwap::default(),
+            nothing: Arc::new(AccountView::empty(Arc::new(follow::first_agent_schema()))),
+            customers: customers::Customers::new(store),
+            filters: Cache::new(FILTERS_KEPT),
+            gate: Gate::new(score_queue_ms),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// The account as it is now.

@@ -1,8 +1,9 @@
 //! What a score sees: one immutable picture of an account, swapped as a whole.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::domain::id::{ModelId, PredictorId};
@@ -12,15 +13,44 @@ use crate::domain::schema::Schema;
 use crate::expression::Expression;
 use crate::score::{AgentInput, AgentSet, CompiledModel};
 
-/// An agent's fields as the profile has them, ready for filters.
-pub type AgentFields = Arc<Map<String, Value>>;
+/// An agent as it is stored. While nobody can score with it, it stays a text: most of a flood of changes is replaced
+/// before anybody looks.
+#[derive(Debug)]
+pub struct Agent {
+    body: Arc<str>,
+    fields: OnceLock<Map<String, Value>>,
+}
+
+impl Agent {
+    pub(super) fn new(body: impl Into<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self { body: body.into(), fields: OnceLock::new() })
+    }
+
+    /// The fields as the profile has them. The first call reads them.
+    pub fn fields(&self) -> &Map<String, Value> {
+        #[derive(Deserialize)]
+        struct Fields {
+            fields: Map<String, Value>,
+        }
+        self.fields.get_or_init(|| match serde_json::from_str::<Fields>(&self.body) {
+            Ok(Fields { fields }) => fields,
+            Err(error) => {
+                tracing::error!(%error, "a stored agent cannot be read; it goes on without values");
+                Map::new()
+            }
+        })
+    }
+}
+
+/// An agent's id, and the agent unless it was removed.
+pub(super) type AgentChange = (String, Option<Arc<Agent>>);
 
 /// Everything of an account that scores need. A request takes one and sees nothing change.
 #[derive(Clone)]
 pub struct AccountView {
     /// What filters are resolved against.
     pub agent_schema: Arc<Schema>,
-    pub agents: Arc<HashMap<Arc<str>, AgentFields>>,
+    pub agents: Arc<HashMap<Arc<str>, Arc<Agent>>>,
     predictors: Arc<HashMap<PredictorId, Arc<LivePredictor>>>,
     names: Arc<HashMap<String, PredictorId>>,
 }
@@ -88,33 +118,48 @@ impl AccountView {
     }
 
     fn with_predictors(&self, predictors: HashMap<PredictorId, Arc<LivePredictor>>) -> Self {
+        if !predictors.is_empty() {
+            // Now rather than in somebody's score.
+            for agent in self.agents.values() {
+                agent.fields();
+            }
+        }
         let names = predictors.values().map(|p| (p.predictor.name.clone(), p.predictor.id.clone())).collect();
         Self { predictors: Arc::new(predictors), names: Arc::new(names), ..self.clone() }
     }
 
-    /// The view after agents changed (`Some`) or were removed (`None`). Only what a model reads is encoded anew.
-    pub(super) fn with_agents(&self, changes: &[(String, Option<AgentFields>)]) -> Self {
+    /// The view after agents changed or were removed. Only what a model reads is encoded anew.
+    pub(super) fn with_agents(&self, changes: &[AgentChange]) -> Self {
         let mut agents = HashMap::clone(&self.agents);
-        for (id, fields) in changes {
-            match fields {
-                Some(fields) => agents.insert(Arc::from(id.as_str()), Arc::clone(fields)),
-                None => agents.remove(id.as_str()),
-            };
+        for (id, agent) in changes {
+            match (agent, agents.get_mut(id.as_str())) {
+                (Some(agent), Some(known)) => *known = Arc::clone(agent),
+                (Some(agent), None) => drop(agents.insert(Arc::from(id.as_str()), Arc::clone(agent))),
+                (None, _) => drop(agents.remove(id.as_str())),
+            }
         }
-        let changed: Vec<AgentInput<'_>> =
-            changes.iter().filter_map(|(id, fields)| fields.as_ref().map(|fields| AgentInput { id, fields })).collect();
-        let removed: Vec<&str> =
-            changes.iter().filter(|(_, fields)| fields.is_none()).map(|(id, _)| id.as_str()).collect();
+        let view = Self { agents: Arc::new(agents), ..self.clone() };
+        if self.predictors.is_empty() { view } else { view.with_agents_encoded(changes) }
+    }
+
+    fn with_agents_encoded(self, changes: &[AgentChange]) -> Self {
+        let (mut changed, mut removed) = (Vec::new(), Vec::new());
+        for (id, agent) in changes {
+            match agent {
+                Some(agent) => changed.push(AgentInput { id, fields: agent.fields() }),
+                None => removed.push(id.as_str()),
+            }
+        }
         let mut predictors = HashMap::clone(&self.predictors);
         for predictor in predictors.values_mut().filter(|predictor| !predictor.models.is_empty()) {
             let models = predictor.models.iter().map(|model| model.with_agents(&changed, &removed)).collect();
             *predictor = Arc::new(LivePredictor { models, ..LivePredictor::clone(predictor) });
         }
-        Self { agents: Arc::new(agents), predictors: Arc::new(predictors), ..self.clone() }
+        Self { predictors: Arc::new(predictors), ..self }
     }
 
     pub(super) fn encode_agents(&self, model: &CompiledModel) -> AgentSet {
-        AgentSet::build(model, self.agents.iter().map(|(id, fields)| AgentInput { id, fields }))
+        AgentSet::build(model, self.agents.iter().map(|(id, agent)| AgentInput { id, fields: agent.fields() }))
     }
 }
 
@@ -165,5 +210,45 @@ impl LivePredictor {
             rest -= model.share;
         }
         self.models.last()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::Timestamp;
+    use crate::domain::id::AccountId;
+    use crate::live::follow::first_agent_schema;
+
+    #[test]
+    fn agents_are_read_as_soon_as_somebody_could_score() {
+        let change = |site: &str| {
+            let body = json!({"id": "ann", "fields": {"site": site}}).to_string();
+            [("ann".to_owned(), Some(Agent::new(body)))]
+        };
+        let is_read = |view: &AccountView| view.agents["ann"].fields.get().is_some();
+        let nobody = AccountView::empty(Arc::new(first_agent_schema())).with_agents(&change("Oslo"));
+        assert!(!is_read(&nobody));
+        let now = Timestamp::UNIX_EPOCH;
+        let predictor = Predictor {
+            id: PredictorId::generate(now),
+            account_id: AccountId::generate(now),
+            name: "p".to_owned(),
+            definition: PredictorDefinition::Composite { combine: "a + b".to_owned() },
+            created_at: now,
+            updated_at: now,
+        };
+        let somebody = nobody.with_predictor(LivePredictor::new(predictor, Vec::new()));
+        assert!(is_read(&somebody));
+        let later = somebody.with_agents(&change("Rome"));
+        assert!(is_read(&later));
+        assert_eq!(later.agents["ann"].fields()["site"], "Rome");
+    }
+
+    #[test]
+    fn an_agent_that_cannot_be_read_has_no_values() {
+        assert!(Agent::new(r#"{"id": "ann"}"#).fields().is_empty());
     }
 }

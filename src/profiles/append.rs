@@ -69,7 +69,7 @@ pub async fn append(
                 &checked.insert((stored_schema.revision, batch)).1
             }
         };
-        let pending_before = journal::pending(&ctx.store, profile).await?;
+        let pending_before = journal::pending_lately(ctx, profile).await?;
         let mut plan = Plan::read(ctx, profile, batch.passed.iter().map(|record| record.id)).await?;
         for record in &batch.passed {
             plan.upsert(record)?;
@@ -90,7 +90,10 @@ pub async fn append(
             return Ok(appended);
         }
         match ctx.store.commit(ops).await {
-            Ok(()) => return Ok(appended),
+            Ok(()) => {
+                ctx.backlog.add(&profile.scope(), appended.accepted);
+                return Ok(appended);
+            }
             Err(StoreError::Conflict(Conflict { op })) if op < own => {}
             Err(error) => return Err(error),
         }
@@ -142,7 +145,7 @@ pub async fn patch(
         let fields = serde_json::to_string(&fields).expect("a map with text keys has a JSON form");
         plan.upsert(&Checked { id, version, fields })?;
         let record = plan.current(id)?.ok_or(PatchError::NotFound)?;
-        let pending = journal::pending(&ctx.store, profile).await?;
+        let pending = journal::pending_lately(ctx, profile).await?;
         let (mut ops, appended) = plan.into_batch();
         let (new_schema, changed) = checker.into_schema();
         if changed {
@@ -152,7 +155,10 @@ pub async fn patch(
             return Ok((record, pending));
         }
         match ctx.store.commit(ops).await {
-            Ok(()) => return Ok((record, pending + appended.accepted)),
+            Ok(()) => {
+                ctx.backlog.add(&profile.scope(), appended.accepted);
+                return Ok((record, pending + appended.accepted));
+            }
             Err(StoreError::Conflict(_)) => {}
             Err(error) => return Err(error.into()),
         }

@@ -121,6 +121,7 @@ impl Counter<'_> {
             if let Committed::Conflict = self.commit(batch).await? {
                 continue;
             }
+            self.ctx.backlog.forget(&self.profile.scope());
             total += records;
             self.reporter.report(progress("counting", total, None));
             if !portion.more {
@@ -135,11 +136,11 @@ impl Counter<'_> {
         let mut records = 0;
         for entry in entries {
             let Some(values) = journal::values(&self.ctx.store, &entry.value).await? else { return Ok(None) };
-            for mutation in values.mutations()? {
+            values.each(|mutation| {
                 let broken = |error| StoreError::Corrupt(format!("journal entry {}: {error}", entry.value.id));
-                state.add_text(mutation.fields.get(), mutation.new).map_err(broken)?;
-                records += 1;
-            }
+                state.add_text(mutation.fields.get(), mutation.new).map_err(broken)
+            })?;
+            records += entry.value.records;
         }
         Ok(Some(records))
     }
@@ -178,7 +179,10 @@ impl Counter<'_> {
         counts::write(&mut batch, Some(&stored), head, &state);
         journal::consume(&mut batch, &covered);
         match self.commit(batch).await? {
-            Committed::Yes => Ok(Counted::Records(state.records)),
+            Committed::Yes => {
+                self.ctx.backlog.forget(&self.profile.scope());
+                Ok(Counted::Records(state.records))
+            }
             Committed::Conflict => Ok(Counted::Superseded),
         }
     }
@@ -263,9 +267,12 @@ impl Counter<'_> {
             self.stop_if_cancelled()?;
             // Consumed only after another full count took over; then this one's commit finds that out.
             let Some(values) = journal::values(&self.ctx.store, &entry.value).await? else { continue };
-            for mutation in values.mutations()?.iter().filter(|mutation| mutation.new) {
-                left_out.remove(mutation.id.as_ref());
-            }
+            values.each(|mutation| {
+                if mutation.new {
+                    left_out.remove(mutation.id.as_ref());
+                }
+                Ok(())
+            })?;
         }
         let rows = left_out.len() as u64;
         state.records += rows;

@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::Profile;
 use super::record::quoted;
+use crate::context::Context;
 use crate::domain::Timestamp;
 use crate::domain::id::JournalId;
 use crate::store::{Batch, Collection, Document, Key, Op, Query, Record, SharedStore, StoreError, StoreExt, Stored};
@@ -139,6 +141,17 @@ pub async fn pending(store: &SharedStore, profile: &Profile) -> Result<u64, Stor
     Ok(sum)
 }
 
+/// As [`pending`], as far as this process knows: exact unless somebody else appends or counts at the same time.
+pub async fn pending_lately(ctx: &Context, profile: &Profile) -> Result<u64, StoreError> {
+    let scope = profile.scope();
+    if let Some(records) = ctx.backlog.known(&scope) {
+        return Ok(records);
+    }
+    let records = pending(&ctx.store, profile).await?;
+    ctx.backlog.set(scope, records);
+    Ok(records)
+}
+
 /// Pending records of every profile of every account.
 pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64)>, StoreError> {
     let mut sums: BTreeMap<Profile, u64> = BTreeMap::new();
@@ -151,7 +164,7 @@ pub async fn pending_everywhere(store: &SharedStore) -> Result<Vec<(Profile, u64
     Ok(sums.into_iter().collect())
 }
 
-/// Gives scope and number of records of each entry that waits. Every append does this: nothing else of them is read.
+/// Gives scope and number of records of each entry that waits. Appends do this: nothing else of them is read.
 async fn sum_up(store: &SharedStore, query: Query, mut add: impl FnMut(&str, u64)) -> Result<(), StoreError> {
     #[derive(Deserialize)]
     struct Size {
@@ -184,18 +197,17 @@ pub async fn values(store: &SharedStore, entry: &Entry) -> Result<Option<Values>
 }
 
 impl Values {
-    /// As many as the entry says, or it is corrupt.
-    pub fn mutations(&self) -> Result<Vec<Mutation<'_>>, StoreError> {
+    /// Gives each mutation. There are as many as the entry says, or it is corrupt.
+    pub fn each(&self, mut take: impl FnMut(Mutation<'_>) -> Result<(), StoreError>) -> Result<(), StoreError> {
         let Entry { scope, id, records } = &self.entry;
-        let mutations: Vec<Mutation<'_>> = serde_json::Deserializer::from_slice(&self.bytes)
-            .into_iter()
-            .collect::<Result<_, _>>()
-            .map_err(|error| StoreError::Corrupt(format!("journal entry {scope}/{id}: {error}")))?;
-        if mutations.len() as u64 != *records {
-            let text = format!("journal entry {scope}/{id}: {} of {records} records", mutations.len());
-            return Err(StoreError::Corrupt(text));
+        let corrupt = |error: &dyn fmt::Display| StoreError::Corrupt(format!("journal entry {scope}/{id}: {error}"));
+        let text = std::str::from_utf8(&self.bytes).map_err(|error| corrupt(&error))?;
+        let mut found = 0;
+        for mutation in serde_json::Deserializer::from_str(text).into_iter::<Mutation<'_>>() {
+            take(mutation.map_err(|error| corrupt(&error))?)?;
+            found += 1;
         }
-        Ok(mutations)
+        if found == *records { Ok(()) } else { Err(corrupt(&format_args!("{found} of {records} records"))) }
     }
 }
 

@@ -48,6 +48,7 @@ impl Bench {
             objects: Arc::new(ObjectStore::new(&settings).unwrap()),
             config: Arc::new(config),
             clock: Arc::new(SystemClock),
+            backlog: Arc::default(),
         };
         let profile = Profile::new(AccountId::parse("acc_1").unwrap(), ProfileKind::Agents);
         Self { ctx, profile, _folder: folder }

@@ -75,6 +75,7 @@ fn context(folder: &Path) -> Context {
         objects: Arc::new(objects.unwrap()),
         config: Arc::new(Config::default()),
         clock: Arc::new(SystemClock),
+        backlog: Arc::default(),
     }
 }
 

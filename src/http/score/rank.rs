@@ -137,7 +137,7 @@ fn eligible(
             .field(format!("{path}action_filters"), error.message)
             .with("position", error.position)
     })?;
-    let matching = view.agents.iter().filter(|(id, fields)| filter.matches(id, fields));
+    let matching = view.agents.iter().filter(|(id, agent)| filter.matches(id, agent.fields()));
     Ok(matching.map(|(id, _)| Arc::clone(id)).collect())
 }
 

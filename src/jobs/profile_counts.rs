@@ -101,9 +101,9 @@ impl Turns {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = asked;
     }
 
-    fn asked_lately(&self) -> bool {
+    fn asked_lately(&self, now: Instant) -> bool {
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.is_some_and(|asked| asked.elapsed() < ASKED)
+        asked.is_some_and(|asked| now.saturating_duration_since(asked) < ASKED)
     }
 }
 
@@ -206,10 +206,27 @@ pub async fn request_if_due(ctx: &Context, profile: &Profile, pending: u64) -> R
         return Ok(());
     }
     let turns = turns(profile);
-    if !turns.asked_lately() {
+    let now = Instant::now();
+    if !turns.asked_lately(now) {
         // Before the request: a count that begins right after it takes the note away.
-        turns.set_asked(Some(Instant::now()));
+        turns.set_asked(Some(now));
         request(ctx, profile, false).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_not_asked_for_again_for_a_while_unless_it_begins() {
+        let (turns, now) = (Turns::default(), Instant::now());
+        assert!(!turns.asked_lately(now));
+        turns.set_asked(Some(now));
+        assert!(turns.asked_lately(now + ASKED / 2));
+        assert!(!turns.asked_lately(now + ASKED));
+        turns.set_asked(None);
+        assert!(!turns.asked_lately(now));
+    }
 }

@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::profile_counts::{CountProfile, request_if_due};
 use super::{
     ControlError, Done, JobError, JobRun, Registry, RunJob, Runner, RunnerHandle, RunnerOptions, cancel, enqueue,
     redrive, retry,
@@ -17,9 +16,7 @@ use crate::config::{Config, Secret};
 use crate::context::Context;
 use crate::domain::id::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Progress, Reporter, Topic};
-use crate::domain::profile::ProfileKind;
 use crate::objects::{ObjectStore, ObjectStoreSettings, PublicUrls};
-use crate::profiles::Profile;
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Batch, Collection, Key, Op, Query, SharedStore, StoreExt};
 
@@ -187,35 +184,6 @@ fn objects_nowhere() -> ObjectStoreSettings {
         public_urls: PublicUrls::Fixed("http://127.0.0.1:1".to_owned()),
         origins: Vec::new(),
     }
-}
-
-#[tokio::test]
-async fn a_count_that_was_just_asked_for_is_not_asked_for_again_before_it_begins() {
-    let bench = Bench::new();
-    let profile = Profile::new(bench.account.clone(), ProfileKind::Agents);
-    let jobs = async |number: usize| {
-        request_if_due(&bench.ctx, &profile, 1_000).await.unwrap();
-        let query = Query::new(Collection::Jobs, bench.account.as_str());
-        let found = bench.ctx.store.list_all::<Job>(query).await.unwrap();
-        assert_eq!(found.len(), number);
-        found
-    };
-    let [mut asked] = jobs(1).await.try_into().unwrap();
-    asked.value.state = JobState::Running;
-    let mut batch = Batch::new();
-    batch.replace(&asked);
-    bench.ctx.store.commit(batch).await.unwrap();
-    // What another process may have begun to count is asked for a little later …
-    jobs(1).await;
-    tokio::time::sleep(Duration::from_millis(110)).await;
-    let waiting = jobs(2).await.into_iter().find(|job| job.value.id != asked.value.id).unwrap();
-    // … and what this one has begun to count, at once.
-    let mut registry = Registry::new();
-    registry.register::<CountProfile>();
-    let worker = Runner::start_with(bench.ctx.clone(), registry, &Topic::ALL, "a", RunnerOptions::default());
-    bench.wait_for(&waiting.value.id, JobState::Succeeded).await;
-    jobs(3).await;
-    worker.stop(Duration::ZERO).await;
 }
 
 #[tokio::test]

@@ -112,7 +112,9 @@ async fn open(db: &Database, place: &Place) -> Result<Events, Error> {
     let watch = db
         .watch()
         // What nobody follows is left out here: the server would compare names with patterns, for each document of each batch.
-        .pipeline([doc! { "$project": { "operationType": 1, "ns": 1, "documentKey": 1, "clusterTime": 1, "wallTime": 1 } }])
+        .pipeline([
+            doc! { "$project": { "operationType": 1, "ns": 1, "documentKey": 1, "clusterTime": 1, "wallTime": 1 } },
+        ])
         .max_await_time(ANSWER_EVERY)
         .batch_size(1_000)
         .selection_criteria(ReadPreference::PrimaryPreferred { options: None }.into());

@@ -26,6 +26,8 @@ use crate::store::{Batch, Collection, Conflict, Key, Op, Query, StoreError, Stor
 /// Journal entries of one counting commit: at most this many, and about this many records.
 const ENTRIES_A_COMMIT: usize = 500;
 const RECORDS_A_COMMIT: u64 = 20_000;
+/// Entries whose values are in memory at once: of the largest, some 4 MB each.
+const ENTRIES_A_READ: usize = 8;
 /// Records of one page of a full count.
 const PAGE: usize = 1_000;
 /// Entry ids known to be counted already; forgotten beyond this, then looked up again.
@@ -134,13 +136,15 @@ impl Counter<'_> {
     /// consumed one of them.
     async fn add(&self, state: &mut CardinalityState, entries: &[Stored<Entry>]) -> Result<Option<u64>, CountError> {
         let mut records = 0;
-        for entry in entries {
-            let Some(values) = journal::values(&self.ctx.store, &entry.value).await? else { return Ok(None) };
-            values.each(|mutation| {
-                let broken = |error| StoreError::Corrupt(format!("journal entry {}: {error}", entry.value.id));
-                state.add_text(mutation.fields.get(), mutation.new).map_err(broken)
-            })?;
-            records += entry.value.records;
+        for entries in entries.chunks(ENTRIES_A_READ) {
+            for (entry, values) in entries.iter().zip(journal::values(&self.ctx.store, entries).await?) {
+                let Some(values) = values else { return Ok(None) };
+                values.each(|mutation| {
+                    let broken = |error| StoreError::Corrupt(format!("journal entry {}: {error}", entry.value.id));
+                    state.add_text(mutation.fields.get(), mutation.new).map_err(broken)
+                })?;
+                records += entry.value.records;
+            }
         }
         Ok(Some(records))
     }
@@ -260,19 +264,19 @@ impl Counter<'_> {
             return Ok(());
         }
         let covered: HashSet<&str> = covered.iter().map(|entry| entry.value.id.as_str()).collect();
-        for entry in journal::waiting(&self.ctx.store, self.profile, usize::MAX).await? {
-            if covered.contains(entry.value.id.as_str()) {
-                continue;
-            }
+        let mut later = journal::waiting(&self.ctx.store, self.profile, usize::MAX).await?;
+        later.retain(|entry| !covered.contains(entry.value.id.as_str()));
+        for entries in later.chunks(ENTRIES_A_READ) {
             self.stop_if_cancelled()?;
             // Consumed only after another full count took over; then this one's commit finds that out.
-            let Some(values) = journal::values(&self.ctx.store, &entry.value).await? else { continue };
-            values.each(|mutation| {
-                if mutation.new {
-                    left_out.remove(mutation.id.as_ref());
-                }
-                Ok(())
-            })?;
+            for values in journal::values(&self.ctx.store, entries).await?.into_iter().flatten() {
+                values.each(|mutation| {
+                    if mutation.new {
+                        left_out.remove(mutation.id.as_ref());
+                    }
+                    Ok(())
+                })?;
+            }
         }
         let rows = left_out.len() as u64;
         state.records += rows;

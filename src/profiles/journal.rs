@@ -185,15 +185,18 @@ async fn sum_up(store: &SharedStore, query: Query, mut add: impl FnMut(&str, u64
     }
 }
 
-/// The values of one entry; `None` when another counter has consumed it since it was read.
-pub async fn values(store: &SharedStore, entry: &Entry) -> Result<Option<Values>, StoreError> {
-    match store.get_blob(&blob_key(&entry.scope, &entry.id)).await? {
-        Some(bytes) => Ok(Some(Values { entry: entry.clone(), bytes })),
-        None => match store.load::<Entry>(&entry.key()).await? {
-            None => Ok(None),
-            Some(_) => Err(StoreError::Corrupt(format!("journal entry {}/{} has no values", entry.scope, entry.id))),
-        },
+/// The values of each entry; `None` when another counter has consumed it since it was read.
+pub async fn values(store: &SharedStore, entries: &[Stored<Entry>]) -> Result<Vec<Option<Values>>, StoreError> {
+    let keys: Vec<Key> = entries.iter().map(|entry| blob_key(&entry.value.scope, &entry.value.id)).collect();
+    let blobs = store.get_blobs(&keys).await?;
+    let mut values = Vec::with_capacity(entries.len());
+    for (Stored { value: entry, .. }, bytes) in entries.iter().zip(blobs) {
+        if bytes.is_none() && store.load::<Entry>(&entry.key()).await?.is_some() {
+            return Err(StoreError::Corrupt(format!("journal entry {}/{} has no values", entry.scope, entry.id)));
+        }
+        values.push(bytes.map(|bytes| Values { entry: entry.clone(), bytes }));
     }
+    Ok(values)
 }
 
 impl Values {

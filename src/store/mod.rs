@@ -248,7 +248,12 @@ pub trait Store: Send + Sync + 'static {
     /// A failed precondition is [`StoreError::Conflict`] with the operation's position.
     async fn commit(&self, batch: Batch) -> Result<()>;
 
-    async fn get_blob(&self, key: &Key) -> Result<Option<Bytes>>;
+    async fn get_blob(&self, key: &Key) -> Result<Option<Bytes>> {
+        Ok(self.get_blobs(std::slice::from_ref(key)).await?.pop().flatten())
+    }
+
+    /// In the order of the keys.
+    async fn get_blobs(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>>;
 
     /// Ids of a scope's blobs, sorted.
     async fn list_blobs(&self, scope: &str) -> Result<Vec<String>>;

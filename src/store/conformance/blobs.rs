@@ -15,6 +15,9 @@ pub(crate) async fn blobs_are_put_read_listed_deleted(store: &SharedStore) {
     store.commit(batch(ops)).await.unwrap();
     assert_eq!(store.get_blob(&key("a")).await.unwrap().unwrap(), all_bytes);
     assert_eq!(store.get_blob(&key("b")).await.unwrap().unwrap(), Bytes::new());
+    let several = store.get_blobs(&[key("b"), key("nothing"), Key::new("other", "c"), key("b")]).await.unwrap();
+    assert_eq!(several, [Some(Bytes::new()), None, Some("c".into()), Some(Bytes::new())]);
+    assert_eq!(store.get_blobs(&[]).await.unwrap(), []);
     assert_eq!(store.list_blobs("acc").await.unwrap(), ["a", "b"]);
     store.commit(batch([put(key("a"), b"new"), Op::DeleteBlob { key: key("b") }])).await.unwrap();
     assert_eq!(store.get_blob(&key("a")).await.unwrap().unwrap(), "new");

@@ -288,18 +288,20 @@ impl Store for MongoStore {
         commit::commit(self, &batch).await
     }
 
-    async fn get_blob(&self, key: &Key) -> Result<Option<Bytes>> {
+    async fn get_blobs(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
         let blobs = self.collection(Collection::Blobs);
-        let found = self
-            .read(Freshest::WhoeverAnswers, |attempt| {
-                blobs
-                    .find_one(doc! { "_id": encode_key(key) })
-                    .selection_criteria(attempt.criteria)
-                    .max_time(attempt.max_time)
-                    .into_future()
-            })
-            .await?;
-        found.map(|raw| decode_blob(raw.as_bytes()).map(|(_, bytes)| bytes)).transpose()
+        let ids: Vec<Bson> = keys.iter().map(|key| Bson::Document(encode_key(key))).collect();
+        let read = self.read(Freshest::WhoeverAnswers, |attempt| {
+            let find = blobs.find(doc! { "_id": { "$in": ids.clone() } });
+            let find = find.selection_criteria(attempt.criteria).max_time(attempt.max_time).into_future();
+            async move { collect(find.await?).await }
+        });
+        let mut found = std::collections::HashMap::with_capacity(keys.len());
+        for raw in read.await? {
+            let (key, bytes) = decode_blob(raw.as_bytes())?;
+            found.insert(key, bytes);
+        }
+        Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
 
     async fn list_blobs(&self, scope: &str) -> Result<Vec<String>> {

@@ -257,13 +257,16 @@ impl Store for SqliteStore {
         self.ask(|reply| Request::Commit(batch, reply)).await
     }
 
-    async fn get_blob(&self, key: &Key) -> Result<Option<Bytes>> {
-        let key = key.clone();
+    async fn get_blobs(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
+        let keys = keys.to_vec();
         self.readers
             .read(move |connection| {
                 let mut statement = connection.prepare_cached("SELECT bytes FROM blobs WHERE scope = ? AND id = ?")?;
-                let bytes = statement.query_row([&key.scope, &key.id], |row| row.get::<_, Vec<u8>>(0)).optional()?;
-                Ok(bytes.map(Bytes::from))
+                let blobs = keys.iter().map(|Key { scope, id }| {
+                    let bytes = statement.query_row([scope, id], |row| row.get::<_, Vec<u8>>(0)).optional()?;
+                    Ok(bytes.map(Bytes::from))
+                });
+                blobs.collect()
             })
             .await
     }

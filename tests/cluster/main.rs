@@ -5,6 +5,7 @@
 
 mod appenders;
 mod balancer;
+mod clock_skew;
 mod cluster_command;
 mod deployment;
 mod dev_cluster;

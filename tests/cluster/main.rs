@@ -19,6 +19,7 @@ mod node;
 mod object_service;
 mod object_service_down;
 mod open_loop;
+mod partition;
 mod primary_killed;
 mod propagation;
 mod proxy;

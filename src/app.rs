@@ -22,7 +22,7 @@ use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::Config;
 use crate::context::Context;
 use crate::domain::node::Role;
-use crate::http::{AppState, idempotency, router};
+use crate::http::{AppState, Sightings, idempotency, router};
 use crate::jobs::{self, Runner, RunnerHandle, RunnerOptions, purging, watch};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
@@ -123,8 +123,9 @@ impl App {
         let live = Live::start(&ctx, lifecycle.stopped()).await?;
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
-        let (in_flight, index_use, segments) = Default::default();
-        let state = AppState { ctx, auth, live, lifecycle, in_flight, index_use, segments, secure, started_at };
+        let (in_flight, index_use, segments, sightings) = Default::default();
+        let state =
+            AppState { ctx, auth, live, lifecycle, in_flight, index_use, segments, sightings, secure, started_at };
         start_serving(&state);
         let url = url(address, secure);
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
@@ -135,7 +136,7 @@ impl App {
             start_maintenance(&state.ctx, &state.lifecycle);
             start_worker(&state.ctx, worker_name(&address.to_string()))
         });
-        tokio::spawn(nodes::tell(state.ctx.clone(), node, state.lifecycle.clone(), state.lifecycle.stopped()));
+        tokio::spawn(nodes::tell(state.ctx.clone(), node, state.lifecycle.clone(), state.sightings.clone()));
         gate.open(router::router(state.clone()));
         state.lifecycle.set_ready();
         let objects_address = embedded.as_ref().map(|server| server.public_address);
@@ -217,7 +218,7 @@ impl WorkerApp {
         let worker = start_worker(&ctx, worker_name(&name));
         lifecycle.set_ready();
         let node = nodes::describe(&ctx, Role::WORKER, name.clone());
-        tokio::spawn(nodes::tell(ctx.clone(), node, lifecycle.clone(), lifecycle.stopped()));
+        tokio::spawn(nodes::tell(ctx.clone(), node, lifecycle.clone(), Sightings::default()));
         Ok(Self { ctx, lifecycle, worker, name })
     }
 

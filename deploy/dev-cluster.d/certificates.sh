@@ -2,23 +2,30 @@
 # One certificate authority a cluster, and certificates from it: $dir/tls/{ca,server,client}.pem.
 # shellcheck disable=SC2154 # $dir is set by deploy/dev-cluster
 
-# make_certificates ADDRESS...: for 127.0.0.1, ::1, localhost and the addresses given. Made once a folder.
+# make_certificates ADDRESS...: for 127.0.0.1, ::1, localhost and the addresses given. Made once a folder; the servers' one again when it
+# lacks an address.
 make_certificates() { one_at_a_time make_certificates_once "$@"; }
 
 make_certificates_once() {
-  local tls_dir=$dir/tls names=IP:127.0.0.1,IP:::1,DNS:localhost address
-  [ -e "$tls_dir/client.pem" ] && return
+  local tls_dir=$dir/tls names=IP:127.0.0.1,IP:::1,DNS:localhost address known
   need_command openssl openssl
+  if [ -e "$tls_dir/names" ]; then names=$(<"$tls_dir/names"); fi
+  known=$names
   for address in "$@"; do
-    [ "$address" = 127.0.0.1 ] || names+=,IP:$address
+    case ,$names, in *",IP:$address,"*) ;; *) names+=,IP:$address ;; esac
   done
-  mkdir -p "$tls_dir"
-  chmod 700 "$tls_dir"
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/O=tango/OU=dev-cluster/CN=dev-cluster CA" \
-    -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign \
-    -keyout "$tls_dir/ca.key" -out "$tls_dir/ca.pem" 2>/dev/null
-  sign_certificate server "/O=tango/OU=servers/CN=localhost" "subjectAltName=$names" "extendedKeyUsage=serverAuth,clientAuth"
-  sign_certificate client "/O=tango/OU=clients/CN=tango" "extendedKeyUsage=clientAuth"
+  if [ ! -e "$tls_dir/client.pem" ]; then
+    mkdir -p "$tls_dir"
+    chmod 700 "$tls_dir"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj "/O=tango/OU=dev-cluster/CN=dev-cluster CA" \
+      -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign \
+      -keyout "$tls_dir/ca.key" -out "$tls_dir/ca.pem" 2>/dev/null
+    sign_certificate client "/O=tango/OU=clients/CN=tango" "extendedKeyUsage=clientAuth"
+  fi
+  if [ ! -e "$tls_dir/server.pem" ] || [ "$names" != "$known" ]; then
+    sign_certificate server "/O=tango/OU=servers/CN=localhost" "subjectAltName=$names" "extendedKeyUsage=serverAuth,clientAuth"
+    echo "$names" >"$tls_dir/names"
+  fi
 }
 
 # The name that the database gives to the user who presents client.pem.

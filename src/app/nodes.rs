@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
 use crate::context::Context;
 use crate::domain::node::{Node, Role};
+use crate::http::Sightings;
 use crate::lifecycle::Lifecycle;
 use crate::store::{Batch, Collection, NODES_SCOPE, Op, Query, Record as _, Result, SharedStore, StoreExt, Stored};
 
 const EVERY: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A process that has said nothing for so long is gone.
-const FORGOTTEN_AFTER: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// What this process says of itself.
 pub(super) fn describe(ctx: &Context, role: Role, name: String) -> Node {
@@ -36,8 +35,9 @@ pub(super) fn name(port: Option<u16>) -> String {
     port.map_or_else(|| host.to_string(), |port| format!("{host}:{port}"))
 }
 
-/// Renews the entry until `stop` fires, then takes it away.
-pub(super) async fn tell(ctx: Context, mut node: Node, lifecycle: Lifecycle, stop: CancellationToken) {
+/// Renews the entry until the process stops, then takes it away.
+pub(super) async fn tell(ctx: Context, mut node: Node, lifecycle: Lifecycle, sightings: Sightings) {
+    let stop = lifecycle.stopped();
     loop {
         node.seen_at = ctx.clock.now();
         node.state = lifecycle.phase().as_str().to_owned();
@@ -46,7 +46,7 @@ pub(super) async fn tell(ctx: Context, mut node: Node, lifecycle: Lifecycle, sto
         if let Err(error) = ctx.store.commit(batch).await {
             tracing::debug!(%error, "this node could not say that it is there");
         }
-        if let Err(error) = forget_silent(&ctx).await {
+        if let Err(error) = forget_silent(&ctx, &sightings).await {
             tracing::debug!(%error, "silent nodes could not be forgotten");
         }
         if stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_none() {
@@ -81,13 +81,13 @@ pub(super) async fn alive(store: &SharedStore) -> Result<Vec<String>> {
     Ok(Vec::new())
 }
 
-async fn forget_silent(ctx: &Context) -> Result<()> {
-    let now = ctx.clock.now();
+async fn forget_silent(ctx: &Context, sightings: &Sightings) -> Result<()> {
+    let stored = ctx.store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await?;
+    let nodes: Vec<Node> = stored.iter().map(|stored| stored.value.clone()).collect();
+    let silences = sightings.silences(&nodes, ctx.clock.now());
     let mut batch = Batch::new();
-    for stored in ctx.store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await? {
-        if now - stored.value.seen_at > FORGOTTEN_AFTER {
-            batch.delete(&stored);
-        }
+    for (stored, _) in stored.iter().zip(silences).filter(|(_, silence)| *silence > FORGOTTEN_AFTER) {
+        batch.delete(stored);
     }
     match ctx.store.commit(batch).await {
         // Another node was first.

@@ -1,5 +1,7 @@
 //! What runs where, and how much waits: `/api/v1/cluster`.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -13,7 +15,7 @@ use crate::domain::job::Topic;
 use crate::domain::node::Node;
 use crate::store::{Collection, Condition, NODES_SCOPE, Path, Query, StoreExt};
 
-const SILENT_AFTER: chrono::TimeDelta = chrono::TimeDelta::seconds(20);
+const SILENT_AFTER: Duration = Duration::from_secs(20);
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(get))
@@ -99,13 +101,13 @@ pub(super) async fn read(app: &AppState) -> ApiResult<ClusterBody> {
 
 /// Processes that say that they are there, servers first, by name.
 async fn nodes(app: &AppState) -> ApiResult<Vec<NodeBody>> {
-    let now = app.ctx.clock.now();
     let stored = app.ctx.store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await?;
     let mut nodes: Vec<Node> = stored.into_iter().map(|stored| stored.value).collect();
     nodes.sort_by(|a, b| (!a.role.server, &a.name, &a.id).cmp(&(!b.role.server, &b.name, &b.id)));
-    let body = nodes.into_iter().map(|node| NodeBody {
+    let silences = app.sightings.silences(&nodes, app.ctx.clock.now());
+    let body = nodes.into_iter().zip(silences).map(|(node, silence)| NodeBody {
         role: node.role.as_str(),
-        state: if now - node.seen_at > SILENT_AFTER { "silent".to_owned() } else { node.state },
+        state: if silence > SILENT_AFTER { "silent".to_owned() } else { node.state },
         name: node.name,
         version: node.version,
         started_at: node.started_at,

@@ -26,9 +26,11 @@ pub mod score;
 pub mod score_log;
 pub mod session;
 mod settings;
+pub mod sightings;
 mod state;
 pub mod uploads;
 
 pub use error::{ApiError, ApiResult};
 pub use session::Session;
+pub use sightings::Sightings;
 pub use state::AppState;

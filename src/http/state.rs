@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::datasets::IndexUse;
 use super::idempotency::InFlight;
+use super::sightings::Sightings;
 use crate::auth::Auth;
 use crate::context::Context;
 use crate::domain::Timestamp;
@@ -21,6 +22,7 @@ pub struct AppState {
     pub in_flight: InFlight,
     pub index_use: IndexUse,
     pub segments: SegmentCache,
+    pub sightings: Sightings,
     /// Served over TLS: cookies are marked so.
     pub secure: bool,
     pub started_at: Timestamp,

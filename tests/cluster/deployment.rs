@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dev_cluster::DevCluster;
+use crate::network::Network;
 use crate::node::{Node, Role};
 use crate::object_service::ObjectService;
 use crate::replica_set::ReplicaSet;
@@ -45,6 +46,14 @@ impl Deployment {
         let cluster = DevCluster::open()?;
         let objects = start_objects(&cluster);
         let set = ReplicaSet::start(&cluster, shape.members).await;
+        Some(Self::start_on(cluster, set, objects.await.unwrap(), shape).await)
+    }
+
+    /// Each member of the replica set on a machine of the network; servers and workers outside.
+    pub async fn start_in(network: &Network, shape: Shape) -> Option<Self> {
+        let cluster = DevCluster::open()?;
+        let objects = start_objects(&cluster);
+        let set = ReplicaSet::start_in(&cluster, network).await;
         Some(Self::start_on(cluster, set, objects.await.unwrap(), shape).await)
     }
 
@@ -90,6 +99,12 @@ impl Deployment {
         let own = settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
         let settings = self.settings.iter().cloned().chain(own).collect();
         tokio::task::block_in_place(|| Node::start(&self.cluster, role, settings))
+    }
+
+    /// Starts one more node on a machine of the network.
+    pub fn start_node_in(&self, network: &Network, machine: usize, role: Role) -> Node {
+        let settings = self.settings.clone();
+        tokio::task::block_in_place(|| Node::start_in(&self.cluster, network, machine, role, settings))
     }
 }
 

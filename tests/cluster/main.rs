@@ -5,18 +5,21 @@
 
 mod appenders;
 mod balancer;
+mod clock_skew;
 mod cluster_command;
 mod deployment;
 mod dev_cluster;
 mod figures;
 mod first_start;
 mod job_makers;
+mod memory;
 mod network;
 mod no_quorum;
 mod node;
 mod object_service;
 mod object_service_down;
 mod open_loop;
+mod partition;
 mod primary_killed;
 mod propagation;
 mod proxy;

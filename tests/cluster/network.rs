@@ -80,6 +80,11 @@ impl Network {
         self.addresses.iter().map(String::as_str).collect()
     }
 
+    /// The namespace of a machine, and its address at the end of the cable to the test.
+    pub fn straight_to(&self, machine: usize) -> (&str, &str) {
+        (&self.namespaces[machine - 1], &self.straight_addresses[machine - 1])
+    }
+
     /// No other machine reaches this one any more, nor it any other; the test does, by the second cable.
     pub fn cut(&self, machine: usize) {
         must(&format!("link set {} down", outside(&self.bridge, machine)));

@@ -5,6 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use crate::dev_cluster::DevCluster;
+use crate::network::Network;
 use crate::support::client::client;
 use crate::support::patience::until;
 use crate::support::process::Process;
@@ -32,6 +33,20 @@ impl Node {
     pub fn start(cluster: &Arc<DevCluster>, role: Role, environment: Vec<(String, String)>) -> Self {
         let address = format!("127.0.0.1:{}", cluster.free_ports(1)[0]);
         Self::start_at(cluster, role, environment, address, None)
+    }
+
+    /// On a machine of the network; the test speaks to it by the machine's second cable.
+    pub fn start_in(
+        cluster: &Arc<DevCluster>,
+        network: &Network,
+        machine: usize,
+        role: Role,
+        mut environment: Vec<(String, String)>,
+    ) -> Self {
+        let (namespace, address) = network.straight_to(machine);
+        let address = format!("{address}:{}", cluster.free_ports(1)[0]);
+        environment.push(("ALLOW_HTTP".to_owned(), "True".to_owned()));
+        Self::start_at(cluster, role, environment, address, Some(namespace.to_owned()))
     }
 
     fn start_at(

@@ -26,8 +26,8 @@ pub struct OpenLoop {
 }
 
 impl OpenLoop {
-    /// So many requests a second; nothing is sent twice.
-    pub fn start(api: &Api, rate: u32, requests: &[Value]) -> Self {
+    /// So many requests a second, each a path and a body; nothing is sent twice.
+    pub fn start(api: &Api, rate: u32, requests: &[(String, Value)]) -> Self {
         let load = Self { log: Arc::default(), stop: CancellationToken::new(), tracker: TaskTracker::new() };
         let (log, stop, tracker) = (load.log.clone(), load.stop.clone(), load.tracker.clone());
         let (api, requests) = (api.clone(), requests.to_vec());
@@ -36,7 +36,8 @@ impl OpenLoop {
             let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
             for number in 0.. {
                 let Some(due) = stop.run_until_cancelled(pace.tick()).await else { break };
-                let ask = api.post("/api/v1/predictors/fcr/score").json(&requests[number % requests.len()]);
+                let (path, body) = &requests[number % requests.len()];
+                let ask = api.post(path).json(body);
                 let log = log.clone();
                 tracker.spawn(async move {
                     let answer = match ask.try_send().await {

@@ -43,10 +43,12 @@ async fn servers_restarted_one_after_the_other_fail_no_request() {
     let Some(mut deployment) = Deployment::start(shape).await else { return };
     let loaded = centre::load(&deployment.at(0)).await;
     loaded.activate(&deployment.at(0), "HYBRID").await;
+    let path = "/api/v1/predictors/fcr/score".to_owned();
+    let asks: Vec<_> = requests(&loaded, 200).into_iter().map(|body| (path.clone(), body)).collect();
     for kind in [Kind::HaProxy, Kind::Nginx] {
         let servers: Vec<_> = deployment.servers.iter().collect();
         let balancer = Balancer::start(&deployment.cluster, kind, &servers, false);
-        let load = OpenLoop::start(&deployment.connector(balancer.url.clone()), rate, &requests(&loaded, 200));
+        let load = OpenLoop::start(&deployment.connector(balancer.url.clone()), rate, &asks);
         until("every server and connection warm", async || {
             let answered = load.answered();
             if answered > rate as usize { Ok(()) } else { Err(answered) }

@@ -83,8 +83,16 @@ async fn more_paths_than_the_database_has_indexes_are_all_found_by_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_transaction_whose_process_is_gone_stands_in_nobodys_way() {
     let Some(settings) = settings() else { return };
+    let everything = MongoStore::open(&settings, now()).await.unwrap();
+    let keep = Dropped(everything.database().clone());
+    // A user who may do no more than read and write this database.
+    let name = keep.0.name();
+    let user = doc! { "createUser": name, "pwd": name, "roles": ["readWrite"] };
+    keep.0.run_command(user).await.unwrap();
+    let (_, place) = settings.url.split_once('@').unwrap();
+    let url = format!("mongodb://{name}:{name}@{place}").replace("authSource=admin", &format!("authSource={name}"));
+    let settings = MongoSettings { url, ..settings };
     let dead = MongoStore::open(&settings, now()).await.unwrap();
-    let _keep = Dropped(dead.database().clone());
     let store: SharedStore = std::sync::Arc::new(MongoStore::open(&settings, now()).await.unwrap());
     store_agents(&store, &[json!({ "fields": {} })]).await;
     // As if killed between two commands: the session is not used any more.
@@ -101,4 +109,5 @@ async fn a_transaction_whose_process_is_gone_stands_in_nobodys_way() {
     assert!(session.commit_transaction().await.is_err(), "it was ended");
     println!("written {took:?} after the other stopped");
     assert!(took < std::time::Duration::from_secs(5), "{took:?}");
+    keep.0.run_command(doc! { "dropUser": name }).await.unwrap();
 }

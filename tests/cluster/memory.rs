@@ -86,9 +86,7 @@ async fn everything_else(api: Api, dataset: String, many: usize, over: Arc<Atomi
 #[tokio::test(flavor = "multi_thread")]
 async fn a_servers_memory_is_flat_under_a_mixed_load() {
     let (many, models, rate, warm_up, seconds, window) = sized((2_000, 3, 20, 6, 12, 4), (10_000, 20, 20, 60, 600, 30));
-    // With an arena a thread the C library's allocator keeps growing for a long time: each collects holes of its own.
-    let settings = vec![("MALLOC_ARENA_MAX", "2".to_owned())];
-    let shape = Shape { members: 1, servers: 1, settings, ..Shape::default() };
+    let shape = Shape { members: 1, servers: 1, ..Shape::default() };
     let Some(deployment) = Deployment::start(shape).await else { return };
     let (api, server) = (deployment.at(0), &deployment.servers[0]);
     let empty = resident_mb(server);

@@ -139,7 +139,10 @@ impl<T: DeserializeOwned + IntoParams> FromRequestParts<AppState> for ApiQuery<T
 /// Parameters read from a query string; others in it are not looked at.
 pub fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
     Query::<T>::try_from_uri(uri).map(|Query(value)| value).map_err(|rejection| {
-        ApiError::bad_request("bad_query", format!("The query string is not understood: {}.", rejection.body_text()))
+        let text = rejection.body_text();
+        // "limit: invalid digit found in string"
+        let reason = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        ApiError::bad_request("bad_query", format!("The query string is not understood: {reason}."))
     })
 }
 

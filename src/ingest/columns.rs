@@ -204,7 +204,7 @@ impl ColumnBuilder {
                 (Values::Dict(nested), Cell::Dict(entries)) => {
                     if entries.len() > self.max_dict_keys {
                         let (keys, limit) = (entries.len(), self.max_dict_keys);
-                        return Err(format!("it has {keys} keys; the limit max_dict_keys is {limit}"));
+                        return Err(format!("it has {keys} keys; the limit MAX_DICT_KEYS is {limit}"));
                     }
                     nested.push_dict(entries.iter().map(|(key, number)| (*key, *number, false)));
                 }

@@ -313,7 +313,7 @@ impl DelimitedRows {
             "row_too_long",
             self.next_line,
             format!(
-                "The row is longer than {} bytes, the limit max_row_bytes. Check the file's line ends and quotes.",
+                "The row is longer than {} bytes, the limit MAX_ROW_BYTES. Check the file's line ends and quotes.",
                 self.max_row_bytes
             ),
         )
@@ -321,7 +321,7 @@ impl DelimitedRows {
 
     fn unclosed_quote(&self, at: usize) -> IngestError {
         let lines = memchr::memchr_iter(self.dialect.newline, &self.buffer[self.position..at]).count() as u64;
-        let until = if self.ended { "before the end of the file" } else { "within max_row_bytes" };
+        let until = if self.ended { "before the end of the file" } else { "within MAX_ROW_BYTES" };
         let text: String = String::from_utf8_lossy(&self.buffer[at..]).chars().take(40).collect();
         IngestError::at_line(
             "unclosed_quote",
@@ -337,7 +337,7 @@ fn header_of(row: RowView<'_>, limits: &Limits) -> Result<Vec<String>> {
     if row.len() > limits.max_columns {
         return Err(IngestError::input(
             "too_many_columns",
-            format!("The file has {} columns; the limit max_columns is {}.", row.len(), limits.max_columns),
+            format!("The file has {} columns; the limit MAX_COLUMNS is {}.", row.len(), limits.max_columns),
         ));
     }
     let names: Vec<String> =

@@ -82,7 +82,7 @@ pub fn discover(
             _ => "Put one JSON object on each line.",
         };
         let text = format!(
-            "{} of {} rows are malformed, more than the limit max_rejected_share of {} %; nothing was added. \
+            "{} of {} rows are malformed, more than the limit MAX_REJECTED_SHARE of {} %; nothing was added. \
              The first: {reason}. {advice}",
             run.malformed,
             run.rows,
@@ -270,7 +270,7 @@ impl Run<'_> {
                             "too_many_columns",
                             rows.line(),
                             format!(
-                                "The objects have more different keys than the limit max_columns, {}.",
+                                "The objects have more different keys than the limit MAX_COLUMNS, {}.",
                                 self.limits.max_columns
                             ),
                         ));

@@ -146,7 +146,7 @@ impl JsonRows {
         IngestError::at_line(
             "row_too_long",
             self.line.max(1),
-            format!("The row is longer than {} bytes, the limit max_row_bytes.", self.max_row_bytes),
+            format!("The row is longer than {} bytes, the limit MAX_ROW_BYTES.", self.max_row_bytes),
         )
     }
 }

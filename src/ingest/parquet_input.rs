@@ -99,7 +99,7 @@ impl ParquetRows {
             return Err(IngestError::input(
                 "too_much_data",
                 format!(
-                    "The file holds {uncompressed_bytes} bytes after decompression; the limit max_uncompressed_bytes is {}.",
+                    "The file holds {uncompressed_bytes} bytes after decompression; the limit MAX_UNCOMPRESSED_BYTES is {}.",
                     limits.max_uncompressed_bytes
                 ),
             ));
@@ -108,7 +108,7 @@ impl ParquetRows {
         if fields.len() > limits.max_columns {
             return Err(IngestError::input(
                 "too_many_columns",
-                format!("The file has {} columns; the limit max_columns is {}.", fields.len(), limits.max_columns),
+                format!("The file has {} columns; the limit MAX_COLUMNS is {}.", fields.len(), limits.max_columns),
             ));
         }
         let mut columns = Vec::with_capacity(fields.len());

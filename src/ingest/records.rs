@@ -93,7 +93,7 @@ impl Collector<'_> {
             let reason = match id.len() {
                 0 => "the id is missing".to_owned(),
                 n if n > self.options.limits.max_id_bytes => {
-                    format!("the id has {n} bytes; the limit max_id_bytes is {}", self.options.limits.max_id_bytes)
+                    format!("the id has {n} bytes; the limit MAX_ID_BYTES is {}", self.options.limits.max_id_bytes)
                 }
                 _ => {
                     let values =

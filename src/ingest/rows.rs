@@ -159,7 +159,10 @@ pub(super) fn feed<T: RowTarget>(
 }
 
 pub(super) fn no_rows() -> IngestError {
-    IngestError::input("no_rows", "The file has a header and no rows. Upload a file with at least one row.")
+    IngestError::input(
+        "no_rows",
+        "The file has a header and no rows. Upload a text or Parquet file with at least one row, plain, with gzip, or in a zip file.",
+    )
 }
 
 impl<T: RowTarget> Feed<'_, T> {
@@ -270,7 +273,7 @@ impl<T: RowTarget> Feed<'_, T> {
             }
             let text_bytes = value.as_str().map_or(0, str::len);
             if text_bytes > self.options.limits.max_value_bytes {
-                return refuse("the value is longer than the limit max_value_bytes");
+                return refuse("the value is longer than the limit MAX_VALUE_BYTES");
             }
         }
         let columns = self.target.columns();
@@ -313,7 +316,7 @@ impl<T: RowTarget> Feed<'_, T> {
                     let cell = cell_at(&table.columns[at].1, row);
                     let long = matches!(cell, Cell::Text(text) if text.len() > self.options.limits.max_value_bytes);
                     let pushed = if long {
-                        Err("the value is longer than the limit max_value_bytes".to_owned())
+                        Err("the value is longer than the limit MAX_VALUE_BYTES".to_owned())
                     } else {
                         columns[*field].push_cell(&cell)
                     };
@@ -418,7 +421,7 @@ impl<T: RowTarget> Feed<'_, T> {
             "too_many_rejected",
             first.line,
             format!(
-                "{} of {} rows were refused, more than the limit max_rejected_share of {} %; nothing was added. \
+                "{} of {} rows were refused, more than the limit MAX_REJECTED_SHARE of {} %; nothing was added. \
                  The first{place}: {}.",
                 self.totals.rejected,
                 self.totals.rows,
@@ -447,7 +450,7 @@ pub(super) fn malformed_row(
         && bytes > max_value_bytes
     {
         let value = String::from_utf8_lossy(&row.value(at)[..MAX_SHOWN_CHARS]).into_owned();
-        let reason = format!("the value has {bytes} bytes; the limit max_value_bytes is {max_value_bytes}");
+        let reason = format!("the value has {bytes} bytes; the limit MAX_VALUE_BYTES is {max_value_bytes}");
         return Some((Some(at), value + "…", reason));
     }
     None

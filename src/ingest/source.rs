@@ -58,7 +58,7 @@ pub(super) fn open(file: InputFile<'_>, limits: &Limits) -> Result<Opened> {
         return Err(IngestError::input(
             "upload_too_large",
             format!(
-                "The file has {} bytes; the limit max_upload_bytes is {}.",
+                "The file has {} bytes; the limit MAX_UPLOAD_BYTES is {}.",
                 file.size_bytes, limits.max_upload_bytes
             ),
         ));
@@ -125,7 +125,7 @@ impl<R: Read> Read for Limited<R> {
                 return Err(IngestError::input(
                     "too_much_data",
                     format!(
-                        "The file holds more than {} bytes after decompression, the limit max_uncompressed_bytes. \
+                        "The file holds more than {} bytes after decompression, the limit MAX_UNCOMPRESSED_BYTES. \
                          Split it into several uploads.",
                         self.limit
                     ),

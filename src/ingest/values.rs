@@ -282,7 +282,7 @@ pub(super) fn dict_entries(
     max_keys: usize,
 ) -> Result<Vec<DictEntry>, String> {
     if entries.len() > max_keys {
-        return Err(format!("it has {} keys; the limit max_dict_keys is {max_keys}", entries.len()));
+        return Err(format!("it has {} keys; the limit MAX_DICT_KEYS is {max_keys}", entries.len()));
     }
     let mut all = Vec::with_capacity(entries.len());
     for (key, value) in entries {

@@ -78,6 +78,10 @@ pub async fn read(run: &JobRun, predictor: &Predictor, model: &Model) -> Result<
         seed: model.seed,
     };
     let SampledTable { mut table, rows_seen } = pinned.table(run, &columns, *from, *to, budget).await?;
+    if rows_seen == 0 {
+        let text = "The dataset has no rows in the predictor's period (from, to): choose another, or add rows first.";
+        return Err(JobError::Failed(text.to_owned()));
+    }
     let mut warnings = Vec::new();
     if (table.rows as u64) < rows_seen {
         warnings.push(format!(

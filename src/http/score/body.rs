@@ -75,7 +75,7 @@ pub struct ScoreAnswer {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub components: Vec<Component>,
     pub scores: Scores,
-    /// Over the agents that the model scored; null when nobody is eligible.
+    /// Over the agents that the model scored, or over all when it scored none; null when nobody is eligible.
     pub median: Option<f64>,
     pub max: Option<f64>,
     pub min: Option<f64>,

@@ -196,8 +196,14 @@ fn check_ports(config: &Config, findings: &mut Findings) {
 }
 
 async fn check_store(config: &Config, findings: &mut Findings) {
-    // Opening makes a store where there is none; a cluster's was looked at already.
-    if config.mongodb_url.is_some() || !config.data_dir.join("tango.db").exists() {
+    // Opening makes a store where there is none, and brings an older one up to date.
+    let can_be_opened = match app::migration_status(config).await {
+        Ok(status) => status.schema_version > 0 && status.pending.is_empty(),
+        // Told already.
+        Err(_) if config.mongodb_url.is_some() => false,
+        Err(_) => config.data_dir.join("tango.db").exists(),
+    };
+    if !can_be_opened {
         return;
     }
     let opened = async {

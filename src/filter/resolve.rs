@@ -65,6 +65,25 @@ impl CompiledFilter {
     pub fn test(&self) -> &Test {
         &self.test
     }
+
+    /// Entries of lists and dictionaries that are named: pairs of a field and an entry. No schema says whether they exist.
+    pub fn entries(&self) -> Vec<(&str, &str)> {
+        let mut found = Vec::new();
+        self.test.collect_entries(&mut found);
+        found
+    }
+}
+
+impl Test {
+    fn collect_entries<'t>(&'t self, found: &mut Vec<(&'t str, &'t str)>) {
+        match self {
+            Test::All(parts) | Test::Any(parts) => parts.iter().for_each(|part| part.collect_entries(found)),
+            Test::Not(part) => part.collect_entries(found),
+            Test::Compare { target: Target::Entry { field, key }, .. } => found.push((field, key)),
+            Test::Compare { .. } => {}
+            Test::Contains { field, element } => found.push((field, element)),
+        }
+    }
 }
 
 impl Filter {

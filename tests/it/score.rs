@@ -86,8 +86,12 @@ async fn eligible_agents_are_ranked_by_list_and_by_filter() {
     let nobody = json!({"action_filters": "loginStatus = 77"});
     let nobody = app.post(SCORE).json(&nobody).send().await.expect_status(200).json();
     assert_eq!((&nobody["eligible"], &nobody["scores"], &nobody["median"]), (&json!(0), &json!([]), &Value::Null));
+    assert_eq!(nobody["warnings"], json!([]));
     let nobody = app.post(SCORE).json(&json!({"agents": []})).send().await.expect_status(200).json();
     assert_eq!(nobody["eligible"], 0);
+    let misspelt = json!({"action_filters": "englich > 0 & loginStatus = 4"});
+    let nobody = app.post(SCORE).json(&misspelt).send().await.expect_status(200).json();
+    assert_eq!(nobody["warnings"], json!(["action_filters: no agent has \"englich\" in skills"]));
 }
 
 #[tokio::test]

@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::body::{Component, ModelName, PredictorName, ScoreAnswer, ScoreBody, Scores};
 use crate::domain::Timestamp;
 use crate::domain::id::AccountId;
+use crate::filter::CompiledFilter;
 use crate::http::{ApiError, ApiResult, AppState, request_id};
-use crate::live::{AccountView, ActiveModel, Customer, LivePredictor};
+use crate::live::{AccountView, ActiveModel, Agent, Customer, LivePredictor};
 use crate::score::artifact::held;
 use crate::score::{AgentScore, Eligible, ScoreInput, ScoreOutput, ScoreSource, rank, summarize};
 use crate::store::StoreError;
@@ -31,6 +32,8 @@ pub struct Prepared {
     /// One, or the components of a composite in the order of their names in it.
     models: Models,
     eligible: Vec<Arc<str>>,
+    /// Why nobody may be eligible.
+    filter_warnings: Vec<String>,
     customer: Customer,
     /// The store could not say in time who the customer is.
     customer_missed: bool,
@@ -62,7 +65,7 @@ pub async fn prepare(
 ) -> ApiResult<Prepared> {
     let started = Instant::now();
     check(app, &body, path)?;
-    let eligible = eligible(app, account, view, &body, path)?;
+    let (eligible, filter_warnings) = eligible(app, account, view, &body, path)?;
     let filter_took = started.elapsed();
     let models = choose_models(view, predictor, &body)?;
     let before_customer = Instant::now();
@@ -81,6 +84,7 @@ pub async fn prepare(
         predictor: Arc::clone(predictor),
         models,
         eligible,
+        filter_warnings,
         customer,
         customer_missed,
         now: app.ctx.clock.now(),
@@ -120,16 +124,16 @@ fn check(app: &AppState, body: &ScoreBody, path: &str) -> ApiResult<()> {
     Ok(())
 }
 
-/// Ids of the agents to score, each once.
+/// Ids of the agents to score, each once, and warnings.
 fn eligible(
     app: &AppState,
     account: &AccountId,
     view: &AccountView,
     body: &ScoreBody,
     path: &str,
-) -> ApiResult<Vec<Arc<str>>> {
+) -> ApiResult<(Vec<Arc<str>>, Vec<String>)> {
     let Some(text) = &body.action_filters else {
-        return Ok(body.agents.iter().flatten().map(|id| Arc::from(id.as_str())).collect());
+        return Ok((body.agents.iter().flatten().map(|id| Arc::from(id.as_str())).collect(), Vec::new()));
     };
     let filter = app.live.filter(account, view, text).map_err(|error| {
         let text = format!("`action_filters` cannot be used: at position {}, {}.", error.position, error.message);
@@ -138,7 +142,23 @@ fn eligible(
             .with("position", error.position)
     })?;
     let matching = view.agents.iter().filter(|(id, agent)| filter.matches(id, agent.fields()));
-    Ok(matching.map(|(id, _)| Arc::clone(id)).collect())
+    let eligible: Vec<Arc<str>> = matching.map(|(id, _)| Arc::clone(id)).collect();
+    let warnings = if eligible.is_empty() { names_of_nobody(view, &filter) } else { Vec::new() };
+    Ok((eligible, warnings))
+}
+
+/// Skills and groups that a filter names and no agent has: a letter may be missing.
+fn names_of_nobody(view: &AccountView, filter: &CompiledFilter) -> Vec<String> {
+    let has = |agent: &Agent, field: &str, entry: &str| match agent.fields().get(field) {
+        Some(Value::Array(elements)) => elements.iter().any(|element| element == entry),
+        Some(Value::Object(entries)) => entries.contains_key(entry),
+        _ => false,
+    };
+    let nobodys = filter
+        .entries()
+        .into_iter()
+        .filter(|(field, entry)| !view.agents.values().any(|agent| has(agent, field, entry)));
+    nobodys.map(|(field, entry)| format!("action_filters: no agent has {entry:?} in {field}")).collect()
 }
 
 fn choose_models(view: &AccountView, predictor: &Arc<LivePredictor>, body: &ScoreBody) -> ApiResult<Models> {
@@ -277,6 +297,7 @@ impl Ranked {
         if prepared.customer_missed {
             output.warnings.push(CUSTOMER_MISSED.to_owned());
         }
+        output.warnings.extend(prepared.filter_warnings);
         let mut scores = output.scores;
         scores.truncate(prepared.body.top.unwrap_or(usize::MAX));
         let name = |predictor: &LivePredictor| PredictorName {

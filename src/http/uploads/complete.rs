@@ -1,6 +1,7 @@
 //! `POST /api/v1/uploads/{id}/complete`.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -64,7 +65,12 @@ pub async fn complete(
             return Ok((StatusCode::ACCEPTED, Json(answer)));
         }
         check_receiving(&upload.value, app.ctx.clock.now())?;
-        assemble(&app, &upload.value, &complete.parts).await?;
+        if let Err(error) = assemble(&app, &upload.value, &complete.parts).await {
+            // Services answer in many ways when another request is putting the same parts together.
+            let answer =
+                if error.status().is_server_error() { answered_meanwhile(&app, &session, &id).await? } else { None };
+            return answer.map(|answer| (StatusCode::ACCEPTED, Json(answer))).ok_or(error);
+        }
         upload.value.accept_schema = complete.accept_schema;
         let batch = start_job(&app, &mut upload)?;
         match app.ctx.store.commit(batch).await {
@@ -74,6 +80,17 @@ pub async fn complete(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// What another request for the same upload answers, if it does so within a second.
+async fn answered_meanwhile(app: &AppState, session: &Session, id: &str) -> ApiResult<Option<CompletedUpload>> {
+    for _ in 0..20 {
+        if let Some(answer) = answered_before(&load(app, session, id).await?.value) {
+            return Ok(Some(answer));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(None)
 }
 
 fn answered_before(upload: &Upload) -> Option<CompletedUpload> {

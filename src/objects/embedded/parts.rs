@@ -72,12 +72,17 @@ pub(super) fn assemble(
     };
     if let Err(error) = write() {
         let _gone = std::fs::remove_file(temporary);
-        return Err(failed(error));
+        // Somebody else has put it together in the meantime.
+        let is_gone = error.kind() == io::ErrorKind::NotFound && !folder.exists();
+        return Err(if is_gone { s3_error!(NoSuchUpload) } else { failed(error) });
     }
     for source in &sources {
         hash.update(source.1.as_bytes());
     }
-    std::fs::remove_dir_all(folder).map_err(failed)?;
+    // At one blow: whoever assembles the same upload sees all of its parts or none.
+    if std::fs::rename(folder, temporary).is_ok() {
+        std::fs::remove_dir_all(temporary).map_err(failed)?;
+    }
     Ok(format!("{:032x}-{}", hash.digest128(), sources.len()))
 }
 

@@ -227,7 +227,10 @@ fn certificate_problem(text: &str) -> String {
 /// In a few words; the driver's own are a page about every attempt with every member.
 fn reachability(problem: &str, settings: &MongoSettings) -> String {
     let plain = settings.url.contains("tls=false") || (settings.allow_plain && !settings.url.contains("tls=true"));
-    if problem.contains("Connection refused") {
+    if problem.contains("RsSecondary") {
+        "some members do, but none of them is the primary: start the others, most members of the set have to run"
+            .to_owned()
+    } else if problem.contains("Connection refused") {
         "nothing listens there; is it started, and is the port right?".to_owned()
     } else if problem.contains("failed to lookup address") {
         "a host name cannot be resolved".to_owned()

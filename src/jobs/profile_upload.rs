@@ -25,6 +25,7 @@ use crate::domain::schema::{Field, FieldType, Schema};
 use crate::domain::upload::{Recount, Upload, UploadTarget};
 use crate::ingest::{IngestError, IngestOptions, InputFile, RecordBatch, UnknownColumns, discover, for_each_record};
 use crate::objects::ObjectReader;
+use crate::profiles::append::Present;
 use crate::profiles::values::{ID, VERSION, check_name, shown};
 use crate::profiles::{Profile, journal, schema};
 use crate::store::{Batch, StoreError};
@@ -50,7 +51,7 @@ impl RunJob for ProfileUpload {
         let (rows, refused) = file.count_refused(&read_by).await?;
         let share = refused as f64 / rows.max(1) as f64;
         let too_many = share > run.ctx.config.limits.max_rejected_share;
-        let (totals, report) = file.upsert(&read_by, too_many).await?;
+        let (totals, report) = file.upsert(&read_by, first, too_many).await?;
         file.keep_report(report).await?;
         if too_many {
             return Err(JobError::Failed(format!(
@@ -249,9 +250,15 @@ impl<'a> ProfileFile<'a> {
     }
 
     /// Upserts the rows and writes the report of refused ones; only the report when `report_only`.
-    async fn upsert(&self, read_by: &Schema, report_only: bool) -> Result<(Totals, Option<RejectedReport>), JobError> {
+    async fn upsert(
+        &self,
+        read_by: &Schema,
+        first: bool,
+        report_only: bool,
+    ) -> Result<(Totals, Option<RejectedReport>), JobError> {
         let report = RejectedObject::at(&self.run.ctx, report_key(&self.upload)).map_err(storage_error)?;
-        let upserts = Upserts::new(self.run.clone(), self.profile.clone(), report);
+        let present = if first { Present::Hardly } else { Present::Perhaps };
+        let upserts = Upserts::new(self.run.clone(), self.profile.clone(), present, report);
         let upserts = Arc::new(Mutex::new(upserts));
         let taking = upserts.clone();
         let take = move |batch: RecordBatch| {

@@ -11,7 +11,7 @@ use super::{JobError, JobRun};
 use crate::domain::dataset::RejectedReport;
 use crate::ingest::{FileRecord, IngestError, RecordBatch, RejectedRow, RejectedSink};
 use crate::profiles::Profile;
-use crate::profiles::append::{Appended, append};
+use crate::profiles::append::{Appended, Present, append};
 use crate::profiles::posted::Posted;
 use crate::profiles::values::ID;
 use crate::store::StoreError;
@@ -32,6 +32,7 @@ pub struct Totals {
 pub struct Upserts {
     run: JobRun,
     profile: Profile,
+    present: Present,
     runtime: Handle,
     report: RejectedObject,
     totals: Totals,
@@ -48,9 +49,10 @@ struct UnderWay {
 }
 
 impl Upserts {
-    pub fn new(run: JobRun, profile: Profile, report: RejectedObject) -> Self {
+    /// `present` is what is believed of the file's records.
+    pub fn new(run: JobRun, profile: Profile, present: Present, report: RejectedObject) -> Self {
         let (totals, under_way) = Default::default();
-        Self { run, profile, runtime: Handle::current(), report, totals, under_way, failure: None }
+        Self { run, profile, present, runtime: Handle::current(), report, totals, under_way, failure: None }
     }
 
     /// Upserts a batch's records and reports its refused rows. A failure is told by [`Upserts::finish`]: the reader of files
@@ -87,7 +89,7 @@ impl Upserts {
         let left = self.under_way.len() - waited_for;
         self.wait_until_left(left.min(AT_ONCE - 1))?;
         let lines = records.iter().map(|record| record.line).collect();
-        let task = self.runtime.spawn(append_fenced(self.run.clone(), self.profile.clone(), records));
+        let task = self.runtime.spawn(append_fenced(self.run.clone(), self.profile.clone(), records, self.present));
         self.under_way.push_back(UnderWay { ids, lines, task });
         Ok(())
     }
@@ -130,11 +132,16 @@ impl Upserts {
     }
 }
 
-async fn append_fenced(run: JobRun, profile: Profile, records: Vec<FileRecord>) -> Result<Appended, JobError> {
+async fn append_fenced(
+    run: JobRun,
+    profile: Profile,
+    records: Vec<FileRecord>,
+    present: Present,
+) -> Result<Appended, JobError> {
     let guard = run.shared_guard();
     let records: Vec<Value> = records.into_iter().map(as_posted).collect();
     let records: Vec<Posted<'_>> = records.iter().map(Posted::from).collect();
-    let appended = append(&run.ctx, &profile, &records, &mut |_, batch| {
+    let appended = append(&run.ctx, &profile, &records, present, &mut |_, batch| {
         batch.push(guard.clone());
     })
     .await;

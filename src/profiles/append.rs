@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -49,6 +50,15 @@ pub struct Planned<'a> {
     pub wants_indexes: bool,
 }
 
+/// What a caller believes of the records before they are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present {
+    /// Some may be there.
+    Perhaps,
+    /// Most likely none: nothing is read unless that turns out wrong when they are inserted.
+    Hardly,
+}
+
 /// Upserts records by id, in order. `extra` adds the caller's own operations (an answer to be saved, a
 /// job) to the batch of each attempt; a failed precondition of those is answered as
 /// [`StoreError::Conflict`] with the operation's position.
@@ -56,11 +66,13 @@ pub async fn append(
     ctx: &Context,
     profile: &Profile,
     records: &[Posted<'_>],
+    mut present: Present,
     extra: &mut (dyn FnMut(&Planned<'_>, &mut Batch) + Send),
 ) -> Result<Appended, StoreError> {
     // The records are checked anew only when the schema they were checked against has changed.
     let mut checked: Option<(u64, CheckedBatch<'_>)> = None;
-    for _ in 0..MAX_ROUNDS {
+    for round in 0..MAX_ROUNDS {
+        pause_before(round).await;
         let stored_schema = schema::load(&ctx.store, profile).await?;
         let batch = match &checked {
             Some((revision, batch)) if *revision == stored_schema.revision => batch,
@@ -70,7 +82,8 @@ pub async fn append(
             }
         };
         let pending_before = journal::pending_lately(ctx, profile).await?;
-        let mut plan = Plan::read(ctx, profile, batch.passed.iter().map(|record| record.id)).await?;
+        let mut plan = Plan::read(ctx, profile, batch.passed.iter().map(|record| record.id), present).await?;
+        present = Present::Perhaps;
         for record in &batch.passed {
             plan.upsert(record)?;
         }
@@ -128,9 +141,10 @@ pub async fn patch(
     version: Option<i64>,
     changes: &Map<String, Value>,
 ) -> Result<(StoredProfile, u64), PatchError> {
-    for _ in 0..MAX_ROUNDS {
+    for round in 0..MAX_ROUNDS {
+        pause_before(round).await;
         let stored_schema = schema::load(&ctx.store, profile).await?;
-        let mut plan = Plan::read(ctx, profile, std::iter::once(id)).await?;
+        let mut plan = Plan::read(ctx, profile, std::iter::once(id), Present::Perhaps).await?;
         let Some(current) = plan.current(id)? else { return Err(PatchError::NotFound) };
         if let (Some(stored), Some(version)) = (current.version, version)
             && version < stored
@@ -164,6 +178,16 @@ pub async fn patch(
         }
     }
     Err(too_busy(profile).into())
+}
+
+/// Whoever loses once or twice tries again at once. Later the store may need time: a primary that has just been elected shows writes
+/// that it cannot yet build upon, until most members have confirmed them.
+async fn pause_before(round: usize) {
+    const AT_ONCE: usize = 3;
+    const LONGEST: Duration = Duration::from_millis(200);
+    if let Some(late) = round.checked_sub(AT_ONCE) {
+        tokio::time::sleep(LONGEST.min(Duration::from_millis(1 << late.min(10)))).await;
+    }
 }
 
 fn tree(fields: &str) -> Result<Map<String, Value>, StoreError> {
@@ -230,6 +254,7 @@ impl<'r> Plan<'r> {
         ctx: &Context,
         profile: &Profile,
         ids: impl ExactSizeIterator<Item = &'r str>,
+        present: Present,
     ) -> Result<Self, StoreError> {
         let collection = Collection::of_profile(profile.kind);
         let mut positions: HashMap<&str, usize> = HashMap::with_capacity(ids.len());
@@ -240,7 +265,10 @@ impl<'r> Plan<'r> {
                 keys.push(profile.record_key(id));
             }
         }
-        let found = if keys.is_empty() { Vec::new() } else { ctx.store.get_many(collection, &keys).await? };
+        let found = match present {
+            Present::Perhaps if !keys.is_empty() => ctx.store.get_many(collection, &keys).await?,
+            _ => vec![None; keys.len()],
+        };
         let slots = keys.into_iter().zip(found).map(|(key, document)| {
             let (body, revision) = document.map(|document| (document.body, document.revision)).unzip();
             Slot { key, body, revision, dirty: false }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::append::{Appended, append};
+use super::append::{Appended, Present, append};
 use super::counting::{Counted, Counter};
 use super::posted::Posted;
 use super::record::StoredProfile;
@@ -57,7 +57,7 @@ impl Bench {
     async fn append(&self, records: Value) -> Appended {
         let Value::Array(records) = records else { panic!("an array") };
         let records: Vec<Posted<'_>> = records.iter().map(Posted::from).collect();
-        append(&self.ctx, &self.profile, &records, &mut |_, _| {}).await.unwrap()
+        append(&self.ctx, &self.profile, &records, Present::Perhaps, &mut |_, _| {}).await.unwrap()
     }
 
     async fn numbered(&self, ids: std::ops::Range<u32>) -> Appended {

@@ -86,7 +86,8 @@ impl From<Model> for ModelAnswer {
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivateBody {
-    /// Above 0 and at most 1: the model's share of the requests; the other active models share the rest as before.
+    /// Above 0 and at most 1: the model's share of the requests; the other active models share the rest as before. The choice is the
+    /// same whenever the same `context_id` is asked about (without one: the same `context`).
     /// Absent: 1.
     pub share: Option<f64>,
 }

@@ -110,7 +110,7 @@ pub async fn post(
                 failed = Some(error);
             }
         };
-        let outcome = append::append(&app.ctx, &profile, &new.records, &mut extra).await;
+        let outcome = append::append(&app.ctx, &profile, &new.records, append::Present::Perhaps, &mut extra).await;
         if let Some(error) = failed {
             return Err(ApiError::internal(error));
         }

@@ -187,7 +187,7 @@ fn is_certificate(error: &Error) -> bool {
 }
 
 pub(super) fn of_client(hosts: &str, settings: &MongoSettings, error: &Error) -> OpenError {
-    let (hosts, problem) = (hosts.to_owned(), without_url(&one_line(error), &settings.url));
+    let (hosts, problem) = (hosts.to_owned(), without_url(one_line(error).trim_end_matches('.'), &settings.url));
     let text = error.to_string();
     match &*error.kind {
         _ if is_certificate(error) => OpenError::Certificate { hosts, problem: certificate_problem(&text) },

@@ -44,7 +44,8 @@ pub struct Field {
     pub visible: bool,
     #[serde(default)]
     pub anonymize: bool,
-    /// Share of non-missing values that fit the type when it was discovered, 0 to 1; information only.
+    /// How sure the type was when it was discovered: 1 when every value fits it; of a String, 1 less the share of values that look like
+    /// something narrower; 0 without values. Information only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confidence: Option<f64>,
     /// A few values as they were written in the file.

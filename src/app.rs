@@ -257,14 +257,14 @@ pub fn mongo_settings(config: &Config) -> Option<MongoSettings> {
 }
 
 /// What a start would refuse of the settings, of the files that they name and of the document store; the object store aside
-/// ([`objects::examine`]). Changes nothing.
-pub async fn check(config: &Config) -> anyhow::Result<()> {
+/// ([`objects::examine`]). Changes nothing. Answers which steps of its schema a cluster's store has.
+pub async fn check(config: &Config) -> anyhow::Result<Option<MigrationStatus>> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     tls::check_given(config).await?;
-    if let Some(settings) = mongo_settings(config) {
-        MongoStore::check(&settings, SystemClock.now()).await?;
-    }
-    Ok(())
+    Ok(match config.mongodb_url {
+        Some(_) => Some(migration_status(config).await?),
+        None => None,
+    })
 }
 
 /// Which steps of the document store's schema are applied and which are missing, without changing anything.

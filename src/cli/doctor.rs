@@ -15,7 +15,7 @@ use crate::auth::Auth;
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
 use crate::objects::{self, Feature, Trouble};
-use crate::store::{Collection, Query};
+use crate::store::{Collection, MigrationStatus, Query};
 use crate::transfer::layout::newest;
 use crate::transfer::refuse_unfinished;
 
@@ -58,13 +58,19 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         0 => findings.fine("the settings are understood"),
         count => findings.warn(format!("{count} objection(s) to the settings, see above")),
     }
-    match app::check(config).await {
-        Ok(()) => findings.fine(match config.mongodb_url {
-            Some(_) => "certificates and document store can be used as they are set",
-            None => "certificates can be used as they are set",
-        }),
-        Err(error) => findings.fail(format!("{error:#}")),
-    }
+    let cluster = match app::check(config).await {
+        Ok(cluster) => {
+            findings.fine(match cluster {
+                Some(_) => "certificates and document store can be used as they are set",
+                None => "certificates can be used as they are set",
+            });
+            cluster
+        }
+        Err(error) => {
+            findings.fail(format!("{error:#}"));
+            None
+        }
+    };
     check_objects(config, &mut findings).await;
     check_folder(&config.data_dir, &mut findings);
     check_open_files(&mut findings);
@@ -79,7 +85,7 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         Ok(None) => {
             findings.fine("nothing runs on the data folder, so it is looked into");
             check_ports(config, &mut findings);
-            check_store(config, &mut findings).await;
+            check_store(config, cluster, &mut findings).await;
         }
         Err(error) => findings.fail(format!("the running process: {error:#}")),
     }
@@ -195,13 +201,14 @@ fn check_ports(config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn check_store(config: &Config, findings: &mut Findings) {
+/// `cluster` is what was seen of a cluster's store; `None` when it cannot be used, or there is none.
+async fn check_store(config: &Config, cluster: Option<MigrationStatus>, findings: &mut Findings) {
     // Opening makes a store where there is none, and brings an older one up to date.
-    let can_be_opened = match app::migration_status(config).await {
-        Ok(status) => status.schema_version > 0 && status.pending.is_empty(),
-        // Told already.
-        Err(_) if config.mongodb_url.is_some() => false,
-        Err(_) => config.data_dir.join("tango.db").exists(),
+    let is_current = |status: MigrationStatus| status.schema_version > 0 && status.pending.is_empty();
+    let can_be_opened = match config.mongodb_url {
+        Some(_) => cluster.is_some_and(is_current),
+        // What cannot be read is opened all the same, to say why.
+        None => app::migration_status(config).await.map_or(true, is_current),
     };
     if !can_be_opened {
         return;

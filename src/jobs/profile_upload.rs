@@ -261,9 +261,11 @@ impl<'a> ProfileFile<'a> {
         let upserts = Upserts::new(self.run.clone(), self.profile.clone(), present, report);
         let upserts = Arc::new(Mutex::new(upserts));
         let taking = upserts.clone();
-        let take = move |batch: RecordBatch| {
-            let mut upserts = taking.lock().unwrap_or_else(PoisonError::into_inner);
-            if report_only { upserts.only_report(&batch) } else { upserts.take(batch) }
+        let take = move |mut batch: RecordBatch| {
+            if report_only {
+                batch.records.clear();
+            }
+            taking.lock().unwrap_or_else(PoisonError::into_inner).take(batch)
         };
         let read = self.read(read_by, take).await;
         // The closure is gone with its thread: nobody else holds them.

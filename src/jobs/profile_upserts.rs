@@ -65,14 +65,6 @@ impl Upserts {
         })
     }
 
-    /// Only reports a batch's refused rows.
-    pub fn only_report(&mut self, batch: &RecordBatch) -> Result<(), IngestError> {
-        self.report_rows(&batch.rejected).map_err(|failure| {
-            self.failure = Some(failure);
-            IngestError::Cancelled
-        })
-    }
-
     fn report_rows(&mut self, rows: &[RejectedRow]) -> Result<(), JobError> {
         self.totals.rejected += rows.len() as u64;
         rows.iter().try_for_each(|row| self.report.reject(row)).map_err(storage_error)

@@ -35,16 +35,6 @@ fn row(number: usize) -> String {
     format!("{number},agent-{},{}\n", number % 50, "x".repeat(WORD))
 }
 
-async fn put(api: &Api, part: &Value, bytes: &[u8]) -> Value {
-    let mut put = api.http.put(part["url"].as_str().unwrap()).body(bytes.to_vec());
-    for (name, value) in part["headers"].as_object().unwrap() {
-        put = put.header(name, value.as_str().unwrap());
-    }
-    let sent = put.send().await.unwrap();
-    assert_eq!(sent.status(), 200);
-    json!({"number": part["number"], "etag": sent.headers()["etag"].to_str().unwrap()})
-}
-
 impl Begun {
     async fn start(api: &Api) -> Self {
         let mut bytes = "call,agent,note\n".to_owned();
@@ -55,7 +45,7 @@ impl Begun {
         let size = bytes.len();
         let ask = json!({"target": "dataset", "filename": "calls.csv", "size_bytes": size, "part_size_bytes": PART});
         let upload = api.post("/api/v1/uploads").json(&ask).send().await.expect_status(201).json();
-        let first = put(api, &upload["parts"][0], &bytes.as_bytes()[..PART]).await;
+        let first = api.put_part(&upload["parts"][0], &bytes.as_bytes()[..PART]).await;
         let path = format!("/api/v1/uploads/{}", upload["id"].as_str().unwrap());
         Self { path, first, second: bytes.into_bytes().split_off(PART) }
     }
@@ -67,7 +57,7 @@ impl Begun {
     /// Sends what is missing, by a fresh link; how many rows there are.
     async fn finish(&self, api: &Api) -> u64 {
         let resumed = api.get(&self.path).send().await.ok().json();
-        let second = put(api, &resumed["parts"][1], &self.second).await;
+        let second = api.put_part(&resumed["parts"][1], &self.second).await;
         let completed = api.post(&format!("{}/complete", self.path)).json(&self.completion(&second)).send().await;
         let completed = completed.expect_status(202).json();
         let job = api.wait_for_job(completed["job_id"].as_str().unwrap()).await;

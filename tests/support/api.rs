@@ -85,6 +85,17 @@ impl Api {
         .await
     }
 
+    /// PUTs a part to its presigned URL; what `complete` wants to hear of it.
+    pub async fn put_part(&self, part: &Value, bytes: &[u8]) -> Value {
+        let mut put = self.http.put(part["url"].as_str().unwrap()).body(bytes.to_vec());
+        for (name, value) in part["headers"].as_object().unwrap() {
+            put = put.header(name, value.as_str().unwrap());
+        }
+        let sent = put.send().await.unwrap();
+        assert_eq!(sent.status(), 200, "part {}", part["number"]);
+        json!({"number": part["number"], "etag": sent.headers()["etag"].to_str().unwrap()})
+    }
+
     /// Uploads bytes as a client would: asks, PUTs each part to its presigned URL, completes, waits for the job.
     /// `options` are more members of the request, such as `name`, `mode`, `id_field`, and `accept_schema`
     /// (true when absent). Hands back the answer to `complete` with the job as `job`.
@@ -104,13 +115,7 @@ impl Api {
         for part in upload["parts"].as_array().unwrap() {
             let (now, later) = rest.split_at(part["size_bytes"].as_u64().unwrap() as usize);
             rest = later;
-            let mut put = self.http.put(part["url"].as_str().unwrap()).body(now.to_vec());
-            for (name, value) in part["headers"].as_object().unwrap() {
-                put = put.header(name, value.as_str().unwrap());
-            }
-            let put = put.send().await.unwrap();
-            assert!(put.status().is_success(), "part {}: {:?}", part["number"], put.text().await);
-            parts.push(json!({"number": part["number"], "etag": put.headers()["etag"].to_str().unwrap()}));
+            parts.push(self.put_part(part, now).await);
         }
         assert!(rest.is_empty(), "the parts do not cover the file");
         let complete = json!({"parts": parts, "accept_schema": accept});

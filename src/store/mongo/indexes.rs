@@ -157,12 +157,9 @@ pub(super) async fn list(db: &Database, collection: Collection) -> Result<Vec<In
 /// How often each index was used on the member that answers, since it started. Nothing is known at a moment when an index comes or
 /// goes: the server counts over all of them or none.
 async fn uses(db: &Database, collection: Collection) -> Result<HashMap<String, u64>> {
-    let stats = db.collection::<Document>(collection.name()).aggregate([doc! { "$indexStats": {} }]).await;
-    let stats = match stats {
-        Ok(stats) => stats.try_collect::<Vec<_>>().await,
-        Err(error) => Err(error),
-    };
-    let stats = match stats {
+    let documents = db.collection::<Document>(collection.name());
+    let stats = async { documents.aggregate([doc! { "$indexStats": {} }]).await?.try_collect::<Vec<_>>().await };
+    let stats = match stats.await {
         Err(error) if is_absent(&error) => Vec::new(),
         stats => stats.map_err(store_error)?,
     };

@@ -164,6 +164,22 @@ impl MongoStore {
         }
     }
 
+    /// Those of the keys' documents that exist, in no order.
+    async fn with_keys(&self, collection: Collection, keys: &[Key], freshest: Freshest) -> Result<Vec<RawDocumentBuf>> {
+        let documents = self.collection(collection);
+        let mut all = Vec::with_capacity(keys.len());
+        for some in keys.chunks(MAX_KEYS) {
+            let ids: Vec<Bson> = some.iter().map(|key| Bson::Document(encode_key(key))).collect();
+            let read = self.read(freshest, |attempt| {
+                let find = documents.find(doc! { "_id": { "$in": ids.clone() } });
+                let find = find.selection_criteria(attempt.criteria).max_time(attempt.max_time).into_future();
+                async move { collect(find.await?).await }
+            });
+            all.extend(read.await?);
+        }
+        Ok(all)
+    }
+
     /// The documents of one range, in its order.
     async fn range(&self, collection: Collection, range: &paging::Range, limit: usize) -> Result<Vec<Document>> {
         let documents = self.collection(collection);
@@ -216,24 +232,10 @@ impl Store for MongoStore {
 
     async fn get_many(&self, collection: Collection, keys: &[Key]) -> Result<Vec<Option<Document>>> {
         has_documents(collection)?;
-        let documents = self.collection(collection);
         let mut found = std::collections::HashMap::with_capacity(keys.len());
-        for some in keys.chunks(MAX_KEYS) {
-            let ids: Vec<Bson> = some.iter().map(|key| Bson::Document(encode_key(key))).collect();
-            let read = self
-                .read(Freshest::Primary, |attempt| {
-                    let find = documents
-                        .find(doc! { "_id": { "$in": ids.clone() } })
-                        .selection_criteria(attempt.criteria)
-                        .max_time(attempt.max_time)
-                        .into_future();
-                    async move { collect(find.await?).await }
-                })
-                .await?;
-            for raw in read {
-                let document = decode(&raw)?;
-                found.insert(document.key.clone(), document);
-            }
+        for raw in self.with_keys(collection, keys, Freshest::Primary).await? {
+            let document = decode(&raw)?;
+            found.insert(document.key.clone(), document);
         }
         Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
     }
@@ -289,15 +291,8 @@ impl Store for MongoStore {
     }
 
     async fn get_blobs(&self, keys: &[Key]) -> Result<Vec<Option<Bytes>>> {
-        let blobs = self.collection(Collection::Blobs);
-        let ids: Vec<Bson> = keys.iter().map(|key| Bson::Document(encode_key(key))).collect();
-        let read = self.read(Freshest::WhoeverAnswers, |attempt| {
-            let find = blobs.find(doc! { "_id": { "$in": ids.clone() } });
-            let find = find.selection_criteria(attempt.criteria).max_time(attempt.max_time).into_future();
-            async move { collect(find.await?).await }
-        });
         let mut found = std::collections::HashMap::with_capacity(keys.len());
-        for raw in read.await? {
+        for raw in self.with_keys(Collection::Blobs, keys, Freshest::WhoeverAnswers).await? {
             let (key, bytes) = decode_blob(raw.as_bytes())?;
             found.insert(key, bytes);
         }

@@ -23,16 +23,6 @@ async fn counts(app: &TestApp) -> Value {
     json!([count("uploads").await, count("datasets").await, count("jobs").await])
 }
 
-async fn put(app: &TestApp, part: &Value, bytes: &[u8]) -> Value {
-    let mut put = app.http.put(part["url"].as_str().unwrap()).body(bytes.to_vec());
-    for (name, value) in part["headers"].as_object().unwrap() {
-        put = put.header(name, value.as_str().unwrap());
-    }
-    let sent = put.send().await.unwrap();
-    assert_eq!(sent.status(), 200);
-    json!({"number": part["number"], "etag": sent.headers()["etag"].to_str().unwrap()})
-}
-
 #[tokio::test]
 async fn requests_that_need_it_say_so_within_seconds_and_uploads_are_continued_later() {
     let Remote { app, front, service } = Remote::start().await;
@@ -44,7 +34,7 @@ async fn requests_that_need_it_say_so_within_seconds_and_uploads_are_continued_l
     });
     let upload = app.post("/api/v1/uploads").json(&ask).send().await.expect_status(201).json();
     let path = format!("/api/v1/uploads/{}", upload["id"].as_str().unwrap());
-    let first = put(&app, &upload["parts"][0], &bytes[..PART]).await;
+    let first = app.put_part(&upload["parts"][0], &bytes[..PART]).await;
     let second = json!({"number": 2, "etag": "\"00000000000000000000000000000000\""});
     let before = counts(&app).await;
     ask["name"] = json!("another");
@@ -93,7 +83,7 @@ async fn requests_that_need_it_say_so_within_seconds_and_uploads_are_continued_l
     }
     let resumed = app.get(&path).send().await.ok().json();
     assert_eq!((&resumed["parts"][0]["arrived"], &resumed["parts"][1]["arrived"]), (&json!(true), &json!(false)));
-    let second = put(&app, &resumed["parts"][1], &bytes[PART..]).await;
+    let second = app.put_part(&resumed["parts"][1], &bytes[PART..]).await;
     let complete = json!({"parts": [complete["parts"][0], second], "accept_schema": true});
     let done = app.post(&format!("{path}/complete")).json(&complete).send().await.expect_status(202).json();
     let job = app.wait_for_job(done["job_id"].as_str().unwrap()).await;
@@ -122,7 +112,7 @@ async fn a_completion_whose_answer_was_lost_is_completed_by_asking_again() {
     let ask = json!({"target": "dataset", "filename": "calls.csv", "size_bytes": bytes.len(), "mode": "create"});
     let upload = app.post("/api/v1/uploads").json(&ask).send().await.expect_status(201).json();
     let id = upload["id"].as_str().unwrap();
-    let part = put(app, &upload["parts"][0], &bytes).await;
+    let part = app.put_part(&upload["parts"][0], &bytes).await;
     let complete = json!({"parts": [part], "accept_schema": true});
     let path = format!("/api/v1/uploads/{id}/complete");
     // Every attempt reaches the store, and no answer the program.
@@ -156,7 +146,7 @@ async fn an_upload_is_aborted_without_the_object_store_and_its_parts_go_with_the
     let app = &remote.app;
     let ask = json!({"target": "dataset", "filename": "calls.csv", "size_bytes": 10, "mode": "create"});
     let upload = app.post("/api/v1/uploads").json(&ask).send().await.expect_status(201).json();
-    put(app, &upload["parts"][0], b"a,b\n1,2\n3,").await;
+    app.put_part(&upload["parts"][0], b"a,b\n1,2\n3,").await;
     let id = upload["id"].as_str().unwrap();
     let path = format!("/api/v1/uploads/{id}");
     remote.front.set(Fault::Closed);

@@ -13,6 +13,8 @@ use crate::store::{Collection, Key, Query, StoreError, StoreExt};
 /// Wrong passwords in a row before a name is locked.
 const MAX_FAILURES: u32 = 10;
 const LOCKED_FOR: Duration = Duration::from_secs(15 * 60);
+/// A store that takes longer than this is not waited for when this node knows the user from following it.
+const STORE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// What a successful sign-in answers.
 #[derive(Debug, Clone)]
@@ -55,16 +57,12 @@ impl Failures {
 }
 
 impl Auth {
-    /// `api_key` names the account to work in; without one it is the user's own. While no member of the store answers, what this
+    /// `api_key` names the account to work in; without one it is the user's own. While the store does not answer, what this
     /// node has followed until then decides.
     pub async fn login(&self, username: &str, password: &str, api_key: Option<&str>) -> Result<IssuedToken, AuthError> {
         let name = username_key(username);
         self.failures.check(&name)?;
-        let user = match self.store.load::<User>(&Key::new("", name.clone())).await {
-            Ok(stored) => stored.map(|stored| Arc::new(stored.value)),
-            Err(StoreError::Unavailable(_)) => self.known_by_name(&name),
-            Err(error) => return Err(error.into()),
-        };
+        let user = self.user_by_name(&name).await?;
         let right = self.passwords.verify(password, user.as_ref().map(|user| user.password_hash.as_str())).await?;
         let account = match (&user, right) {
             (Some(user), true) => self.account_for(user, api_key).await?,
@@ -80,6 +78,14 @@ impl Auth {
         self.issue(&account_id, &user.id, user.epoch)
     }
 
+    async fn user_by_name(&self, name: &str) -> Result<Option<Arc<User>>, StoreError> {
+        let stored = async {
+            let stored = self.store.load::<User>(&Key::new("", name)).await?;
+            Ok(stored.map(|stored| Arc::new(stored.value)))
+        };
+        stored_or_known(stored, || self.known_by_name(name).map(Some)).await.map(Option::flatten)
+    }
+
     fn known_by_name(&self, name: &str) -> Option<Arc<User>> {
         let users = self.users.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         users.values().find(|user| username_key(&user.username) == name).cloned()
@@ -88,14 +94,12 @@ impl Auth {
     /// The account that the key belongs to, if the user may work in it.
     async fn account_for(&self, user: &User, api_key: Option<&str>) -> Result<Option<AccountId>, AuthError> {
         let Some(api_key) = api_key.filter(|key| !key.is_empty()) else { return Ok(Some(user.account_id.clone())) };
-        let accounts = match self.store.list_all::<Account>(Query::new(Collection::Accounts, "")).await {
-            Ok(stored) => stored.into_iter().map(|stored| stored.value).collect(),
-            Err(StoreError::Unavailable(_)) => {
-                self.accounts.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
-            }
-            Err(error) => return Err(error.into()),
+        let stored = async {
+            let stored = self.store.list_all::<Account>(Query::new(Collection::Accounts, "")).await?;
+            Ok(stored.into_iter().map(|stored| stored.value).collect::<Vec<_>>())
         };
-        for account in accounts {
+        let known = || Some(self.accounts.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone());
+        for account in stored_or_known(stored, known).await?.unwrap_or_default() {
             if self.api_key(&account)? == api_key && (account.id == user.account_id || user.super_user) {
                 return Ok(Some(account.id));
             }
@@ -106,5 +110,26 @@ impl Auth {
     /// An account's API key in clear, for those who may see it.
     pub fn api_key(&self, account: &Account) -> Result<String, AuthError> {
         super::api_key_of(&self.seal, account).map_err(AuthError::Internal)
+    }
+}
+
+/// What the store says; what is known here when the store is unavailable, or takes its time and something is known.
+/// None: the store is unavailable, and nothing is known.
+async fn stored_or_known<T>(
+    stored: impl Future<Output = Result<T, StoreError>>,
+    known: impl Fn() -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    tokio::pin!(stored);
+    let answer = match tokio::time::timeout(STORE_PATIENCE, &mut stored).await {
+        Ok(answer) => answer,
+        Err(_) => match known() {
+            Some(known) => return Ok(Some(known)),
+            None => stored.await,
+        },
+    };
+    match answer {
+        Ok(stored) => Ok(Some(stored)),
+        Err(StoreError::Unavailable(_)) => Ok(known()),
+        Err(error) => Err(error),
     }
 }

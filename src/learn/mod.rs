@@ -14,6 +14,7 @@ mod coverage;
 mod design;
 mod error;
 mod fit;
+mod held_out;
 mod inputs;
 mod means;
 pub mod measure;

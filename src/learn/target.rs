@@ -33,6 +33,13 @@ pub(super) struct Target {
     pub times: Vec<i64>,
 }
 
+impl Target {
+    /// Of all rows that can be learned from.
+    pub fn positions(&self) -> Vec<u32> {
+        (0..self.rows.len() as u32).collect()
+    }
+}
+
 /// Positions into [`Target`].
 pub(super) struct Parts {
     pub train: Vec<u32>,

@@ -4,18 +4,16 @@
 //! fitted to the training part and measured on the holdout; the artifact is fitted to all rows with the same settings,
 //! since the newest interactions tell most about tomorrow's.
 
-use super::choose::choose;
 use super::coverage::{AgentCoverage, Coverage, MIN_LOCAL_SAMPLES, NotLocal};
 use super::error::TrainError;
-use super::fit::{Choices, Fitted, LinearFit, Trees, finish, predictions};
-use super::measure;
+use super::fit::{Choices, Fitted, LinearFit, Trees, finish};
+use super::held_out::Plan;
 use super::part::{FitPart, Task, agent_samples};
 use super::quality::Quality;
 use super::spec::{TrainingSpec, TrainingTable, check_settings};
-use super::target::{self, NO_AGENT, Parts, Target};
-use crate::domain::Timestamp;
+use super::target::{self, NO_AGENT, Target};
 use crate::domain::job::{Progress, Reporter};
-use crate::domain::model::{Holdout, ModelType};
+use crate::domain::model::ModelType;
 use crate::domain::predictor::{AgentSource, Goal, MetricKind};
 use crate::score::{Artifact, Outcome, TrainedAgents};
 
@@ -38,12 +36,20 @@ pub fn train(
     threads: Option<usize>,
 ) -> Result<Trained, TrainError> {
     check_settings(&spec.settings)?;
+    in_pool(threads, || train_in_pool(table, spec, reporter))
+}
+
+/// Runs work that uses threads on so many (all cores when `None`).
+pub(super) fn in_pool<T: Send>(
+    threads: Option<usize>,
+    work: impl FnOnce() -> Result<T, TrainError> + Send,
+) -> Result<T, TrainError> {
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads.unwrap_or(0))
         .thread_name(|at| format!("training-{at}"))
         .build()
         .map_err(|error| TrainError::Internal(error.to_string()))?;
-    pool.install(|| train_in_pool(table, spec, reporter))
+    pool.install(work)
 }
 
 fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Reporter) -> Result<Trained, TrainError> {
@@ -59,36 +65,19 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     round(0, "reading the outcomes")?;
     let target = target::read(table, spec, &mut warnings)?;
     let task = Task { table, spec, target: &target };
-    let settings = &spec.settings;
-    let all: Vec<u32> = (0..target.rows.len() as u32).collect();
-    let parts = target::split(&target, &all, settings.holdout, settings.holdout_share, spec.seed);
-    target::check_training_part(&target, &parts, &table.metric, spec.kind)?;
-    if settings.holdout == Holdout::Time && parts.kind == Holdout::Random {
-        warnings.push("the data has no timestamp field: the holdout is random instead of the latest part".to_owned());
-    }
-    if settings.half_life_days.is_some() && target.times.is_empty() {
-        warnings.push("the data has no timestamp field: half_life_days has no effect".to_owned());
-    }
-    let inner = target::split(&target, &parts.train, settings.holdout, 0.2, spec.seed.wrapping_add(1));
-    round(0, "choosing settings")?;
-    let choices = choose(&task, &inner, reporter)?;
-    if settings.early_stop && settings.trees > 0 && choices.trees == settings.trees as usize {
-        warnings.push(format!(
-            "all {} trees are used and more would predict better: raise settings.trees or settings.learning_rate",
-            settings.trees
-        ));
-    }
+    let all = target.positions();
+    let plan = Plan::make(task, reporter, &mut warnings)?;
     round(1, "measuring on the holdout")?;
-    let quality = measure_on_holdout(&task, &parts, &choices, reporter)?;
+    let quality = plan.fit(reporter)?.quality();
     round(2, "fitting to all rows")?;
-    let fit = task.fit_part(&all, &choices.drifting, &mut warnings)?;
-    let fitted = fit_with(&task, &fit, &choices, reporter)?;
+    let fit = task.fit_part(&all, &plan.choices.drifting, &mut warnings)?;
+    let fitted = fit_with(&task, &fit, &plan.choices, reporter)?;
     let coverage = coverage(&task, &all, &fit);
     let artifact = artifact(&task, &fit, fitted);
     Ok(Trained { artifact, quality, coverage, warnings })
 }
 
-fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {
+pub(super) fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {
     if table.features.is_empty() && spec.model_type == ModelType::Global {
         return Err(TrainError::unusable(
             "no_features",
@@ -104,41 +93,14 @@ fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), Trai
     Ok(())
 }
 
-fn fit_with(task: &Task<'_>, fit: &FitPart, choices: &Choices, reporter: &dyn Reporter) -> Result<Fitted, TrainError> {
-    let estimate = LinearFit::estimate(task, fit, &choices.crosses, reporter)?;
-    finish(task, fit, estimate, choices, &Trees::Exactly(choices.trees), reporter)
-}
-
-fn measure_on_holdout(
+pub(super) fn fit_with(
     task: &Task<'_>,
-    parts: &Parts,
+    fit: &FitPart,
     choices: &Choices,
     reporter: &dyn Reporter,
-) -> Result<Quality, TrainError> {
-    let (spec, target) = (task.spec, task.target);
-    let fit = task.fit_part(&parts.train, &choices.drifting, &mut Vec::new())?;
-    let fitted = fit_with(task, &fit, choices, reporter)?;
-    let holdout = task.other_part(&parts.holdout, &fit)?;
-    let predicted = predictions(spec.kind, &fit, &fitted.margins(&fit, &holdout));
-    let outcomes: Vec<f64> = parts.holdout.iter().map(|at| target.outcomes[*at as usize]).collect();
-    let prior = parts.train.iter().map(|at| target.outcomes[*at as usize]).sum::<f64>() / parts.train.len() as f64;
-    let first = parts.holdout.iter().filter_map(|at| target.times.get(*at as usize)).min();
-    let holdout_from =
-        first.filter(|_| parts.kind == Holdout::Time).and_then(|at| Timestamp::from_timestamp_micros(*at));
-    let crosses = choices.crosses.iter().map(|key| fit.encoding.fields[key.field as usize].name.clone());
-    let mut crosses: Vec<String> = crosses.collect();
-    crosses.dedup();
-    let classification = spec.kind == MetricKind::Classification;
-    Ok(Quality {
-        train_rows: parts.train.len() as u64,
-        holdout_rows: parts.holdout.len() as u64,
-        holdout: parts.kind,
-        holdout_from,
-        trees: fitted.forest.trees() as u32,
-        crosses,
-        classification: classification.then(|| measure::classification(&outcomes, &predicted, prior, spec.seed)),
-        regression: (!classification).then(|| measure::regression(&outcomes, &predicted, prior, spec.seed)),
-    })
+) -> Result<Fitted, TrainError> {
+    let estimate = LinearFit::estimate(task, fit, &choices.crosses, reporter)?;
+    finish(task, fit, estimate, choices, &Trees::Exactly(choices.trees), reporter)
 }
 
 fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart) -> Coverage {
@@ -173,7 +135,7 @@ fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart) -> Coverage {
     coverage
 }
 
-fn artifact(task: &Task<'_>, fit: &FitPart, fitted: Fitted) -> Artifact {
+pub(super) fn artifact(task: &Task<'_>, fit: &FitPart, fitted: Fitted) -> Artifact {
     let (spec, target) = (task.spec, task.target);
     let high = match (spec.kind, spec.goal) {
         (MetricKind::Regression, Goal::Minimize) => high_percentile(&target.outcomes),

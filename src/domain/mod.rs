@@ -13,6 +13,7 @@ pub mod model;
 pub mod node;
 pub mod predictor;
 pub mod profile;
+pub mod report;
 pub mod schema;
 pub mod segment;
 pub mod upload;

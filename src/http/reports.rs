@@ -1,7 +1,7 @@
 //! `/api/v1/reports`: what can be said of data, predictors and models.
 //!
 //! Quality and coverage of a model are computed by its training, so their reports are ready when they are
-//! asked for. The other kinds are refused until they are built: never accepted and ignored.
+//! asked for. A job makes the other kinds.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,24 +17,18 @@ use super::error::ProblemBody;
 use super::idempotency::Idempotency;
 use super::json::{ApiPath, HashedJson};
 use super::lists::{ListBody, ListParams, ListQuery};
-use super::models;
-use super::{ApiError, ApiResult, AppState, Session};
+use super::{ApiError, ApiResult, AppState, Session, models, predictors};
 use crate::domain::Timestamp;
-use crate::domain::id::{AccountId, JobId, ModelId, ReportId};
-use crate::store::{Batch, Collection, Condition, Key, Path, Query, Record, StoreExt};
+use crate::domain::id::{JobId, ModelId, PredictorId, ReportId};
+use crate::domain::model::Model;
+use crate::domain::predictor::{Predictor, PredictorDefinition};
+use crate::domain::report::{Report, ReportKind, ReportOptions, ReportState};
+use crate::jobs::enqueue;
+use crate::jobs::make_report::{self, MakeReport};
+use crate::store::{Batch, Collection, Condition, Key, Op, Path, Query, StoreExt, Stored};
 
 pub fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReportKind {
-    FeatureAnalysis,
-    AgentVariance,
-    LiftEstimation,
-    ModelQuality,
-    AgentCoverage,
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(show, remove))
 }
 
 /// A report to make.
@@ -42,61 +36,81 @@ pub enum ReportKind {
 #[serde(deny_unknown_fields)]
 pub struct ReportBody {
     pub kind: ReportKind,
+    /// Of `model_quality`, `agent_coverage`, `lift_estimation`, and of a `feature_analysis` of one model's features.
     pub model_id: Option<String>,
+    /// Id or name; of `agent_variance`, and of a `feature_analysis` of all the predictor's features.
     pub predictor_id: Option<String>,
-    pub dataset_id: Option<String>,
+    /// Lift estimation: numbers of agents free at a moment, 1 to 1,000 each, at most 20.
+    pub agents_free: Option<Vec<u32>>,
+    /// Lift estimation and agent variance: a context or customer field by whose values the report is broken down.
+    pub segment_by: Option<String>,
 }
 
-/// A report. Quality and coverage are answered as the model has them now.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+/// A report.
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ReportAnswer {
     #[schema(value_type = String)]
     pub id: ReportId,
     pub kind: ReportKind,
     #[schema(value_type = String)]
-    pub model_id: ModelId,
-    pub model_version: u32,
-    /// `ready`.
-    pub state: String,
+    pub predictor_id: PredictorId,
+    #[schema(value_type = Option<String>)]
+    pub model_id: Option<ModelId>,
+    /// The version that the model had when the report was asked for.
+    pub model_version: Option<u32>,
+    pub options: ReportOptions,
+    pub state: ReportState,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The job that computes it; of quality and coverage, the training that did (null for one trained before this was
+    /// kept).
+    #[schema(value_type = Option<String>)]
+    pub job_id: Option<JobId>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
-    /// The report itself; left out of lists.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+    /// The report itself once it is ready; left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub content: Option<Value>,
+}
+
+impl From<Report> for ReportAnswer {
+    fn from(report: Report) -> Self {
+        Self {
+            id: report.id,
+            kind: report.kind,
+            predictor_id: report.predictor_id,
+            model_id: report.model_id,
+            model_version: report.model_version,
+            options: report.options,
+            state: report.state,
+            error: report.error,
+            job_id: report.job_id,
+            created_at: report.created_at,
+            updated_at: report.updated_at,
+            content: None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct ReportStarted {
     #[schema(value_type = String)]
     pub id: ReportId,
-    /// The job that computed it: the training of the model's present version. Null for one trained before this was
-    /// kept.
+    /// See the report's `job_id`.
     #[schema(value_type = Option<String>)]
     pub job_id: Option<JobId>,
-}
-
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct StoredReport {
-    account_id: AccountId,
-    #[serde(flatten)]
-    report: ReportAnswer,
-}
-
-impl Record for StoredReport {
-    const COLLECTION: Collection = Collection::Reports;
-    fn key(&self) -> Key {
-        Key::new(self.account_id.as_str(), self.report.id.as_str())
-    }
 }
 
 /// Makes a report.
 #[utoipa::path(post, path = "/reports", tag = "reports", request_body = ReportBody,
     responses(
         (status = ACCEPTED, body = ReportStarted),
-        (status = NOT_FOUND, body = ProblemBody, description = "`model_not_found`"),
+        (status = NOT_FOUND, body = ProblemBody, description = "`model_not_found`, `predictor_not_found`"),
         (status = CONFLICT, body = ProblemBody, description = "`not_trained`"),
-        (status = UNPROCESSABLE_ENTITY, body = ProblemBody, description = "`not_available`")))]
+        (status = UNPROCESSABLE_ENTITY, body = ProblemBody, description = "`invalid_body`, `no_models`")))]
 async fn create(
     State(app): State<AppState>,
     session: Session,
@@ -106,47 +120,95 @@ async fn create(
     if let Some(saved) = idem.replay(&app, &session, &hash).await? {
         return Ok(saved);
     }
-    if !matches!(body.kind, ReportKind::ModelQuality | ReportKind::AgentCoverage) {
-        let text = "Feature analysis, agent variance and lift estimation are not available in this version. \
-                    Available kinds: model_quality, agent_coverage.";
-        return Err(ApiError::unprocessable("not_available", text).field("kind", "not available"));
-    }
-    for (path, given) in [("predictor_id", &body.predictor_id), ("dataset_id", &body.dataset_id)] {
-        if given.is_some() {
-            let text = format!("This kind of report is about a model: give model_id and leave {path} out.");
-            return Err(ApiError::unprocessable("invalid_body", text).field(path, "not for this kind"));
+    check_options(&body)?;
+    let now = app.ctx.clock.now();
+    let (predictor, model) = subject(&app, &session, &body).await?;
+    let mut report = Report {
+        id: ReportId::generate(now),
+        account_id: session.account_id.clone(),
+        kind: body.kind,
+        predictor_id: predictor.id,
+        model_version: model.as_ref().map(|model| model.version),
+        model_id: model.as_ref().map(|model| model.id.clone()),
+        options: ReportOptions { agents_free: body.agents_free, segment_by: body.segment_by },
+        state: ReportState::Queued,
+        error: None,
+        job_id: None,
+        chunks: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let mut batch = Batch::new();
+    match (body.kind, &model) {
+        (ReportKind::ModelQuality | ReportKind::AgentCoverage, Some(model)) => {
+            let content = match &model.quality {
+                None => return Err(models::not_trained()),
+                Some(quality) if body.kind == ReportKind::ModelQuality => quality.clone(),
+                Some(_) => json!(models::read_coverage(&app, model).await?),
+            };
+            make_report::put_content(&mut batch, &mut report, &content).map_err(ApiError::internal)?;
+            // The model's own `job_id` is that of its last training, which may have failed or be under way.
+            report.job_id = model.trained_on.as_ref().and_then(|on| JobId::parse(on["job_id"].as_str()?).ok());
+        }
+        _ => {
+            let job = MakeReport { report_id: report.id.clone() };
+            let job_id = enqueue(&mut batch, &app.ctx, &session.account_id, &job).map_err(ApiError::internal)?;
+            report.job_id = Some(job_id);
         }
     }
-    let Some(model_id) = &body.model_id else {
-        let text = "This kind of report is about a model: give model_id.";
-        return Err(ApiError::unprocessable("invalid_body", text).field("model_id", "missing"));
-    };
-    let model = models::load(&app, &session.account_id, model_id).await?.value;
-    let content = match body.kind {
-        ReportKind::AgentCoverage => json!(models::read_coverage(&app, &model).await?),
-        _ => match &model.quality {
-            Some(quality) => quality.clone(),
-            None => return Err(models::not_trained()),
-        },
-    };
-    // The model's own `job_id` is that of its last training, which may have failed or be under way.
-    let trained_by = model.trained_on.as_ref().and_then(|on| JobId::parse(on["job_id"].as_str()?).ok());
-    let now = app.ctx.clock.now();
-    let report = ReportAnswer {
-        id: ReportId::generate(now),
-        kind: body.kind,
-        model_id: model.id,
-        model_version: model.version,
-        state: "ready".to_owned(),
-        created_at: now,
-        content: Some(content),
-    };
-    let answer = ReportStarted { id: report.id.clone(), job_id: trained_by };
-    let mut batch = Batch::new();
-    batch.insert(&StoredReport { account_id: session.account_id.clone(), report });
+    batch.insert(&report);
+    let answer = ReportStarted { id: report.id, job_id: report.job_id };
     idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
     app.ctx.store.commit(batch).await.map_err(|error| idem.explain(error))?;
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
+}
+
+/// Options of other kinds of reports are not accepted and ignored.
+fn check_options(body: &ReportBody) -> ApiResult<()> {
+    let refuse =
+        |path: &str, text: String| Err(ApiError::unprocessable("invalid_body", text.clone()).field(path, text));
+    if let Some(numbers) = &body.agents_free {
+        if body.kind != ReportKind::LiftEstimation {
+            return refuse("agents_free", "Only a lift_estimation takes agents_free: leave it out.".to_owned());
+        }
+        if numbers.is_empty() || numbers.len() > 20 || !numbers.iter().all(|number| (1..=1_000).contains(number)) {
+            return refuse("agents_free", "agents_free holds 1 to 20 numbers of 1 to 1,000.".to_owned());
+        }
+    }
+    if body.segment_by.is_some() && !matches!(body.kind, ReportKind::LiftEstimation | ReportKind::AgentVariance) {
+        return refuse(
+            "segment_by",
+            "Only lift_estimation and agent_variance take segment_by: leave it out.".to_owned(),
+        );
+    }
+    Ok(())
+}
+
+/// The predictor, and the model when the report is about one.
+async fn subject(app: &AppState, session: &Session, body: &ReportBody) -> ApiResult<(Predictor, Option<Model>)> {
+    let refuse = |path: &str, text: &str| Err(ApiError::unprocessable("invalid_body", text).field(path, text));
+    let (of_model, of_predictor) = match body.kind {
+        ReportKind::ModelQuality | ReportKind::AgentCoverage | ReportKind::LiftEstimation => (true, false),
+        ReportKind::AgentVariance => (false, true),
+        ReportKind::FeatureAnalysis => (true, true),
+    };
+    let predictor = match (&body.model_id, &body.predictor_id) {
+        (Some(_), Some(_)) => return refuse("predictor_id", "Give either model_id or predictor_id."),
+        (Some(id), None) if of_model => {
+            let model = models::load(app, &session.account_id, id).await?.value;
+            let predictor = predictors::load(app, &session.account_id, model.predictor_id.as_str()).await?.value;
+            (predictor, Some(model))
+        }
+        (None, Some(id)) if of_predictor => (predictors::load(app, &session.account_id, id).await?.value, None),
+        _ if of_model && of_predictor => return refuse("model_id", "Give model_id or predictor_id."),
+        _ if of_model => return refuse("model_id", "This kind of report is about a model: give model_id alone."),
+        _ => return refuse("predictor_id", "This kind of report is about a predictor: give predictor_id alone."),
+    };
+    if matches!(predictor.0.definition, PredictorDefinition::Composite { .. }) {
+        let text = "A composite predictor has no data of its own: ask for reports of the predictors that it combines.";
+        return Err(ApiError::unprocessable("no_models", text));
+    }
+    Ok(predictor)
 }
 
 /// Filters of the list.
@@ -176,9 +238,8 @@ async fn list(
         query = query.filter(Condition::equal(Path::key("model_id"), model));
     }
     let query = params.apply(query, &["kind", "created_at"])?;
-    let (reports, next) = app.ctx.store.list::<StoredReport>(&query).await?;
-    let items = reports.into_iter().map(|stored| ReportAnswer { content: None, ..stored.value.report }).collect();
-    Ok(Json(ListBody { items, next }))
+    let (reports, next) = app.ctx.store.list::<Report>(&query).await?;
+    Ok(Json(ListBody { items: reports.into_iter().map(|stored| stored.value.into()).collect(), next }))
 }
 
 #[utoipa::path(get, path = "/reports/{id}", tag = "reports", params(("id" = String, Path)),
@@ -188,7 +249,43 @@ async fn show(
     session: Session,
     ApiPath(id): ApiPath<String>,
 ) -> ApiResult<Json<ReportAnswer>> {
-    let key = Key::new(session.account_id.as_str(), id.as_str());
-    let found = app.ctx.store.load::<StoredReport>(&key).await?;
-    Ok(Json(found.ok_or_else(|| ApiError::not_found("report", &id))?.value.report))
+    let report = load(&app, &session, &id).await?.value;
+    let content = match report.state {
+        ReportState::Ready => match make_report::read_content(&app.ctx.store, &report).await? {
+            Some(content) => Some(content),
+            None => return Err(ApiError::internal(format!("{} has no content", report.id))),
+        },
+        _ => None,
+    };
+    Ok(Json(ReportAnswer { content, ..report.into() }))
+}
+
+/// Deletes a report. One that is being made is cancelled by its job, not here.
+#[utoipa::path(delete, path = "/reports/{id}", tag = "reports", params(("id" = String, Path)),
+    responses(
+        (status = NO_CONTENT),
+        (status = NOT_FOUND, body = ProblemBody),
+        (status = CONFLICT, body = ProblemBody, description = "`report_in_progress`")))]
+async fn remove(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<StatusCode> {
+    let report = load(&app, &session, &id).await?;
+    if matches!(report.value.state, ReportState::Queued | ReportState::Running) {
+        let job = report.value.job_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        let text = format!(
+            "The report is being made by {job}. Wait for that job, or cancel it: POST /api/v1/jobs/{job}/cancel."
+        );
+        return Err(ApiError::conflict("report_in_progress", text).with("job_id", job));
+    }
+    let mut batch = Batch::new();
+    batch.delete(&report);
+    let scope = make_report::content_scope(&report.value.id);
+    for id in app.ctx.store.list_blobs(&scope).await? {
+        batch.push(Op::DeleteBlob { key: Key::new(scope.clone(), id) });
+    }
+    app.ctx.store.commit(batch).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn load(app: &AppState, session: &Session, id: &str) -> ApiResult<Stored<Report>> {
+    let key = Key::new(session.account_id.as_str(), id);
+    app.ctx.store.load::<Report>(&key).await?.ok_or_else(|| ApiError::not_found("report", id))
 }

@@ -25,6 +25,7 @@ pub mod watch;
 mod control;
 mod finish;
 mod lease;
+pub mod make_report;
 mod registry;
 mod resting;
 mod run;
@@ -58,6 +59,7 @@ pub fn every_kind() -> Registry {
         .register::<dataset_count::CountDataset>()
         .register::<dataset_delete_range::DeleteRange>()
         .register::<dataset_revert::RevertDataset>()
+        .register::<make_report::MakeReport>()
         .register::<profile_counts::CountProfile>()
         .register::<profile_indexes::IndexProfile>()
         .register::<profile_upload::ProfileUpload>()

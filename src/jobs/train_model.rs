@@ -6,15 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::training_table::{self, Read};
+use super::training_table::{self, Read, Subject};
 use super::{Done, JobError, JobRun, RunJob};
 use crate::domain::id::ModelId;
 use crate::domain::job::{Progress, Reporter, Topic};
 use crate::domain::model::{ArtifactInfo, Model, ModelState};
-use crate::domain::predictor::{Predictor, PredictorDefinition};
-use crate::learn::{TrainError, Trained, TrainingSpec, train};
-use crate::live::artifacts::{self, CHUNK_BYTES};
-use crate::store::{Batch, Key, Op, StoreExt, Stored};
+use crate::domain::predictor::Predictor;
+use crate::learn::{TrainError, Trained, train};
+use crate::live::artifacts;
+use crate::store::{Batch, Key, Op, StoreExt, Stored, chunks};
 
 /// The payload.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -37,22 +37,9 @@ impl RunJob for TrainModel {
                 "The model's predictor was deleted: there is nothing to train for.".to_owned(),
             ));
         };
-        let PredictorDefinition::Simple { metric, agent_source, .. } = &predictor.value.definition else {
-            return Err(JobError::Failed(
-                "The predictor is a composite now, which has no models of its own.".to_owned(),
-            ));
-        };
-        let spec = TrainingSpec {
-            model_type: model.model_type,
-            settings: model.settings.clone(),
-            kind: metric.kind,
-            goal: metric.goal,
-            positive: metric.positive.clone(),
-            agent_source: *agent_source,
-            seed: model.seed,
-        };
-        let read = training_table::read(run, &predictor.value, &model).await?;
-        let Read { table, trained_on, mut warnings } = read;
+        let subject = Subject::of_model(predictor.value, &model)?;
+        let Read { table, trained_on, mut warnings } = training_table::read(run, &subject).await?;
+        let spec = subject.spec;
         let threads = run.ctx.config.omp_num_threads;
         let reporter = run.clone();
         let (trained, bytes) = tokio::task::spawn_blocking(move || -> Result<(Trained, Vec<u8>), TrainError> {
@@ -140,18 +127,13 @@ impl TrainModel {
         }));
         let bytes = Bytes::from(bytes);
         let mut effects = Batch::new();
-        let mut chunks = 0;
-        for start in (0..bytes.len()).step_by(CHUNK_BYTES) {
-            let part = bytes.slice(start..bytes.len().min(start + CHUNK_BYTES));
-            effects.push(Op::PutBlob { key: artifacts::chunk_key(&model.id, model.version, chunks), bytes: part });
-            chunks += 1;
-        }
+        let scope = artifacts::chunk_scope(&model.id);
+        let chunks = chunks::put(&mut effects, &scope, &artifacts::chunk_prefix(model.version), &bytes);
         let list = serde_json::to_vec(coverage).map_err(|error| JobError::Retry(error.into()))?;
         effects.push(Op::PutBlob { key: artifacts::coverage_key(&model.id, model.version), bytes: Bytes::from(list) });
         model.artifact =
             Some(ArtifactInfo { chunks, size_bytes: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) });
         // The version before stays for nodes that are just reading it; older ones go.
-        let scope = artifacts::chunk_scope(&model.id);
         for id in run.ctx.store.list_blobs(&scope).await? {
             if artifacts::version_of(&id).is_some_and(|version| version + 1 < model.version) {
                 effects.push(Op::DeleteBlob { key: Key::new(scope.clone(), id) });
@@ -174,7 +156,7 @@ fn to_value<T: Serialize>(value: &T) -> Result<Value, JobError> {
     serde_json::to_value(value).map_err(|error| JobError::Retry(error.into()))
 }
 
-fn train_error(error: TrainError) -> JobError {
+pub(super) fn train_error(error: TrainError) -> JobError {
     match error {
         TrainError::Unusable { code, detail } => JobError::Failed(format!("{detail} ({code})")),
         TrainError::Cancelled => JobError::Cancelled,

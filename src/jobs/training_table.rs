@@ -11,11 +11,11 @@ use super::{JobError, JobRun};
 use crate::domain::column::{Column, MISSING_CODE, Table};
 use crate::domain::id::AccountId;
 use crate::domain::job::{Progress, Reporter};
-use crate::domain::model::Model;
+use crate::domain::model::{Model, ModelSettings, ModelType};
 use crate::domain::predictor::{AgentSource, CustomerSource, Features, Predictor, PredictorDefinition};
 use crate::domain::profile::{ProfileKind, parse_timestamp};
 use crate::domain::schema::{FieldType, Role, Schema};
-use crate::learn::{TrainingTable, memory};
+use crate::learn::{TrainingSpec, TrainingTable, memory};
 use crate::profiles::record::StoredProfile;
 use crate::profiles::{self, Profile};
 use crate::store::{Collection, Key};
@@ -27,6 +27,49 @@ const LOOKUP: usize = 500;
 const USUAL_ENTRIES: u64 = 10;
 const USUAL_KEYS: usize = 30;
 
+/// What is learned, from which predictor's data.
+pub struct Subject {
+    pub predictor: Predictor,
+    pub features: Features,
+    pub spec: TrainingSpec,
+}
+
+impl Subject {
+    pub fn of_model(predictor: Predictor, model: &Model) -> Result<Self, JobError> {
+        let settings = model.settings.clone();
+        Self::new(predictor, model.features.as_ref(), model.model_type, settings, model.seed)
+    }
+
+    /// All the predictor's features, with default settings.
+    pub fn of_predictor(predictor: Predictor, model_type: ModelType) -> Result<Self, JobError> {
+        Self::new(predictor, None, model_type, ModelSettings::default(), 1)
+    }
+
+    fn new(
+        predictor: Predictor,
+        chosen: Option<&Features>,
+        model_type: ModelType,
+        settings: ModelSettings,
+        seed: u64,
+    ) -> Result<Self, JobError> {
+        let PredictorDefinition::Simple { metric, agent_source, features, .. } = &predictor.definition else {
+            return Err(JobError::Failed(
+                "The predictor is a composite now, which has no models and no data of its own.".to_owned(),
+            ));
+        };
+        let spec = TrainingSpec {
+            model_type,
+            settings,
+            kind: metric.kind,
+            goal: metric.goal,
+            positive: metric.positive.clone(),
+            agent_source: *agent_source,
+            seed,
+        };
+        Ok(Self { features: chosen.unwrap_or(features).clone(), spec, predictor })
+    }
+}
+
 /// What was read.
 pub struct Read {
     pub table: TrainingTable,
@@ -35,15 +78,15 @@ pub struct Read {
     pub warnings: Vec<String>,
 }
 
-/// Reads everything that the model's features need.
-pub async fn read(run: &JobRun, predictor: &Predictor, model: &Model) -> Result<Read, JobError> {
-    let PredictorDefinition::Simple { dataset_id, from, to, metric, agent_source, customer_source, features, .. } =
+/// Reads everything that the features need.
+pub async fn read(run: &JobRun, subject: &Subject) -> Result<Read, JobError> {
+    let Subject { predictor, features, spec } = subject;
+    let PredictorDefinition::Simple { dataset_id, from, to, metric, agent_source, customer_source, .. } =
         &predictor.definition
     else {
         return Err(JobError::Failed("A composite predictor has no data of its own.".to_owned()));
     };
     run.report(Progress { phase: "reading the dataset".to_owned(), unit: "rows".to_owned(), ..Progress::default() });
-    let features = model.features.as_ref().unwrap_or(features);
     let pinned =
         PinnedDataset::pin(&run.ctx, &SegmentCache::default(), &predictor.account_id, dataset_id, None).await?;
     let name_of = |role: Role| pinned.schema.with_role(role).map(|field| field.name.clone());
@@ -75,7 +118,7 @@ pub async fn read(run: &JobRun, predictor: &Predictor, model: &Model) -> Result<
     let budget = Budget {
         max_bytes: limit_mb.saturating_mul(1 << 20),
         row_bytes: memory::BYTES_PER_ROW + joined_bytes,
-        seed: model.seed,
+        seed: spec.seed,
     };
     let SampledTable { mut table, rows_seen } = pinned.table(run, &columns, *from, *to, budget).await?;
     if rows_seen == 0 {

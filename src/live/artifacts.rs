@@ -7,15 +7,12 @@ use sha2::{Digest, Sha256};
 use crate::domain::id::ModelId;
 use crate::domain::model::{ArtifactInfo, Model};
 use crate::score::{Artifact, CompiledModel};
-use crate::store::{Key, SharedStore};
+use crate::store::{Key, SharedStore, chunks};
 
-/// Largest chunk of a stored artifact.
-pub const CHUNK_BYTES: usize = 1 << 20;
-
-/// Where a chunk of a model's artifact is stored. Each training has its own chunks, so that a node reads
+/// What the ids of an artifact's chunks begin with. Each training has its own chunks, so that a node reads
 /// the old artifact whole until it learns of the new one.
-pub fn chunk_key(model: &ModelId, version: u32, chunk: u32) -> Key {
-    Key::new(chunk_scope(model), format!("{version:06}-{chunk:06}"))
+pub fn chunk_prefix(version: u32) -> String {
+    format!("{version:06}-")
 }
 
 /// Where the list of a version's agents (with or without a local model) is stored.
@@ -45,14 +42,10 @@ pub async fn read(store: &SharedStore, model: &Model) -> anyhow::Result<Vec<u8>>
     let Some(ArtifactInfo { chunks, size_bytes, sha256 }) = &model.artifact else {
         anyhow::bail!("the model has no artifact: train it first");
     };
-    let mut bytes = Vec::with_capacity(usize::try_from(*size_bytes)?);
-    for chunk in 0..*chunks {
-        let key = chunk_key(&model.id, model.version, chunk);
-        match store.get_blob(&key).await? {
-            Some(part) => bytes.extend_from_slice(&part),
-            None => anyhow::bail!("chunk {chunk} of {chunks} of the artifact is missing: train the model again"),
-        }
-    }
+    let found = chunks::get(store, &chunk_scope(&model.id), &chunk_prefix(model.version), *chunks).await?;
+    let bytes = found.map_err(|chunk| {
+        anyhow::anyhow!("chunk {chunk} of {chunks} of the artifact is missing: train the model again")
+    })?;
     anyhow::ensure!(
         bytes.len() as u64 == *size_bytes && hex::encode(Sha256::digest(&bytes)) == *sha256,
         "the artifact does not match its checksum: train the model again"

@@ -9,6 +9,7 @@
 
 mod batch;
 pub mod bson;
+pub mod chunks;
 #[cfg(test)]
 mod conformance;
 mod error;

@@ -8,6 +8,7 @@ use crate::domain::model::Model;
 use crate::domain::node::Node;
 use crate::domain::predictor::Predictor;
 use crate::domain::profile::{ProfileKind, ProfileSchema};
+use crate::domain::report::Report;
 use crate::domain::segment::Segment;
 use crate::domain::upload::Upload;
 
@@ -42,6 +43,13 @@ impl Record for Predictor {
 
 impl Record for Model {
     const COLLECTION: Collection = Collection::Models;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.id.as_str())
+    }
+}
+
+impl Record for Report {
+    const COLLECTION: Collection = Collection::Reports;
     fn key(&self) -> Key {
         Key::new(self.account_id.as_str(), self.id.as_str())
     }

@@ -17,7 +17,7 @@ use crate::domain::segment::Segment;
 use crate::domain::upload::{Upload, UploadState};
 use crate::live::artifacts;
 use crate::profiles::journal;
-use crate::store::{Collection, Document, Key, StoreError};
+use crate::store::{Collection, Document, Key, StoreError, chunks};
 
 /// An object that a document refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +156,7 @@ impl References {
         self.journal.remove(key);
         let Some(id) = artifacts::model_of(&key.scope) else { return };
         let Some(artifact) = self.models.get_mut(&id) else { return };
-        if *key == artifacts::chunk_key(&id, artifact.version, artifact.chunks)
+        if key.id == chunks::id(&artifacts::chunk_prefix(artifact.version), artifact.chunks)
             && artifact.chunks < artifact.told.chunks
         {
             artifact.chunks += 1;

@@ -19,6 +19,7 @@ mod process;
 mod profiles;
 mod purging;
 mod real_data;
+mod reports;
 mod s3_service;
 mod score;
 mod score_log;

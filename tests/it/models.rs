@@ -47,8 +47,6 @@ async fn a_model_is_trained_measured_and_activated() {
         let report = app.get(&format!("/api/v1/reports/{}", report["id"].as_str().unwrap())).send().await;
         assert!(!report.expect_status(200).json()["content"][part].is_null());
     }
-    let lift = json!({"kind": "lift_estimation", "model_id": model});
-    app.post("/api/v1/reports").json(&lift).send().await.expect_problem(422, "not_available");
     app.post(&format!("{path}/deactivate")).send().await.expect_status(200);
     app.delete(&path).send().await.expect_status(204);
 }

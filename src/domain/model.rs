@@ -1,5 +1,7 @@
 //! Models: a predictor's trained versions.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
@@ -35,6 +37,14 @@ pub enum Holdout {
     Random,
 }
 
+/// Which way a prediction may go as a feature's value grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Increasing,
+    Decreasing,
+}
+
 /// Training settings; each has a default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -53,6 +63,10 @@ pub struct ModelSettings {
     pub half_life_days: Option<f64>,
     /// Context fields crossed with the agent; chosen automatically when absent.
     pub crosses: Option<Vec<String>>,
+    /// Numeric and Boolean features by which the predicted probability or metric may only rise (`increasing`) or fall
+    /// (`decreasing`) while all else stays.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub monotone: BTreeMap<String, Direction>,
 }
 
 impl Default for ModelSettings {
@@ -67,6 +81,7 @@ impl Default for ModelSettings {
             holdout_share: 0.2,
             half_life_days: None,
             crosses: None,
+            monotone: BTreeMap::new(),
         }
     }
 }

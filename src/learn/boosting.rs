@@ -6,7 +6,7 @@
 
 use forust_ml::Matrix;
 use forust_ml::binning::TiledBins;
-use forust_ml::constraints::ConstraintMap;
+use forust_ml::constraints::Constraint;
 use forust_ml::data::JaggedMatrix;
 use forust_ml::gradientbooster::GrowPolicy;
 use forust_ml::sampler::SampleMethod;
@@ -17,7 +17,7 @@ use rayon::prelude::*;
 use super::error::TrainError;
 use super::regression::{mean_loss, sigmoid};
 use crate::domain::job::{Progress, Reporter};
-use crate::domain::model::ModelSettings;
+use crate::domain::model::{Direction, ModelSettings};
 use crate::domain::predictor::MetricKind;
 use crate::score::Forest;
 
@@ -46,104 +46,123 @@ pub(super) enum Until<'a> {
     Best { most: usize, rows: Rows<'a> },
 }
 
-/// Grows trees on the rows' offsets.
-pub(super) fn boost(
-    kind: MetricKind,
-    settings: &ModelSettings,
-    rows: &Rows<'_>,
-    until: &Until<'_>,
-    reporter: &dyn Reporter,
-    phase: &str,
-) -> Result<Forest, TrainError> {
-    let mut forest = Forest { starts: vec![0], ..Forest::default() };
-    let (most, judge) = match until {
-        Until::Trees(count) => (*count, None),
-        Until::Best { most, rows } => (*most, Some(rows)),
-    };
-    let count = rows.outcomes.len();
-    let width = rows.columns.len();
-    if most == 0 || width == 0 || count == 0 {
-        return Ok(Forest::default());
+/// What grows the trees, and how they may look.
+pub(super) struct Grower<'a> {
+    pub kind: MetricKind,
+    pub settings: &'a ModelSettings,
+    /// Of each tree input, the way that the sum may go by it.
+    pub directions: &'a [Option<Direction>],
+}
+
+impl Grower<'_> {
+    fn splitter(&self) -> MissingImputerSplitter {
+        let constraint = |(at, direction): (usize, &Option<Direction>)| match direction {
+            Some(Direction::Increasing) => Some((at, Constraint::Positive)),
+            Some(Direction::Decreasing) => Some((at, Constraint::Negative)),
+            None => None,
+        };
+        MissingImputerSplitter {
+            l1: 0.0,
+            l2: self.settings.l2 as f32,
+            max_delta_step: 0.0,
+            gamma: 0.0,
+            min_leaf_weight: MIN_LEAF_WEIGHT,
+            learning_rate: self.settings.learning_rate as f32,
+            allow_missing_splits: true,
+            constraints_map: self.directions.iter().enumerate().filter_map(constraint).collect(),
+        }
     }
-    let cuts: Vec<Vec<f64>> = rows.columns.par_iter().map(|column| cuts(column)).collect();
-    let mut bins = vec![0u16; count * width];
-    bins.par_chunks_mut(count).zip(rows.columns).zip(&cuts).for_each(|((bins, column), cuts)| {
-        for (bin, value) in bins.iter_mut().zip(column) {
-            *bin = if value.is_nan() { 0 } else { cuts.partition_point(|cut| *cut <= f64::from(*value)) as u16 };
+
+    /// Grows trees on the rows' offsets.
+    pub fn boost(
+        &self,
+        rows: &Rows<'_>,
+        until: &Until<'_>,
+        reporter: &dyn Reporter,
+        phase: &str,
+    ) -> Result<Forest, TrainError> {
+        let (kind, settings) = (self.kind, self.settings);
+        let mut forest = Forest { starts: vec![0], ..Forest::default() };
+        let (most, judge) = match until {
+            Until::Trees(count) => (*count, None),
+            Until::Best { most, rows } => (*most, Some(rows)),
+        };
+        let count = rows.outcomes.len();
+        let width = rows.columns.len();
+        if most == 0 || width == 0 || count == 0 {
+            return Ok(Forest::default());
         }
-    });
-    let cuts = JaggedMatrix::from_vecs(&cuts);
-    let bins = Matrix::new(&bins, count, width);
-    let tiles = TiledBins::new(&bins, &cuts, true);
-    let has_missing: Vec<bool> = rows.columns.iter().map(|column| column.iter().any(|v| v.is_nan())).collect();
-    let splitter = MissingImputerSplitter {
-        l1: 0.0,
-        l2: settings.l2 as f32,
-        max_delta_step: 0.0,
-        gamma: 0.0,
-        min_leaf_weight: MIN_LEAF_WEIGHT,
-        learning_rate: settings.learning_rate as f32,
-        allow_missing_splits: true,
-        constraints_map: ConstraintMap::new(),
-    };
-    let columns: Vec<usize> = (0..width).collect();
-    let mut margins = rows.offset.to_vec();
-    let mut judged = judge.map(|judge| Judge::new(kind, judge, settings.learning_rate));
-    for done in 0..most {
-        if reporter.is_cancelled() {
-            return Err(TrainError::Cancelled);
-        }
-        reporter.report(Progress {
-            done: done as u64,
-            total: Some(most as u64),
-            unit: "trees".into(),
-            phase: phase.into(),
+        let cuts: Vec<Vec<f64>> = rows.columns.par_iter().map(|column| cuts(column)).collect();
+        let mut bins = vec![0u16; count * width];
+        bins.par_chunks_mut(count).zip(rows.columns).zip(&cuts).for_each(|((bins, column), cuts)| {
+            for (bin, value) in bins.iter_mut().zip(column) {
+                *bin = if value.is_nan() { 0 } else { cuts.partition_point(|cut| *cut <= f64::from(*value)) as u16 };
+            }
         });
-        let (gradient, hessian) = derivatives(kind, rows, &margins);
-        let mut tree = Tree::new();
-        let tree_rows = tree.fit_with_tiles(
-            &bins,
-            (0..count).collect(),
-            &columns,
-            &cuts,
-            &gradient,
-            &hessian,
-            &splitter,
-            settings.max_leaves as usize,
-            MAX_DEPTH,
-            true,
-            &SampleMethod::None,
-            &GrowPolicy::LossGuide,
-            Some(&tiles),
-        );
-        // Nothing is left to split; a fixed number of trees is filled up with single leaves.
-        if tree.nodes.len() <= 1 && judged.is_some() {
-            break;
-        }
-        append(&mut forest, &tree, &has_missing);
-        match tree_rows {
-            Some(tree_rows) => {
-                for (rows, value) in tree_rows.leaves(&tree) {
-                    for row in rows {
-                        margins[*row] += value;
+        let cuts = JaggedMatrix::from_vecs(&cuts);
+        let bins = Matrix::new(&bins, count, width);
+        let tiles = TiledBins::new(&bins, &cuts, true);
+        let has_missing: Vec<bool> = rows.columns.iter().map(|column| column.iter().any(|v| v.is_nan())).collect();
+        let splitter = self.splitter();
+        let columns: Vec<usize> = (0..width).collect();
+        let mut margins = rows.offset.to_vec();
+        let mut judged = judge.map(|judge| Judge::new(kind, judge, settings.learning_rate));
+        for done in 0..most {
+            if reporter.is_cancelled() {
+                return Err(TrainError::Cancelled);
+            }
+            reporter.report(Progress {
+                done: done as u64,
+                total: Some(most as u64),
+                unit: "trees".into(),
+                phase: phase.into(),
+            });
+            let (gradient, hessian) = derivatives(kind, rows, &margins);
+            let mut tree = Tree::new();
+            let tree_rows = tree.fit_with_tiles(
+                &bins,
+                (0..count).collect(),
+                &columns,
+                &cuts,
+                &gradient,
+                &hessian,
+                &splitter,
+                settings.max_leaves as usize,
+                MAX_DEPTH,
+                true,
+                &SampleMethod::None,
+                &GrowPolicy::LossGuide,
+                Some(&tiles),
+            );
+            // Nothing is left to split; a fixed number of trees is filled up with single leaves.
+            if tree.nodes.len() <= 1 && judged.is_some() {
+                break;
+            }
+            append(&mut forest, &tree, &has_missing);
+            match tree_rows {
+                Some(tree_rows) => {
+                    for (rows, value) in tree_rows.leaves(&tree) {
+                        for row in rows {
+                            margins[*row] += value;
+                        }
                     }
                 }
+                None => add_tree(&forest, done, rows.columns, &mut margins),
             }
-            None => add_tree(&forest, done, rows.columns, &mut margins),
+            if let Some(judged) = &mut judged
+                && judged.stop(&forest, done)
+            {
+                break;
+            }
         }
-        if let Some(judged) = &mut judged
-            && judged.stop(&forest, done)
-        {
-            break;
+        if let Some(judged) = judged {
+            truncate(&mut forest, judged.best);
         }
+        if forest.trees() == 0 {
+            return Ok(Forest::default());
+        }
+        Ok(forest)
     }
-    if let Some(judged) = judged {
-        truncate(&mut forest, judged.best);
-    }
-    if forest.trees() == 0 {
-        return Ok(Forest::default());
-    }
-    Ok(forest)
 }
 
 /// Adds one tree's leaves to the margins of columnar rows.
@@ -231,12 +250,9 @@ fn cuts(column: &[f32]) -> Vec<f64> {
 /// goes to the side with more weight.
 fn append(forest: &mut Forest, tree: &Tree, has_missing: &[bool]) {
     for node in &tree.nodes {
+        let weight = node.hessian_sum.max(f32::MIN_POSITIVE);
         if node.is_leaf {
-            forest.inputs.push(crate::score::LEAF);
-            forest.values.push(node.weight_value);
-            forest.left.push(0);
-            forest.right.push(0);
-            forest.missing.push(0);
+            forest.push_leaf(node.weight_value, weight);
             continue;
         }
         let heavier = if tree.nodes[node.left_child].hessian_sum > tree.nodes[node.right_child].hessian_sum {
@@ -245,16 +261,11 @@ fn append(forest: &mut Forest, tree: &Tree, has_missing: &[bool]) {
             node.right_child
         };
         let missing = if has_missing[node.split_feature] { node.missing_node } else { heavier };
-        forest.inputs.push(node.split_feature as u16);
         // Cuts were made from 32-bit numbers, so nothing is lost; the top one is beyond every value.
-        forest.values.push(if node.split_value >= f64::from(f32::MAX) {
-            f32::INFINITY
-        } else {
-            node.split_value as f32
-        });
-        forest.left.push(node.left_child as u16);
-        forest.right.push(node.right_child as u16);
-        forest.missing.push(missing as u16);
+        let top = node.split_value >= f64::from(f32::MAX);
+        let threshold = if top { f32::INFINITY } else { node.split_value as f32 };
+        let children = [node.left_child as u16, node.right_child as u16];
+        forest.push_split(node.split_feature as u16, threshold, children, missing as u16, weight);
     }
     forest.starts.push(forest.inputs.len() as u32);
 }
@@ -267,4 +278,5 @@ fn truncate(forest: &mut Forest, trees: usize) {
     forest.left.truncate(nodes);
     forest.right.truncate(nodes);
     forest.missing.truncate(nodes);
+    forest.weights.truncate(nodes);
 }

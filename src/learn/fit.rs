@@ -1,15 +1,15 @@
 //! One fit with settled choices: the regression, its out-of-fold margins, the trees on them.
 
-use super::boosting::{self, Rows, Until};
-use super::design::{Design, Term};
+use super::boosting::{self, Grower, Rows, Until};
+use super::design::{Block, Design, Term};
 use super::error::TrainError;
 use super::inputs::Drifting;
 use super::part::{FOLDS, FitPart, Part, Task, TreeColumns, linear_margins};
 use super::regression::{Problem, sigmoid};
 use crate::domain::job::{Progress, Reporter};
-use crate::domain::model::ModelType;
+use crate::domain::model::{Direction, ModelType};
 use crate::domain::predictor::MetricKind;
-use crate::score::encoding::{Derive, Encoding, Levels, Side};
+use crate::score::encoding::{Derive, Encoding, Levels, Side, TreeInput};
 use crate::score::{Cross, Forest, LinearPart};
 
 /// Rounds of estimating the ridge strengths.
@@ -129,8 +129,24 @@ impl<'a> LinearFit<'a> {
     ) -> Result<LinearPart, TrainError> {
         let problem = problem(task.spec.kind, &self.design, &fit.part, &fit.part.weights);
         let ridge = self.ridge(&problem, task.spec.settings.l2, choices);
-        self.coefficients = problem.minimize(&self.coefficients, &ridge, 1e-7, 60, reporter)?;
+        let signs = self.signs(task, &fit.encoding);
+        self.coefficients = problem.minimize_signed(&self.coefficients, &ridge, &signs, 1e-7, 60, reporter)?;
         Ok(self.linear_part(&fit.encoding))
+    }
+
+    /// The slopes of monotone features with the sign that they may have.
+    fn signs(&self, task: &Task<'_>, encoding: &Encoding) -> Vec<(usize, f64)> {
+        let sign = |block: &Block<'_>| match block.term {
+            Term::Number { input } => direction_of(task, encoding, input).map(|direction| {
+                let sign = match direction {
+                    Direction::Increasing => 1.0,
+                    Direction::Decreasing => -1.0,
+                };
+                (block.start, sign)
+            }),
+            _ => None,
+        };
+        self.design.blocks.iter().filter_map(sign).collect()
     }
 
     /// Margins of the fitted rows, each by a regression that did not see the row's fold.
@@ -142,6 +158,7 @@ impl<'a> LinearFit<'a> {
         reporter: &dyn Reporter,
     ) -> Result<Vec<f64>, TrainError> {
         let mut margins = vec![0.0; fit.rows()];
+        let signs = self.signs(task, &fit.encoding);
         for fold in 0..FOLDS as u8 {
             let step = Progress {
                 done: u64::from(fold),
@@ -156,7 +173,7 @@ impl<'a> LinearFit<'a> {
             let ridge = self.ridge(&problem, task.spec.settings.l2, choices);
             let mut start = vec![0.0; self.design.coefficients];
             start[0] = starting_intercept(task.spec.kind, &fit.part);
-            let coefficients = problem.minimize(&start, &ridge, 1e-6, 50, reporter)?;
+            let coefficients = problem.minimize_signed(&start, &ridge, &signs, 1e-6, 50, reporter)?;
             let all = self.design.margins(&coefficients, &[]);
             for (row, own) in fit.folds().iter().enumerate().filter(|(_, own)| **own == fold) {
                 margins[row] = all[row];
@@ -191,6 +208,18 @@ impl<'a> LinearFit<'a> {
         }
         linear
     }
+}
+
+/// The way that the settings allow the prediction to go by an input.
+fn direction_of(task: &Task<'_>, encoding: &Encoding, input: usize) -> Option<Direction> {
+    let field = &encoding.fields[encoding.inputs[input].field as usize];
+    task.spec.settings.monotone.get(&field.name).copied()
+}
+
+/// The same of each tree input.
+fn tree_directions(task: &Task<'_>, encoding: &Encoding) -> Vec<Option<Direction>> {
+    let direction = |tree_input: &TreeInput| tree_input.input().and_then(|input| direction_of(task, encoding, input));
+    encoding.tree_inputs.iter().map(direction).collect()
 }
 
 fn problem<'a>(kind: MetricKind, design: &'a Design<'a>, part: &'a Part, weights: &'a [f32]) -> Problem<'a> {
@@ -247,10 +276,10 @@ pub(super) fn finish(
     drop(estimate);
     let part = &fit.part;
     let rows = Rows { columns: &columns.columns, outcomes: &part.outcomes, weights: &part.weights, offset: &offset };
+    let grower =
+        Grower { kind: spec.kind, settings: &spec.settings, directions: &tree_directions(task, &fit.encoding) };
     let forest = match trees {
-        Trees::Exactly(count) => {
-            boosting::boost(spec.kind, &spec.settings, &rows, &Until::Trees(*count), reporter, "trees")?
-        }
+        Trees::Exactly(count) => grower.boost(&rows, &Until::Trees(*count), reporter, "trees")?,
         Trees::Judged { most, part: judge } => {
             let judge_columns = columns.of(judge, &fit.encoding);
             let judge_offset = linear_margins(&linear, &fit.encoding, judge);
@@ -260,14 +289,7 @@ pub(super) fn finish(
                 weights: &judge.weights,
                 offset: &judge_offset,
             };
-            boosting::boost(
-                spec.kind,
-                &spec.settings,
-                &rows,
-                &Until::Best { most: *most, rows: judge },
-                reporter,
-                "trying trees",
-            )?
+            grower.boost(&rows, &Until::Best { most: *most, rows: judge }, reporter, "trying trees")?
         }
     };
     Ok(Fitted { linear, trees: columns, forest })

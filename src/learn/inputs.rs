@@ -6,10 +6,10 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::error::TrainError;
-use super::spec::{TrainingTable, field_type};
+use super::spec::{TrainingSpec, TrainingTable, field_type};
 use super::target::{Target, column};
 use crate::domain::column::{Column, MISSING_CODE};
-use crate::domain::model::ModelType;
+use crate::domain::model::{Direction, ModelType};
 use crate::domain::schema::FieldType;
 use crate::score::encoding::{Derive, EncodedField, Encoding, Input, Levels, Scale, Side, TreeInput, derived_time};
 
@@ -50,11 +50,12 @@ pub(super) fn fit(
     table: &TrainingTable,
     target: &Target,
     positions: &[u32],
-    model_type: ModelType,
+    spec: &TrainingSpec,
     drifting: &[Drifting],
     warnings: &mut Vec<String>,
 ) -> Result<Encoding, TrainError> {
     let sources = sources(table)?;
+    check_monotone(&sources, &spec.settings.monotone)?;
     let reference_time = positions.iter().filter_map(|at| target.times.get(*at as usize)).max().copied();
     let found: Vec<Vec<Input>> = sources
         .par_iter()
@@ -69,7 +70,9 @@ pub(super) fn fit(
                 source.field.name
             ));
         }
-        encoding.inputs.extend(inputs.into_iter().filter_map(|input| steady(input, drifting)));
+        let monotone = spec.settings.monotone.contains_key(&source.field.name);
+        let kept = |input| if monotone { number_alone(input) } else { steady(input, drifting) };
+        encoding.inputs.extend(inputs.into_iter().filter_map(kept));
     }
     encoding.fields = sources.into_iter().map(|source| source.field).collect();
     for (index, input) in encoding.inputs.iter().enumerate() {
@@ -80,10 +83,28 @@ pub(super) fn fit(
             encoding.tree_inputs.push(TreeInput::Target { input: index });
         }
     }
-    if model_type == ModelType::Hybrid {
+    if spec.model_type == ModelType::Hybrid {
         encoding.tree_inputs.push(TreeInput::Agent);
     }
     Ok(encoding)
+}
+
+/// Only numbers have an order.
+fn check_monotone(sources: &[Source<'_>], monotone: &BTreeMap<String, Direction>) -> Result<(), TrainError> {
+    for name in monotone.keys() {
+        let text = match sources.iter().find(|source| source.field.name == *name).map(|source| source.column) {
+            Some(Column::Boolean(_) | Column::Integer(_) | Column::Float(_)) => continue,
+            Some(_) => format!("settings.monotone names {name:?}, which is neither a number nor Boolean: leave it out"),
+            None => format!("settings.monotone names {name:?}, which is not among the model's features: leave it out"),
+        };
+        return Err(TrainError::unusable("bad_settings", text));
+    }
+    Ok(())
+}
+
+/// What is left of an input by which the prediction is to be monotone: one slope, and splits that all go one way.
+fn number_alone(input: Input) -> Option<Input> {
+    input.scale.is_some().then_some(Input { levels: None, ..input })
 }
 
 /// What is left of an input when its number drifts.

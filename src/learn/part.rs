@@ -71,7 +71,7 @@ impl Task<'_> {
         drifting: &[Drifting],
         warnings: &mut Vec<String>,
     ) -> Result<FitPart, TrainError> {
-        let encoding = inputs::fit(self.table, self.target, positions, self.spec.model_type, drifting, warnings)?;
+        let encoding = inputs::fit(self.table, self.target, positions, self.spec, drifting, warnings)?;
         let standard = self.standard(positions);
         let local = self.local_agents(positions);
         let part = self.part(positions, &encoding, standard, &local)?;

@@ -18,6 +18,8 @@ use crate::domain::predictor::MetricKind;
 const HISTORY: usize = 8;
 const LARGEST_RIDGE: f64 = 1e7;
 const SMALLEST_RIDGE: f64 = 0.05;
+/// A ridge strength that leaves nothing of a coefficient.
+const HELD: f64 = 1e15;
 
 /// What is fitted: outcomes (0/1, or standardised), weights (0 leaves a row out), offsets (empty: none).
 pub(super) struct Problem<'a> {
@@ -170,6 +172,37 @@ impl Problem<'_> {
             }
         }
         Ok(coefficients)
+    }
+
+    /// As [`Problem::minimize`], with some coefficients held to a sign (`(coefficient, 1 or -1)`): one that would cross 0
+    /// stays there, and the others are fitted without it.
+    pub fn minimize_signed(
+        &self,
+        start: &[f64],
+        ridge: &[f64],
+        signs: &[(usize, f64)],
+        tolerance: f64,
+        iterations: usize,
+        reporter: &dyn Reporter,
+    ) -> Result<Vec<f64>, TrainError> {
+        let (mut start, mut ridge) = (start.to_vec(), ridge.to_vec());
+        let mut held = Vec::new();
+        loop {
+            let mut found = self.minimize(&start, &ridge, tolerance, iterations, reporter)?;
+            for at in &held {
+                found[*at] = 0.0;
+            }
+            let crossing: Vec<usize> =
+                signs.iter().filter(|(at, sign)| found[*at] * sign < 0.0).map(|(at, _)| *at).collect();
+            if crossing.is_empty() {
+                return Ok(found);
+            }
+            for at in crossing {
+                (found[at], ridge[at]) = (0.0, HELD);
+                held.push(at);
+            }
+            start = found;
+        }
     }
 
     /// Each group's ridge strength at these coefficients: the noise over the variance of the group's true coefficients, at

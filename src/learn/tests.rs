@@ -10,7 +10,7 @@ use super::*;
 use crate::domain::Timestamp;
 use crate::domain::column::{Column, MISSING_CODE, Table};
 use crate::domain::job::{Progress, Reporter, Silent};
-use crate::domain::model::{Holdout, ModelSettings, ModelType};
+use crate::domain::model::{Direction, Holdout, ModelSettings, ModelType};
 use crate::domain::predictor::{AgentSource, Features, Goal, MetricKind};
 use crate::score::{AgentInput, AgentSet, Artifact, CompiledModel, DefaultPolicy, Eligible, ScoreInput, ScoreSource};
 
@@ -109,6 +109,45 @@ fn every_type_learns_and_hybrid_finds_the_hidden_strengths() {
     let (global, disjoint, hybrid) = (auc(ModelType::Global), auc(ModelType::Disjoint), auc(ModelType::Hybrid));
     // Measured on 600 rows: an AUC has a standard error of 0.02 there.
     assert!(global > 0.60 && disjoint > 0.68 && hybrid > 0.67, "{global} {disjoint} {hybrid}");
+}
+
+#[test]
+fn a_monotone_feature_moves_predictions_one_way_only() {
+    let table = simulated(3_000);
+    let predictions = |direction: Option<Direction>| {
+        let mut spec = spec(ModelType::Hybrid);
+        spec.settings.early_stop = false;
+        spec.settings.monotone = direction.map(|direction| ("wait".to_owned(), direction)).into_iter().collect();
+        let model = CompiledModel::new(Arc::new(train(&table, &spec, &Silent, None).unwrap().artifact));
+        let agents = AgentSet::build(&model, []);
+        let score = |wait: u32, reason: usize| {
+            let context = json!({"reason": format!("reason{reason}"), "wait": f64::from(wait) / 2.0});
+            let input = ScoreInput {
+                context: context.as_object().unwrap(),
+                customer: None,
+                now: Timestamp::UNIX_EPOCH,
+                eligible: Eligible::Ids(&["agent3"]),
+                top: None,
+                default: DefaultPolicy::Global,
+                expression: None,
+            };
+            model.score(&input, &agents).scores[0].p_score.unwrap()
+        };
+        (0..REASONS).map(|reason| (0..50).map(|wait| score(wait, reason)).collect()).collect::<Vec<Vec<f64>>>()
+    };
+    let falls = |curve: &Vec<f64>| curve.is_sorted_by(|a, b| a >= b);
+    let rises = |curve: &Vec<f64>| curve.is_sorted_by(|a, b| a <= b);
+    assert!(!predictions(None).iter().any(|curve| falls(curve) || rises(curve)), "noise goes both ways");
+    // Waiting longer is worse in truth: one way it may say so, the other way it may say nothing at all.
+    let with_the_truth = predictions(Some(Direction::Decreasing));
+    assert!(with_the_truth.iter().all(|curve| falls(curve) && curve[0] - curve[49] > 0.1));
+    let against_it = predictions(Some(Direction::Increasing));
+    assert!(against_it.iter().all(|curve| rises(curve) && curve[49] - curve[0] < 0.1));
+    let mut spec = spec(ModelType::Global);
+    spec.settings.monotone = [("reason".to_owned(), Direction::Increasing)].into();
+    assert_eq!(code(train(&table, &spec, &Silent, None)), "bad_settings");
+    spec.settings.monotone = [("moon".to_owned(), Direction::Increasing)].into();
+    assert_eq!(code(train(&table, &spec, &Silent, None)), "bad_settings");
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl Artifact {
 
     /// Reads what [`Artifact::encode`] wrote, and checks that every index inside is in range.
     pub fn decode(bytes: &[u8]) -> Result<Artifact, ArtifactError> {
-        let (_version, body) = container::open(bytes)?;
+        let (format, body) = container::open(bytes)?;
         let mut reader = Reader(&body);
         let head: Head =
             serde_json::from_slice(reader.bytes()?).map_err(|error| ArtifactError::Corrupt(error.to_string()))?;
@@ -160,7 +160,7 @@ impl Artifact {
             latest_levels: reader.u32s()?,
         };
         let linear = LinearPart::read(&mut reader, head.intercept, &head.crosses, head.encoding.inputs.len())?;
-        let forest = Forest::read(&mut reader)?;
+        let forest = Forest::read(&mut reader, format)?;
         let artifact = Artifact {
             model_type: head.model_type,
             outcome: head.outcome,

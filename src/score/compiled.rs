@@ -27,23 +27,25 @@ pub struct CompiledModel {
     /// Per field, its inputs.
     field_inputs: Vec<Vec<usize>>,
     /// The agent-side inputs in order, and the place of each input among them.
-    agent_inputs: Vec<usize>,
+    pub(super) agent_inputs: Vec<usize>,
     agent_slots: Vec<Option<usize>>,
     /// Per cross, where an agent's coefficients for it begin in [`AgentPart::crosses`].
-    cross_starts: Vec<usize>,
+    pub(super) cross_starts: Vec<usize>,
     pub(super) forest: FactorisedForest,
 }
 
 /// The waiting interaction, encoded.
-struct ContextPart {
+pub(super) struct ContextPart {
+    /// Per input; what is there for agent inputs means nothing.
+    pub values: Vec<Encoded>,
     /// Intercept and context-side terms.
     linear: f64,
     /// Per cross, the level.
-    cross_levels: Vec<u32>,
+    pub cross_levels: Vec<u32>,
     masks: Vec<u64>,
-    tree_inputs: Vec<f32>,
+    pub tree_inputs: Vec<f32>,
     /// Agent inputs that the context overrides, by slot.
-    overrides: Vec<(usize, Encoded)>,
+    pub overrides: Vec<(usize, Encoded)>,
     warnings: Vec<String>,
 }
 
@@ -235,7 +237,7 @@ impl CompiledModel {
         own + pairs.map(|(input, value)| linear.input(encoding, *input, value.number, value.level)).sum::<f64>()
     }
 
-    fn agent_tree_inputs(&self, agent: &AgentPart, tree_inputs: &mut [f32]) {
+    pub(super) fn agent_tree_inputs(&self, agent: &AgentPart, tree_inputs: &mut [f32]) {
         let artifact = &self.artifact;
         for (slot, tree_input) in tree_inputs.iter_mut().zip(&artifact.encoding.tree_inputs) {
             match tree_input {
@@ -257,7 +259,7 @@ impl CompiledModel {
         }
     }
 
-    fn encode_context(&self, request: &ScoreInput<'_>) -> ContextPart {
+    pub(super) fn encode_context(&self, request: &ScoreInput<'_>) -> ContextPart {
         let artifact = &self.artifact;
         let encoding = &artifact.encoding;
         let mut warnings = Warnings::default();
@@ -316,6 +318,7 @@ impl CompiledModel {
         self.forest.masks(false, &tree_inputs, &mut masks);
         let cross_levels = artifact.linear.crosses.iter().map(|cross| values[cross.input as usize].level).collect();
         ContextPart {
+            values,
             linear: artifact.linear.intercept + linear,
             cross_levels,
             masks,

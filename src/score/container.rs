@@ -14,8 +14,8 @@ use super::artifact::ArtifactError;
 
 const MAGIC: &[u8; 8] = b"TANGOMDL";
 const HEADER_BYTES: usize = 52;
-/// Grows with every change of the body's layout; older versions that can still be read are listed in `artifact.rs`.
-pub const FORMAT_VERSION: u32 = 1;
+/// Grows with every change of the body's layout; all older ones are read. 2: weights of the trees' nodes.
+pub const FORMAT_VERSION: u32 = 2;
 /// No model is larger; a forged length must not reserve memory.
 const MAX_BODY_BYTES: u64 = 2 << 30;
 

@@ -31,6 +31,8 @@ pub struct Forest {
     pub right: Vec<u16>,
     /// Where a missing value goes: the left or the right child.
     pub missing: Vec<u16>,
+    /// The weight of the training rows that reached the node (the sum of their second derivatives), above 0.
+    pub weights: Vec<f32>,
 }
 
 impl Forest {
@@ -61,6 +63,25 @@ impl Forest {
         (0..self.trees()).map(|tree| f64::from(self.leaf(tree, tree_inputs))).sum::<f64>() + 0.0
     }
 
+    pub fn push_leaf(&mut self, value: f32, weight: f32) {
+        self.inputs.push(LEAF);
+        self.values.push(value);
+        self.left.push(0);
+        self.right.push(0);
+        self.missing.push(0);
+        self.weights.push(weight);
+    }
+
+    /// A node that sends `values` below `threshold` to `left`; `missing` is one of the children.
+    pub fn push_split(&mut self, input: u16, threshold: f32, children: [u16; 2], missing: u16, weight: f32) {
+        self.inputs.push(input);
+        self.values.push(threshold);
+        self.left.push(children[0]);
+        self.right.push(children[1]);
+        self.missing.push(missing);
+        self.weights.push(weight);
+    }
+
     pub(super) fn write(&self, writer: &mut Writer) {
         writer.u32s(&self.starts);
         writer.u16s(&self.inputs);
@@ -68,24 +89,45 @@ impl Forest {
         writer.u16s(&self.left);
         writer.u16s(&self.right);
         writer.u16s(&self.missing);
+        writer.f32s(&self.weights);
     }
 
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Forest, ArtifactError> {
-        Ok(Forest {
+    /// Format 1 has no weights: each leaf counts as one.
+    pub(super) fn read(reader: &mut Reader<'_>, format: u32) -> Result<Forest, ArtifactError> {
+        let mut forest = Forest {
             starts: reader.u32s()?,
             inputs: reader.u16s()?,
             values: reader.f32s()?,
             left: reader.u16s()?,
             right: reader.u16s()?,
             missing: reader.u16s()?,
-        })
+            weights: Vec::new(),
+        };
+        forest.weights = if format == 1 { forest.leaf_counts() } else { reader.f32s()? };
+        Ok(forest)
+    }
+
+    /// Of each node, the leaves below it. Children come after their parents.
+    fn leaf_counts(&self) -> Vec<f32> {
+        let mut counts: Vec<f32> = self.inputs.iter().map(|input| f32::from(u8::from(*input == LEAF))).collect();
+        for start in self.starts.windows(2).rev().map(|tree| tree[0] as usize..tree[1] as usize) {
+            for at in start.clone().rev().filter(|at| self.inputs[*at] != LEAF) {
+                let below = |child: u16| counts.get(start.start + child as usize).copied().unwrap_or(0.0);
+                counts[at] = below(self.left[at]) + below(self.right[at]);
+            }
+        }
+        counts
     }
 
     /// Indexes in range, children after their parent (so that a traversal ends), at most 64 leaves.
     pub(super) fn check(&self, tree_inputs: usize) -> Result<(), &'static str> {
         let nodes = self.inputs.len();
-        if [self.values.len(), self.left.len(), self.right.len(), self.missing.len()] != [nodes; 4] {
+        let lengths = [&self.left, &self.right, &self.missing].map(Vec::len);
+        if lengths != [nodes; 3] || [&self.values, &self.weights].map(Vec::len) != [nodes; 2] {
             return Err("the trees' arrays differ in length");
+        }
+        if !self.weights.iter().all(|weight| weight.is_finite() && *weight > 0.0) {
+            return Err("a node has no weight");
         }
         if self.starts.is_empty() {
             return if nodes == 0 { Ok(()) } else { Err("the trees have no roots") };

@@ -12,14 +12,17 @@ pub mod assignment;
 mod compiled;
 mod container;
 pub mod encoding;
+mod explain;
 mod forest;
 mod linear;
 mod ranking;
 mod request;
+mod shapley;
 
 pub use agents::{AgentInput, AgentSet};
 pub use artifact::{Artifact, ArtifactError, Outcome, TrainedAgents};
 pub use compiled::CompiledModel;
+pub use explain::{Contribution, ContributionSide, Explanation};
 pub use forest::{Forest, LEAF, MAX_LEAVES};
 pub use linear::{Cross, LinearPart};
 pub use ranking::{Summary, rank, summarize};

@@ -74,6 +74,7 @@ pub fn artifact() -> Artifact {
             left: vec![1, 2, 0, 0, 0, 1, 0, 0],
             right: vec![4, 3, 0, 0, 0, 2, 0, 0],
             missing: vec![4, 2, 0, 0, 0, 2, 0, 0],
+            weights: vec![3.0, 2.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0],
         },
     }
 }

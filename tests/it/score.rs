@@ -134,7 +134,8 @@ async fn odd_requests_are_scored_as_far_as_possible_or_refused_with_the_place() 
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("5000") && detail.contains("MAX_CONTEXT_FIELDS"), "{detail}");
     for (body, code) in [
-        (json!({"agents": ["a"], "explain": true}), "not_available"),
+        (json!({"agents": ["a"], "explain": true, "format": "map"}), "invalid_body"),
+        (json!({"agents": (0..101).map(|n| n.to_string()).collect::<Vec<_>>(), "explain": true}), "not_explainable"),
         (json!({"agents": ["a"], "top": 0}), "invalid_body"),
         (json!({"agents": "a"}), "invalid_body"),
         (json!({"agents": ["a"], "default": "average"}), "invalid_body"),
@@ -142,6 +143,52 @@ async fn odd_requests_are_scored_as_far_as_possible_or_refused_with_the_place() 
     ] {
         app.post(SCORE).json(&body).send().await.expect_problem(422, code);
     }
+}
+
+#[tokio::test]
+async fn an_explained_score_adds_up_from_its_features() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    loaded.activate("HYBRID").await;
+    let waiting = loaded.centre.waiting(1).remove(0);
+    let customer = &loaded.centre.customers[waiting.customer].id;
+    let mut body =
+        json!({"context_id": customer, "context": waiting.context(), "action_filters": "english >= 1", "top": 5});
+    let plain = app.post(SCORE).json(&body).send().await.expect_status(200).json();
+    body["explain"] = json!(true);
+    let explained = app.post(SCORE).json(&body).send().await.expect_status(200).json();
+    let scores = explained["scores"].as_array().unwrap();
+    assert_eq!(scores.len(), 5);
+    let mut features = Vec::new();
+    for (score, plain) in scores.iter().zip(plain["scores"].as_array().unwrap()) {
+        assert_eq!(score["p_score"], plain["p_score"]);
+        assert!(plain.get("explanation").is_none());
+        let explanation = &score["explanation"];
+        let contributions = explanation["contributions"].as_array().unwrap();
+        let value = |own: &Value| own["value"].as_f64().unwrap();
+        let raw = value(&json!({"value": explanation["raw"]}));
+        let sum = explanation["base"].as_f64().unwrap() + contributions.iter().map(value).sum::<f64>();
+        assert!((sum - raw).abs() < 1e-9, "{explanation:#}");
+        assert!((1.0 / (1.0 + (-raw).exp()) - score["p_score"].as_f64().unwrap()).abs() < 1e-9);
+        assert!(contributions.is_sorted_by(|a, b| value(a).abs() >= value(b).abs()));
+        features.extend(contributions.iter().map(|own| (own["side"].clone(), own["feature"].clone())));
+    }
+    assert!(
+        features.contains(&(json!("context"), json!("reason"))) && features.contains(&(json!("identity"), json!(null)))
+    );
+
+    let stranger = json!({"agents": ["nobody"], "context": waiting.context(), "explain": true});
+    let answer = app.post(SCORE).json(&stranger).send().await.expect_status(200).json();
+    assert!(answer["scores"][0].get("explanation").is_none(), "{answer:#}");
+    let batch = json!({"interactions": [stranger]});
+    app.post(&format!("{SCORE}/batch")).json(&batch).send().await.expect_problem(422, "not_explainable");
+    app.post("/api/v1/predictors")
+        .json(&json!({"name": "both", "combine": "0.5 * fcr"}))
+        .send()
+        .await
+        .expect_status(201);
+    let problem = app.post("/api/v1/predictors/both/score").json(&stranger).send().await;
+    problem.expect_problem(422, "not_explainable");
 }
 
 #[tokio::test]

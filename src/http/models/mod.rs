@@ -174,6 +174,17 @@ fn check_model_settings(settings: &ModelSettings, features: &Features) -> ApiRes
             return Err(ApiError::unprocessable("bad_settings", text).field(path, "not a context feature"));
         }
     }
+    let all = || features.context.iter().chain(&features.customer).chain(&features.agent);
+    for name in settings.monotone.keys() {
+        if !all().any(|feature| feature == name) {
+            let text = format!(
+                "{name} cannot be monotone: it is not among the model's features {}.",
+                all().map(String::as_str).collect::<Vec<_>>().join(", ")
+            );
+            let path = format!("settings.monotone.{name}");
+            return Err(ApiError::unprocessable("bad_settings", text).field(path, "not a feature"));
+        }
+    }
     Ok(())
 }
 

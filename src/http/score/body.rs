@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::domain::id::{ModelId, PredictorId, RequestId};
 use crate::domain::model::ModelType;
-use crate::score::{AgentScore, DefaultPolicy, ScoreSource};
+use crate::score::{AgentScore, DefaultPolicy, Explanation, ScoreSource};
 
 /// One waiting interaction and who could take it. Exactly one of `agents` and `action_filters`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -37,6 +37,7 @@ pub struct ScoreBody {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub default: DefaultPolicy,
+    /// Also answer what each feature adds to the score of each agent that is answered; at most 100 of them, in a list.
     #[serde(default)]
     pub explain: bool,
 }
@@ -131,6 +132,9 @@ pub struct ListedScore {
     pub source: ScoreSource,
     /// 1 is best; ties break by agent id.
     pub rank: u32,
+    /// On request; none when `source` is `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub explanation: Option<Explanation>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -154,7 +158,9 @@ pub struct Assigned {
 }
 
 impl Scores {
-    pub fn new(format: Format, scores: Vec<AgentScore>) -> Self {
+    /// Explanations, if any, are those of the first scores.
+    pub fn new(format: Format, scores: Vec<AgentScore>, explanations: Vec<Option<Explanation>>) -> Self {
+        let mut explanations = explanations.into_iter();
         match format {
             Format::Map => Scores::Map(scores.into_iter().map(|score| (score.agent_id, score.score)).collect()),
             Format::List => Scores::List(
@@ -166,6 +172,7 @@ impl Scores {
                         p_score: score.p_score,
                         source: score.source,
                         rank: score.rank,
+                        explanation: explanations.next().flatten(),
                     })
                     .collect(),
             ),

@@ -48,7 +48,7 @@ pub struct CallerParams {
         (status = NOT_FOUND, body = ProblemBody, description = "`predictor_not_found`"),
         (status = CONFLICT, body = ProblemBody, description = "`no_active_model`"),
         (status = UNPROCESSABLE_ENTITY, body = ProblemBody,
-            description = "`no_action_set`, `bad_filter` (with `position`), `too_many_context_fields`, `not_available`"),
+            description = "`no_action_set`, `bad_filter` (with `position`), `too_many_context_fields`, `not_explainable`"),
         (status = TOO_MANY_REQUESTS, body = ProblemBody, description = "`overloaded`")))]
 async fn score(
     State(app): State<AppState>,

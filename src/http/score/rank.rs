@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::body::{Component, ModelName, PredictorName, ScoreAnswer, ScoreBody, Scores};
+use super::body::{Component, Format, ModelName, PredictorName, ScoreAnswer, ScoreBody, Scores};
 use crate::domain::Timestamp;
 use crate::domain::id::AccountId;
 use crate::filter::CompiledFilter;
 use crate::http::{ApiError, ApiResult, AppState, request_id};
 use crate::live::{AccountView, ActiveModel, Agent, Customer, LivePredictor};
 use crate::score::artifact::held;
-use crate::score::{AgentScore, Eligible, ScoreInput, ScoreOutput, ScoreSource, rank, summarize};
+use crate::score::{AgentScore, Eligible, Explanation, ScoreInput, ScoreOutput, ScoreSource, rank, summarize};
 use crate::store::StoreError;
 
 /// Longest that a score waits for a customer who is not in memory. Usually it takes some milliseconds.
 const CUSTOMER_PATIENCE: Duration = Duration::from_millis(500);
+/// Most agents whose scores one call explains.
+const MAX_EXPLAINED: usize = 100;
 const CUSTOMER_MISSED: &str =
     "context_id: the customer profile cannot be read at the moment; scored as if there were no such customer";
 
@@ -46,6 +48,8 @@ pub struct Prepared {
 /// What the engine answers, before the answer is cut to `top` and put in form.
 pub struct Ranked {
     pub output: ScoreOutput,
+    /// Of the scores that will be answered, in their order; empty unless asked for.
+    explanations: Vec<Option<Explanation>>,
     prepared: Prepared,
 }
 
@@ -68,6 +72,7 @@ pub async fn prepare(
     let (eligible, filter_warnings) = eligible(app, account, view, &body, path)?;
     let filter_took = started.elapsed();
     let models = choose_models(view, predictor, &body)?;
+    check_explain(predictor, &body, eligible.len(), path)?;
     let before_customer = Instant::now();
     let (customer, customer_missed) = match body.context_id.as_deref().filter(|id| !id.is_empty()) {
         // Also looked up when no model reads it: the answer says whether the customer was found.
@@ -102,9 +107,11 @@ fn check(app: &AppState, body: &ScoreBody, path: &str) -> ApiResult<()> {
             ApiError::unprocessable("no_action_set", text).field(format!("{path}agents"), "give one of the two")
         );
     }
-    if body.explain {
-        let text = "Explanations of scores are not available in this version: leave `explain` out, or set it to false.";
-        return Err(ApiError::unprocessable("not_available", text).field(format!("{path}explain"), "not available"));
+    if body.explain && body.format == Format::Map {
+        let text = "Explanations go with a list: leave `format` out, or set it to \"list\".";
+        return Err(
+            ApiError::unprocessable("invalid_body", text).field(format!("{path}format"), "map has no room for it")
+        );
     }
     if body.top == Some(0) {
         let text = "`top` is at least 1: leave it out to get every eligible agent.";
@@ -120,6 +127,34 @@ fn check(app: &AppState, body: &ScoreBody, path: &str) -> ApiResult<()> {
         return Err(ApiError::unprocessable("too_many_context_fields", text)
             .field(format!("{path}context"), format!("{fields} fields"))
             .with("limit", limit));
+    }
+    Ok(())
+}
+
+/// Explanations cost some hundred times as much as scores.
+fn check_explain(predictor: &LivePredictor, body: &ScoreBody, eligible: usize, path: &str) -> ApiResult<()> {
+    if !body.explain {
+        return Ok(());
+    }
+    let refuse = |text: String| {
+        Err(ApiError::unprocessable("not_explainable", text).field(format!("{path}explain"), "not possible here"))
+    };
+    if !path.is_empty() {
+        return refuse(
+            "Explanations are for one interaction at a time: POST /api/v1/predictors/{id}/score.".to_owned(),
+        );
+    }
+    if predictor.is_composite() {
+        return refuse(
+            "The scores of a composite predictor do not add up from features: ask each predictor that it combines."
+                .to_owned(),
+        );
+    }
+    let answered = body.top.unwrap_or(eligible).min(eligible);
+    if answered > MAX_EXPLAINED {
+        return refuse(format!(
+            "{answered} scores would be explained; at most {MAX_EXPLAINED} are possible in one call. Set `top`, or send fewer agents."
+        ));
     }
     Ok(())
 }
@@ -210,25 +245,38 @@ impl Prepared {
             [(predictor, model)] if !self.predictor.is_composite() => self.score(predictor, model),
             _ => self.combine(),
         };
-        Ranked { output, prepared: self }
+        let explanations = self.explanations(&output);
+        Ranked { output, explanations, prepared: self }
+    }
+
+    fn explanations(&self, output: &ScoreOutput) -> Vec<Option<Explanation>> {
+        let (true, Some((predictor, model))) = (self.body.explain, self.models.first()) else { return Vec::new() };
+        let answered = output.scores.iter().take(self.body.top.unwrap_or(usize::MAX));
+        let ids: Vec<&str> = answered.map(|score| score.agent_id.as_ref()).collect();
+        self.with_input(predictor, &ids, |input| model.compiled.explain(input, &model.agents, &ids))
     }
 
     fn score(&self, predictor: &LivePredictor, model: &ActiveModel) -> ScoreOutput {
-        let empty = Map::new();
         let ids: Vec<&str> = self.eligible.iter().map(AsRef::as_ref).collect();
+        self.with_input(predictor, &ids, |input| model.compiled.score(input, &model.agents))
+    }
+
+    /// The engine's input for these agents.
+    fn with_input<T>(&self, predictor: &LivePredictor, ids: &[&str], work: impl FnOnce(&ScoreInput<'_>) -> T) -> T {
+        let empty = Map::new();
         let expression =
             predictor.expression.as_ref().map(|expression| move |p_score: f64| expression.eval(&|_| p_score));
         let input = ScoreInput {
             context: self.body.context.as_ref().unwrap_or(&empty),
             customer: self.customer.as_deref(),
             now: self.now,
-            eligible: Eligible::Ids(&ids),
+            eligible: Eligible::Ids(ids),
             // Cut later: an assignment needs every pair.
             top: None,
             default: self.body.default,
             expression: expression.as_ref().map(|expression| expression as &(dyn Fn(f64) -> f64 + Sync)),
         };
-        model.compiled.score(&input, &model.agents)
+        work(&input)
     }
 
     /// A composite: every component scores every agent, the expression combines the scores.
@@ -293,7 +341,7 @@ impl Ranked {
 
     /// Cuts to `top` and puts the answer in form.
     pub fn into_answer(self) -> ScoreAnswer {
-        let Ranked { mut output, prepared } = self;
+        let Ranked { mut output, explanations, prepared } = self;
         if prepared.customer_missed {
             output.warnings.push(CUSTOMER_MISSED.to_owned());
         }
@@ -321,7 +369,7 @@ impl Ranked {
             predictor: name(&prepared.predictor),
             model: if composite { None } else { prepared.models.first().map(|(_, active)| model(active)) },
             components: if composite { prepared.models.iter().map(component).collect() } else { Vec::new() },
-            scores: Scores::new(prepared.body.format, scores),
+            scores: Scores::new(prepared.body.format, scores, explanations),
             median: output.median,
             max: output.max,
             min: output.min,

@@ -53,7 +53,7 @@ pub fn command(arguments: &[String]) -> Result<()> {
 
 /// Runs the parts that are asked for. Files are made in the system's folder for temporary files and removed.
 pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
-    let folder = Folder::new()?;
+    let folder = Folder::new("ingest")?;
     let wanted = |part: &str| options.only.as_deref().is_none_or(|only| only == part);
     if wanted("cardinality") {
         cardinality_error(out)?;
@@ -72,24 +72,6 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
         lookup(&folder, options, out)?;
     }
     Ok(())
-}
-
-/// A folder that goes when the run ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!("tango-bench-ingest-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left in the folder for temporary files does no harm.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Segments as synced files, under their number.

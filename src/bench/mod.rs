@@ -34,7 +34,7 @@ pub const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "learn",
-        about: "Quality of the model types on public data: [insteval|flights-random|flights-time] [--python] [--repeat] [--threads N]",
+        about: "Quality of the model types, and what a training costs, beside other tools: [insteval|flights-random|flights-time|centre|cost] [--python] [--repeat] [--threads N]",
         run: learn::command,
     },
     Bench {
@@ -49,6 +49,24 @@ fn number(arguments: &[String], name: &str) -> anyhow::Result<Option<usize>> {
     let Some(at) = arguments.iter().position(|argument| argument == name) else { return Ok(None) };
     let value = arguments.get(at + 1).and_then(|value| value.parse().ok());
     value.map(Some).ok_or_else(|| anyhow::anyhow!("{name} needs a whole number after it"))
+}
+
+/// A folder of this process's own among the system's temporary ones, gone with the value.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> std::io::Result<Self> {
+        let path = std::env::temp_dir().join(format!("tango-bench-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is left in the folder for temporary files does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 /// CPU time of this process so far, user and system.

@@ -16,8 +16,8 @@ pub fn folder() -> Option<PathBuf> {
     given.into_iter().chain(&mut beside).find(|folder| folder.join("flights.csv.gz").exists())
 }
 
-/// A gzip-compressed CSV file as columns: whole numbers where every value is one, texts elsewhere; `NA` is missing;
-/// `time_hour` is a timestamp.
+/// A gzip-compressed CSV file as columns: timestamps or whole numbers where every value is one, texts elsewhere; `NA` is
+/// missing.
 pub fn read(path: &Path) -> Result<Table> {
     let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let mut text = String::new();
@@ -26,6 +26,11 @@ pub fn read(path: &Path) -> Result<Table> {
     } else {
         text = String::from_utf8(bytes)?;
     }
+    parse(&text)
+}
+
+/// CSV text as columns, likewise.
+pub fn parse(text: &str) -> Result<Table> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
     let mut cells: Vec<Vec<u32>> = vec![Vec::new(); names.len()];
@@ -49,22 +54,18 @@ pub fn read(path: &Path) -> Result<Table> {
             cells.push(code);
         }
     }
-    let columns = names.into_iter().zip(cells).zip(dictionaries).map(|((name, codes), (_, texts))| {
-        let column = column(&name, codes, texts);
-        (name, column)
-    });
+    let columns =
+        names.into_iter().zip(cells).zip(dictionaries).map(|((name, codes), (_, texts))| (name, column(codes, texts)));
     Ok(Table { rows, columns: columns.collect() })
 }
 
-fn column(name: &str, codes: Vec<u32>, texts: Vec<Arc<str>>) -> Column {
+fn column(codes: Vec<u32>, texts: Vec<Arc<str>>) -> Column {
     let decode = |values: Vec<i64>| -> Vec<Option<i64>> {
         codes.iter().map(|code| (*code != MISSING_CODE).then(|| values[*code as usize])).collect()
     };
-    if name == "time_hour" {
-        let micros = |text: &Arc<str>| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.timestamp_micros());
-        if let Ok(values) = texts.iter().map(micros).collect::<Result<Vec<_>, _>>() {
-            return Column::Timestamp(decode(values));
-        }
+    let micros = |text: &Arc<str>| chrono::DateTime::parse_from_rfc3339(text).map(|at| at.timestamp_micros());
+    if let (false, Ok(values)) = (texts.is_empty(), texts.iter().map(micros).collect::<Result<Vec<_>, _>>()) {
+        return Column::Timestamp(decode(values));
     }
     match texts.iter().map(|text| text.parse::<i64>()).collect::<Result<Vec<_>, _>>() {
         Ok(values) => Column::Integer(decode(values)),

@@ -314,6 +314,31 @@ fn small_and_odd_data_still_give_a_model() {
     }
 }
 
+/// Two rows an agent: nobody has enough for a local model, and everybody is listed.
+#[test]
+fn fifty_thousand_agents_and_a_category_of_their_own_are_no_trouble() {
+    let rows = 100_000;
+    let mut table = simulated(rows);
+    table.features = TrainingTable::feature_columns(&Features {
+        context: strings(&["reason", "ticket", "odd"]),
+        ..Features::default()
+    });
+    let codes = |divisor: usize| (0..rows).map(|row| (row / divisor) as u32).collect();
+    *column(&mut table, "agent") = text(codes(2), "agent", rows / 2);
+    table.table.columns.push(("ticket".into(), text(codes(1), "ticket", rows)));
+    let odd = (0..rows).map(|row| if row % 2 == 0 { f64::INFINITY } else { row as f64 }).collect();
+    table.table.columns.push(("odd".into(), Column::Float(odd)));
+    let spec = TrainingSpec {
+        settings: ModelSettings { trees: 2, ..spec(ModelType::Hybrid).settings },
+        ..spec(ModelType::Hybrid)
+    };
+    let trained = train(&table, &spec, &Silent, None).unwrap();
+    assert_eq!((trained.coverage.agents.len(), trained.coverage.local), (rows / 2, 0));
+    assert!(trained.quality.classification.unwrap().log_loss.value.is_finite());
+    // A text that never repeats is "other" throughout and keeps no names.
+    assert!(trained.artifact.encode().unwrap().len() < 1 << 20);
+}
+
 struct StopAfter(AtomicUsize, usize);
 
 impl Reporter for StopAfter {

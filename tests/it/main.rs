@@ -31,5 +31,6 @@ mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod training;
 mod transfer;
 mod uploads;

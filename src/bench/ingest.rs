@@ -4,11 +4,11 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use super::{cpu_seconds, number, public_data};
+use super::{Folder, cpu_seconds, number, public_data};
 use crate::config::Limits;
 use crate::domain::Timestamp;
 use crate::domain::id::{DatasetId, SegmentId};

@@ -143,7 +143,9 @@ async fn create(
         (ReportKind::ModelQuality | ReportKind::AgentCoverage, Some(model)) => {
             let content = match &model.quality {
                 None => return Err(models::not_trained()),
-                Some(quality) if body.kind == ReportKind::ModelQuality => quality.clone(),
+                Some(quality) if body.kind == ReportKind::ModelQuality => {
+                    models::whole_quality(&app, model, quality.clone()).await?
+                }
                 Some(_) => json!(models::read_coverage(&app, model).await?),
             };
             make_report::put_content(&mut batch, &mut report, &content).map_err(ApiError::internal)?;

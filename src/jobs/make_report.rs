@@ -13,7 +13,7 @@ use crate::domain::job::Topic;
 use crate::domain::model::{Model, ModelType};
 use crate::domain::predictor::Predictor;
 use crate::domain::report::{Report, ReportKind, ReportOptions, ReportState};
-use crate::learn::{TrainError, TrainingSpec, TrainingTable};
+use crate::learn::{TrainError, TrainingSpec, TrainingTable, agent_variance, feature_analysis};
 use crate::store::{Batch, Key, SharedStore, StoreError, StoreExt, Stored, chunks};
 
 /// The payload.
@@ -54,7 +54,7 @@ impl RunJob for MakeReport {
         let (kind, options, spec) = (report.kind, report.options, subject.spec);
         let threads = run.ctx.config.omp_num_threads;
         let reporter = run.clone();
-        let computed = tokio::task::spawn_blocking(move || compute(kind, &options, &table, &spec, &reporter, threads));
+        let computed = tokio::task::spawn_blocking(move || compute(kind, &options, table, spec, &reporter, threads));
         let mut content = computed.await.map_err(|error| JobError::Retry(error.into()))?.map_err(train_error)?;
         add_warnings(&mut content, warnings);
         let mut stored = self.load(run).await?;
@@ -108,7 +108,14 @@ async fn subject(run: &JobRun, report: &Report) -> Result<Subject, JobError> {
     let predictor = run.ctx.store.load::<Predictor>(&key).await?.ok_or_else(|| gone("predictor"))?.value;
     match &report.model_id {
         Some(id) => Subject::of_model(predictor, &load_model(run, id).await?.ok_or_else(|| gone("model"))?),
-        None => Subject::of_predictor(predictor, ModelType::Hybrid),
+        None => {
+            let mut subject = Subject::of_predictor(predictor, ModelType::Hybrid)?;
+            if report.kind == ReportKind::AgentVariance {
+                // What explains agents belongs to their difference.
+                subject.features.agent.clear();
+            }
+            Ok(subject)
+        }
     }
 }
 
@@ -128,21 +135,32 @@ fn add_warnings(content: &mut Value, warnings: Vec<String>) {
 
 fn compute(
     kind: ReportKind,
-    _options: &ReportOptions,
-    _table: &TrainingTable,
-    _spec: &TrainingSpec,
-    _reporter: &JobRun,
-    _threads: Option<usize>,
+    options: &ReportOptions,
+    table: TrainingTable,
+    mut spec: TrainingSpec,
+    reporter: &JobRun,
+    threads: Option<usize>,
 ) -> Result<Value, TrainError> {
     match kind {
-        ReportKind::FeatureAnalysis | ReportKind::AgentVariance | ReportKind::LiftEstimation => {
-            Err(TrainError::Unusable {
-                code: "not_available",
-                detail: "This kind of report is not available.".to_owned(),
-            })
+        ReportKind::FeatureAnalysis => {
+            if table.agent_id.is_none() {
+                spec.model_type = ModelType::Global;
+            }
+            to_value(&feature_analysis(&table, &spec, reporter, threads)?)
         }
+        ReportKind::AgentVariance => {
+            to_value(&agent_variance(table, &spec, options.segment_by.as_deref(), reporter, threads)?)
+        }
+        ReportKind::LiftEstimation => Err(TrainError::Unusable {
+            code: "not_available",
+            detail: "This kind of report is not available.".to_owned(),
+        }),
         ReportKind::ModelQuality | ReportKind::AgentCoverage => {
             Err(TrainError::Internal("quality and coverage are ready when they are asked for".to_owned()))
         }
     }
+}
+
+fn to_value(content: &impl Serialize) -> Result<Value, TrainError> {
+    serde_json::to_value(content).map_err(|error| TrainError::Internal(error.to_string()))
 }

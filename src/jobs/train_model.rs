@@ -12,8 +12,8 @@ use crate::domain::id::ModelId;
 use crate::domain::job::{Progress, Reporter, Topic};
 use crate::domain::model::{ArtifactInfo, Model, ModelState};
 use crate::domain::predictor::Predictor;
-use crate::learn::{TrainError, Trained, train};
-use crate::live::artifacts;
+use crate::learn::{CardFacts, ModelCard, TrainError, Trained, train};
+use crate::live::artifacts::{self, Part};
 use crate::store::{Batch, Key, Op, StoreExt, Stored, chunks};
 
 /// The payload.
@@ -39,7 +39,7 @@ impl RunJob for TrainModel {
         };
         let subject = Subject::of_model(predictor.value, &model)?;
         let Read { table, trained_on, mut warnings } = training_table::read(run, &subject).await?;
-        let spec = subject.spec;
+        let Subject { spec, predictor, .. } = subject;
         let threads = run.ctx.config.omp_num_threads;
         let reporter = run.clone();
         let (trained, bytes) = tokio::task::spawn_blocking(move || -> Result<(Trained, Vec<u8>), TrainError> {
@@ -52,7 +52,7 @@ impl RunJob for TrainModel {
         .map_err(train_error)?;
         run.report(Progress { done: 0, total: None, unit: "bytes".to_owned(), phase: "storing the model".to_owned() });
         warnings.extend(trained.warnings.iter().cloned());
-        self.store(run, &trained, bytes, trained_on, warnings).await
+        self.store(run, &predictor, &trained, bytes, trained_on, warnings).await
     }
 
     async fn on_failure(&self, run: &JobRun, error: &JobError) -> Batch {
@@ -101,6 +101,7 @@ impl TrainModel {
     async fn store(
         &self,
         run: &JobRun,
+        predictor: &Predictor,
         trained: &Trained,
         bytes: Vec<u8>,
         trained_on: Value,
@@ -114,6 +115,7 @@ impl TrainModel {
         model.error = None;
         model.updated_at = run.ctx.clock.now();
         let mut trained_on = trained_on;
+        let data = trained_on.clone();
         trained_on["warnings"] = json!(warnings);
         trained_on["job_id"] = json!(run.job.id);
         model.trained_on = Some(trained_on);
@@ -129,10 +131,24 @@ impl TrainModel {
         let mut effects = Batch::new();
         let scope = artifacts::chunk_scope(&model.id);
         let chunks = chunks::put(&mut effects, &scope, &artifacts::chunk_prefix(model.version), &bytes);
-        let list = serde_json::to_vec(coverage).map_err(|error| JobError::Retry(error.into()))?;
-        effects.push(Op::PutBlob { key: artifacts::coverage_key(&model.id, model.version), bytes: Bytes::from(list) });
-        model.artifact =
-            Some(ArtifactInfo { chunks, size_bytes: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) });
+        let version = model.version;
+        put_part(&mut effects, &scope, version, Part::Coverage, coverage)?;
+        put_part(&mut effects, &scope, version, Part::Breakdown, &trained.breakdown)?;
+        let artifact =
+            ArtifactInfo { chunks, size_bytes: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) };
+        let facts = CardFacts {
+            trained_at: model.updated_at,
+            data,
+            choices: &trained.choices,
+            quality: &trained.quality,
+            coverage,
+            warnings: &warnings,
+            artifact: &artifact,
+        };
+        if let Some(card) = ModelCard::new(model, predictor, facts) {
+            put_part(&mut effects, &scope, version, Part::Card, &card)?;
+        }
+        model.artifact = Some(artifact);
         // The version before stays for nodes that are just reading it; older ones go.
         for id in run.ctx.store.list_blobs(&scope).await? {
             if artifacts::version_of(&id).is_some_and(|version| version + 1 < model.version) {
@@ -150,6 +166,18 @@ impl TrainModel {
         effects.replace(&stored);
         Ok(Done { effects, result })
     }
+}
+
+fn put_part<T: Serialize>(
+    effects: &mut Batch,
+    scope: &str,
+    version: u32,
+    part: Part,
+    value: &T,
+) -> Result<(), JobError> {
+    let bytes = serde_json::to_vec(value).map_err(|error| JobError::Retry(error.into()))?;
+    chunks::put(effects, scope, &artifacts::part_prefix(version, part), &Bytes::from(bytes));
+    Ok(())
 }
 
 fn to_value<T: Serialize>(value: &T) -> Result<Value, JobError> {

@@ -17,6 +17,13 @@ pub enum NotLocal {
     GlobalModel,
 }
 
+/// An agent's interactions by the class of their outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct ClassCounts {
+    pub positive: u64,
+    pub negative: u64,
+}
+
 /// One agent of the training data.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AgentCoverage {
@@ -30,6 +37,14 @@ pub struct AgentCoverage {
     pub outcomes: u64,
     /// Mean outcome: the share of positives, or the mean of the metric.
     pub mean: f64,
+    /// Classification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<ClassCounts>,
+    /// How much of the deviation of its own outcomes the local part keeps, 0 (none: the agent is scored as the others are)
+    /// to 1 (all of it). It grows with the agent's interactions, and with how much agents differ at all. None without a
+    /// local model.
+    #[serde(default)]
+    pub shrinkage: Option<f64>,
 }
 
 /// Agents of the training data by id. Agents that are not listed were not seen: they are scored by the global part.

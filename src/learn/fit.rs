@@ -47,6 +47,8 @@ pub(super) struct LinearFit<'a> {
 /// A fit that can predict.
 pub(super) struct Fitted {
     pub linear: LinearPart,
+    /// Per agent: see [`LinearFit::kept`]; empty without agents.
+    pub kept: Vec<f64>,
     pub trees: TreeColumns,
     pub forest: Forest,
 }
@@ -149,12 +151,28 @@ impl<'a> LinearFit<'a> {
         self.design.blocks.iter().filter_map(sign).collect()
     }
 
-    /// Margins of the fitted rows, each by a regression that did not see the row's fold.
-    fn out_of_fold(
+    fn agents(&self) -> Option<&Block<'a>> {
+        self.design.blocks.iter().find(|block| block.term == Term::Agents)
+    }
+
+    /// How much of each agent's own deviation its coefficient keeps: `h / (h + λ)`, where `h` is what its rows tell (the
+    /// diagonal of the Hessian) and `λ` the ridge strength.
+    fn kept(&self, task: &Task<'_>, fit: &FitPart, choices: &Choices) -> Vec<f64> {
+        let Some(block) = self.agents() else { return Vec::new() };
+        let problem = problem(task.spec.kind, &self.design, &fit.part, &fit.part.weights);
+        let ridge = self.ridge(&problem, task.spec.settings.l2, choices);
+        let curvature = problem.curvature(&self.coefficients);
+        (block.start..block.start + block.count).map(|at| curvature[at] / (curvature[at] + ridge[at])).collect()
+    }
+
+    /// Margins of the fitted rows, each by a regression that did not see the row's fold; those of an average agent where
+    /// `agents` is false.
+    pub fn out_of_fold(
         &self,
         task: &Task<'_>,
         fit: &FitPart,
         choices: &Choices,
+        agents: bool,
         reporter: &dyn Reporter,
     ) -> Result<Vec<f64>, TrainError> {
         let mut margins = vec![0.0; fit.rows()];
@@ -173,7 +191,10 @@ impl<'a> LinearFit<'a> {
             let ridge = self.ridge(&problem, task.spec.settings.l2, choices);
             let mut start = vec![0.0; self.design.coefficients];
             start[0] = starting_intercept(task.spec.kind, &fit.part);
-            let coefficients = problem.minimize_signed(&start, &ridge, &signs, 1e-6, 50, reporter)?;
+            let mut coefficients = problem.minimize_signed(&start, &ridge, &signs, 1e-6, 50, reporter)?;
+            if let Some(block) = self.agents().filter(|_| !agents) {
+                coefficients[block.start..block.start + block.count].fill(0.0);
+            }
             let all = self.design.margins(&coefficients, &[]);
             for (row, own) in fit.folds().iter().enumerate().filter(|(_, own)| **own == fold) {
                 margins[row] = all[row];
@@ -264,15 +285,16 @@ pub(super) fn finish(
 ) -> Result<Fitted, TrainError> {
     let spec = task.spec;
     let linear = estimate.refit(task, fit, choices, reporter)?;
+    let kept = estimate.kept(task, fit, choices);
     let columns = fit.tree_columns();
     let most = match trees {
         Trees::Exactly(count) => *count,
         Trees::Judged { most, .. } => *most,
     };
     if most == 0 || columns.columns.is_empty() {
-        return Ok(Fitted { linear, trees: columns, forest: Forest::default() });
+        return Ok(Fitted { linear, kept, trees: columns, forest: Forest::default() });
     }
-    let offset = estimate.out_of_fold(task, fit, choices, reporter)?;
+    let offset = estimate.out_of_fold(task, fit, choices, true, reporter)?;
     drop(estimate);
     let part = &fit.part;
     let rows = Rows { columns: &columns.columns, outcomes: &part.outcomes, weights: &part.weights, offset: &offset };
@@ -292,7 +314,7 @@ pub(super) fn finish(
             grower.boost(&rows, &Until::Best { most: *most, rows: judge }, reporter, "trying trees")?
         }
     };
-    Ok(Fitted { linear, trees: columns, forest })
+    Ok(Fitted { linear, kept, trees: columns, forest })
 }
 
 impl Fitted {

@@ -1,5 +1,6 @@
 //! A model fitted without its holdout: what every measure and report looks at.
 
+use super::card::ChoicesMade;
 use super::choose::choose;
 use super::error::TrainError;
 use super::fit::{Choices, Fitted, predictions};
@@ -82,9 +83,7 @@ impl HeldOut<'_> {
         let first = parts.holdout.iter().filter_map(|at| target.times.get(*at as usize)).min();
         let holdout_from =
             first.filter(|_| parts.kind == Holdout::Time).and_then(|at| Timestamp::from_timestamp_micros(*at));
-        let name = |field: u32| self.fit.encoding.fields[field as usize].name.clone();
-        let mut crosses: Vec<String> = self.choices.crosses.iter().map(|key| name(key.field)).collect();
-        crosses.dedup();
+        let choices = self.choices_made();
         let classification = spec.kind == MetricKind::Classification;
         let (outcomes, predicted) = (&self.outcomes, &self.predicted);
         Quality {
@@ -92,10 +91,27 @@ impl HeldOut<'_> {
             holdout_rows: parts.holdout.len() as u64,
             holdout: parts.kind,
             holdout_from,
-            trees: self.fitted.forest.trees() as u32,
-            crosses,
+            trees: choices.trees,
+            crosses: choices.crosses,
             classification: classification.then(|| measure::classification(outcomes, predicted, prior, spec.seed)),
             regression: (!classification).then(|| measure::regression(outcomes, predicted, prior, spec.seed)),
+        }
+    }
+
+    /// What was chosen without the holdout.
+    pub fn choices_made(&self) -> ChoicesMade {
+        let names = |fields: &mut dyn Iterator<Item = u32>| {
+            let mut names: Vec<String> =
+                fields.map(|field| self.fit.encoding.fields[field as usize].name.clone()).collect();
+            names.dedup();
+            names
+        };
+        ChoicesMade {
+            trees: self.fitted.forest.trees() as u32,
+            crosses: names(&mut self.choices.crosses.iter().map(|key| key.field)),
+            ridge: self.choices.ridge,
+            cross_ridge: self.choices.cross_ridge,
+            drifting: names(&mut self.choices.drifting.iter().map(|key| key.field)),
         }
     }
 }

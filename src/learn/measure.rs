@@ -1,13 +1,11 @@
 //! Measures of predictions against outcomes, with bootstrap intervals.
 
-use super::quality::{CalibrationBin, ClassificationQuality, Estimate, GainPoint, RegressionQuality};
-use super::random::Random;
+use super::bootstrap::{bootstrap, mean_with_interval};
+use super::curves::{ascending, average_precision, calibration, calibration_error, gains, lift, precision_recall};
+use super::quality::{ClassificationQuality, Estimate, RegressionQuality, ResidualBin, Residuals};
 
-const REPLICATES: usize = 200;
-/// Rows × replicates, at most: large holdouts have narrow intervals anyway.
-const BOOTSTRAP_WORK: usize = 30_000_000;
-const BINS: usize = 10;
-const GAINS: usize = 20;
+/// Bins of the residuals' histogram.
+const RESIDUAL_BINS: usize = 20;
 
 /// Area under the ROC curve; ties count half. None when a class is missing.
 pub fn auc(outcomes: &[f64], predictions: &[f64]) -> Option<f64> {
@@ -32,15 +30,28 @@ pub(super) fn classification(outcomes: &[f64], predictions: &[f64], prior: f64, 
             weighted_auc(outcomes, predictions, &order, |row| f64::from(weights[row]))
         })
     });
+    let average_precision = average_precision(outcomes, predictions, &order, |_| 1.0).map(|value| {
+        bootstrap(value, outcomes.len(), seed, |weights| {
+            average_precision(outcomes, predictions, &order, |row| f64::from(weights[row]))
+        })
+    });
     let base_rate = outcomes.iter().sum::<f64>() / rows;
+    let calibration = calibration(outcomes, predictions, &order);
+    let (calibration_error, calibration_error_by_chance) = calibration_error(&calibration);
+    let gains = gains(outcomes, &order);
     ClassificationQuality {
         auc,
+        average_precision,
         log_loss: mean_with_interval(&losses, seed),
         brier: mean_with_interval(&squares, seed),
         base_rate,
         baseline_log_loss: outcomes.iter().map(|y| log_loss(*y, prior)).sum::<f64>() / rows,
-        calibration: calibration(outcomes, predictions, &order),
-        gains: gains(outcomes, &order),
+        calibration_error,
+        calibration_error_by_chance,
+        calibration,
+        lift: lift(&gains),
+        gains,
+        precision_recall: precision_recall(outcomes, predictions, &order),
     }
 }
 
@@ -70,16 +81,17 @@ pub(super) fn regression(outcomes: &[f64], predictions: &[f64], prior: f64, seed
         r2,
         mean,
         baseline_mae: outcomes.iter().map(|y| (y - prior).abs()).sum::<f64>() / rows,
+        residuals: residuals(outcomes, predictions),
     }
 }
 
-fn ascending(predictions: &[f64]) -> Vec<u32> {
-    let mut order: Vec<u32> = (0..predictions.len() as u32).collect();
-    order.sort_by(|a, b| predictions[*a as usize].total_cmp(&predictions[*b as usize]));
-    order
-}
-
-fn weighted_auc(outcomes: &[f64], predictions: &[f64], order: &[u32], weight: impl Fn(usize) -> f64) -> Option<f64> {
+/// `order` is [`ascending`].
+pub(super) fn weighted_auc(
+    outcomes: &[f64],
+    predictions: &[f64],
+    order: &[u32],
+    weight: impl Fn(usize) -> f64,
+) -> Option<f64> {
     let (mut below, mut pairs, mut positives) = (0.0, 0.0, 0.0);
     for tied in order.chunk_by(|a, b| predictions[*a as usize] == predictions[*b as usize]) {
         let (mut tied_positive, mut tied_negative) = (0.0, 0.0);
@@ -95,62 +107,36 @@ fn weighted_auc(outcomes: &[f64], predictions: &[f64], order: &[u32], weight: im
     (positives > 0.0 && below > 0.0).then(|| pairs / (positives * below))
 }
 
-/// 95 % percentile interval by Poisson weights (Oza & Russell, AISTATS 2001), which sum to about the rows.
-fn bootstrap(value: f64, rows: usize, seed: u64, mut measure: impl FnMut(&[u8]) -> Option<f64>) -> Estimate {
-    let replicates = (BOOTSTRAP_WORK / rows.max(1)).clamp(20, REPLICATES);
-    let mut random = Random::new(seed ^ 0x0b00_7572);
-    let mut weights = vec![0u8; rows];
-    let mut values: Vec<f64> = Vec::with_capacity(replicates);
-    for _ in 0..replicates {
-        weights.iter_mut().for_each(|weight| *weight = poisson(&mut random));
-        values.extend(measure(&weights));
+/// What predictions left over; in the metric's unit.
+fn residuals(outcomes: &[f64], predictions: &[f64]) -> Residuals {
+    let mut left: Vec<f64> = outcomes.iter().zip(predictions).map(|(y, p)| y - p).collect();
+    left.sort_unstable_by(f64::total_cmp);
+    let rows = left.len();
+    let mean = left.iter().sum::<f64>() / rows as f64;
+    let variance = left.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / rows as f64;
+    let at = |share: f64| left[(share * (rows - 1) as f64).round() as usize];
+    let (low, high) = (at(0.01), at(0.99));
+    let width = (high - low) / RESIDUAL_BINS as f64;
+    let mut histogram = Vec::new();
+    if width > 0.0 {
+        histogram = (0..RESIDUAL_BINS)
+            .map(|bin| ResidualBin { from: low + width * bin as f64, to: low + width * (bin + 1) as f64, rows: 0 })
+            .collect();
+        for residual in &left {
+            let bin = ((residual - low) / width).clamp(0.0, (RESIDUAL_BINS - 1) as f64) as usize;
+            histogram[bin].rows += 1;
+        }
     }
-    values.sort_unstable_by(f64::total_cmp);
-    let at = |share: f64| {
-        values.get((share * (values.len().saturating_sub(1)) as f64).round() as usize).copied().unwrap_or(value)
-    };
-    Estimate { value, low: at(0.025).min(value), high: at(0.975).max(value) }
-}
-
-/// A Poisson number with mean 1, by its distribution function.
-fn poisson(random: &mut Random) -> u8 {
-    const CUMULATIVE: [f64; 7] = [0.367879, 0.735759, 0.919699, 0.981012, 0.996340, 0.999406, 0.999917];
-    let u = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
-    CUMULATIVE.iter().take_while(|edge| u >= **edge).count() as u8
-}
-
-fn mean_with_interval(values: &[f64], seed: u64) -> Estimate {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    bootstrap(mean, values.len(), seed, |weights| {
-        let total: f64 = weights.iter().map(|w| f64::from(*w)).sum();
-        let sum: f64 = values.iter().zip(weights).map(|(v, w)| v * f64::from(*w)).sum();
-        (total > 0.0).then(|| sum / total)
-    })
-}
-
-fn calibration(outcomes: &[f64], predictions: &[f64], order: &[u32]) -> Vec<CalibrationBin> {
-    (0..BINS)
-        .map(|bin| &order[bin * order.len() / BINS..(bin + 1) * order.len() / BINS])
-        .filter(|rows| !rows.is_empty())
-        .map(|rows| {
-            let mean = |values: &[f64]| rows.iter().map(|row| values[*row as usize]).sum::<f64>() / rows.len() as f64;
-            CalibrationBin { predicted: mean(predictions), observed: mean(outcomes), rows: rows.len() as u64 }
-        })
-        .collect()
-}
-
-fn gains(outcomes: &[f64], order: &[u32]) -> Vec<GainPoint> {
-    let total: f64 = outcomes.iter().sum();
-    if total == 0.0 {
-        return Vec::new();
+    Residuals {
+        mean,
+        deviation: variance.sqrt(),
+        p05: at(0.05),
+        p25: at(0.25),
+        median: at(0.5),
+        p75: at(0.75),
+        p95: at(0.95),
+        histogram,
     }
-    (1..=GAINS)
-        .map(|point| {
-            let best = order.len() * point / GAINS;
-            let captured: f64 = order.iter().rev().take(best).map(|row| outcomes[*row as usize]).sum();
-            GainPoint { share: point as f64 / GAINS as f64, captured: captured / total }
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -177,5 +163,14 @@ mod tests {
         assert!((quality.gains.last().unwrap().captured - 1.0).abs() < 1e-12);
         let perfect = regression(&outcomes, &outcomes, 0.3, 7);
         assert_eq!((perfect.mae.value, perfect.r2.unwrap().value), (0.0, 1.0));
+    }
+
+    #[test]
+    fn residuals_are_what_happened_less_what_was_predicted() {
+        let outcomes: Vec<f64> = (0..=100).map(f64::from).collect();
+        let left = regression(&outcomes, &vec![40.0; 101], 50.0, 1).residuals;
+        assert_eq!((left.mean, left.median, left.p05, left.p95), (10.0, 10.0, -35.0, 55.0));
+        assert_eq!(left.histogram.iter().map(|bin| bin.rows).sum::<u64>(), 101);
+        assert_eq!((left.histogram[0].from, left.histogram[19].to), (-39.0, 59.0));
     }
 }

@@ -8,28 +8,46 @@
 //! The regression comes first because it is cheap to fit once more for each fold, where trees are not, and because it
 //! measures better: trees need not spend their splits on what is additive.
 
+mod agent_variance;
 mod boosting;
+mod bootstrap;
+mod breakdown;
+mod card;
 mod choose;
 mod coverage;
+mod curves;
 mod design;
 mod error;
+mod feature_analysis;
 mod fit;
 mod held_out;
+mod importance;
 mod inputs;
+mod leakage;
 mod means;
 pub mod measure;
 pub mod memory;
 mod part;
+mod pooling;
 mod quality;
 mod random;
+mod redundancy;
 mod regression;
 mod spec;
 mod target;
 mod train;
+mod univariate;
 
-pub use coverage::{AgentCoverage, Coverage, NotLocal};
+pub use agent_variance::{AgentEffect, AgentVariance, BestOf, ContextVariance, ValueVariance, agent_variance};
+pub use breakdown::{AgentQuality, Breakdown, FieldQuality, GroupQuality, ValueQuality};
+pub use card::{CardCoverage, CardFacts, ChoicesMade, ModelCard};
+pub use coverage::{AgentCoverage, ClassCounts, Coverage, NotLocal};
 pub use error::TrainError;
-pub use quality::{CalibrationBin, ClassificationQuality, Estimate, GainPoint, Quality, RegressionQuality};
+pub use feature_analysis::{FeatureAnalysis, FeatureFinding, RedundantPair, feature_analysis};
+pub use quality::{
+    CalibrationBin, ClassificationQuality, Estimate, GainPoint, LiftPoint, PrecisionRecallPoint, Quality,
+    RegressionQuality, ResidualBin, Residuals,
+};
 pub use spec::{FeatureColumn, TrainingSpec, TrainingTable, check_settings, field_type};
 pub use train::{Trained, train};
 

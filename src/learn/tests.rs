@@ -14,6 +14,8 @@ use crate::domain::model::{Direction, Holdout, ModelSettings, ModelType};
 use crate::domain::predictor::{AgentSource, Features, Goal, MetricKind};
 use crate::score::{AgentInput, AgentSet, Artifact, CompiledModel, DefaultPolicy, Eligible, ScoreInput, ScoreSource};
 
+mod proof;
+
 const AGENTS: usize = 30;
 const REASONS: usize = 6;
 

@@ -4,7 +4,9 @@
 //! fitted to the training part and measured on the holdout; the artifact is fitted to all rows with the same settings,
 //! since the newest interactions tell most about tomorrow's.
 
-use super::coverage::{AgentCoverage, Coverage, MIN_LOCAL_SAMPLES, NotLocal};
+use super::breakdown::Breakdown;
+use super::card::ChoicesMade;
+use super::coverage::{AgentCoverage, ClassCounts, Coverage, MIN_LOCAL_SAMPLES, NotLocal};
 use super::error::TrainError;
 use super::fit::{Choices, Fitted, LinearFit, Trees, finish};
 use super::held_out::Plan;
@@ -22,6 +24,9 @@ use crate::score::{Artifact, Outcome, TrainedAgents};
 pub struct Trained {
     pub artifact: Artifact,
     pub quality: Quality,
+    /// The holdout by agent and by context value.
+    pub breakdown: Breakdown,
+    pub choices: ChoicesMade,
     pub coverage: Coverage,
     /// In words for people.
     pub warnings: Vec<String>,
@@ -68,13 +73,16 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let all = target.positions();
     let plan = Plan::make(task, reporter, &mut warnings)?;
     round(1, "measuring on the holdout")?;
-    let quality = plan.fit(reporter)?.quality();
+    let held_out = plan.fit(reporter)?;
+    let (quality, breakdown, choices) = (held_out.quality(), held_out.breakdown(), held_out.choices_made());
+    warnings.extend(held_out.leakage_warnings());
+    drop(held_out);
     round(2, "fitting to all rows")?;
     let fit = task.fit_part(&all, &plan.choices.drifting, &mut warnings)?;
     let fitted = fit_with(&task, &fit, &plan.choices, reporter)?;
-    let coverage = coverage(&task, &all, &fit);
+    let coverage = coverage(&task, &all, &fit, &fitted);
     let artifact = artifact(&task, &fit, fitted);
-    Ok(Trained { artifact, quality, coverage, warnings })
+    Ok(Trained { artifact, quality, breakdown, choices, coverage, warnings })
 }
 
 pub(super) fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {
@@ -103,13 +111,15 @@ pub(super) fn fit_with(
     finish(task, fit, estimate, choices, &Trees::Exactly(choices.trees), reporter)
 }
 
-fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart) -> Coverage {
+fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart, fitted: &Fitted) -> Coverage {
     let target = task.target;
     let mut coverage = Coverage {
         samples_without_agent: positions.iter().filter(|at| target.agents[**at as usize] == NO_AGENT).count() as u64,
         ..Coverage::default()
     };
-    for ((id, seen), local) in target.agent_ids.iter().zip(agent_samples(target, positions)).zip(&fit.local) {
+    let classification = task.spec.kind == MetricKind::Classification;
+    let agents = target.agent_ids.iter().zip(agent_samples(target, positions)).zip(&fit.local);
+    for (agent, ((id, seen), local)) in agents.enumerate() {
         let outcomes = u64::from(seen.samples > 0) + u64::from(seen.low < seen.high);
         let reason = match (local, task.spec.model_type) {
             (true, _) => None,
@@ -130,6 +140,11 @@ fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart) -> Coverage {
             samples: seen.samples,
             outcomes,
             mean,
+            classes: classification.then(|| {
+                let positive = seen.sum.round() as u64;
+                ClassCounts { positive, negative: seen.samples - positive }
+            }),
+            shrinkage: fitted.kept.get(agent).copied().filter(|_| *local),
         });
     }
     coverage

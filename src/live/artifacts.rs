@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use crate::domain::id::ModelId;
 use crate::domain::model::{ArtifactInfo, Model};
 use crate::score::{Artifact, CompiledModel};
-use crate::store::{Key, SharedStore, chunks};
+use crate::store::{SharedStore, StoreError, chunks};
 
 /// What the ids of an artifact's chunks begin with. Each training has its own chunks, so that a node reads
 /// the old artifact whole until it learns of the new one.
@@ -15,9 +15,41 @@ pub fn chunk_prefix(version: u32) -> String {
     format!("{version:06}-")
 }
 
-/// Where the list of a version's agents (with or without a local model) is stored.
-pub fn coverage_key(model: &ModelId, version: u32) -> Key {
-    Key::new(chunk_scope(model), format!("{version:06}-coverage"))
+/// What a training stores beside the artifact, as JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The list of the version's agents, with or without a local model.
+    Coverage,
+    /// Quality by agent and by context value.
+    Breakdown,
+    /// The model card.
+    Card,
+}
+
+/// What the ids of a part's chunks begin with.
+pub fn part_prefix(version: u32, part: Part) -> String {
+    let name = match part {
+        Part::Coverage => "coverage",
+        Part::Breakdown => "breakdown",
+        Part::Card => "card",
+    };
+    format!("{version:06}-{name}-")
+}
+
+/// A part of a version; none when it was trained before such parts were kept.
+pub async fn read_part(
+    store: &SharedStore,
+    model: &ModelId,
+    version: u32,
+    part: Part,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let (scope, prefix) = (chunk_scope(model), part_prefix(version, part));
+    // A commit stores all of a part's chunks or none.
+    let count = store.list_blobs(&scope).await?.iter().filter(|id| id.starts_with(&prefix)).count();
+    if count == 0 {
+        return Ok(None);
+    }
+    Ok(chunks::get(store, &scope, &prefix, count as u32).await?.ok())
 }
 
 /// The version to which a stored part belongs, by its id in [`chunk_scope`].

@@ -52,6 +52,75 @@ async fn a_model_is_trained_measured_and_activated() {
 }
 
 #[tokio::test]
+async fn quality_is_told_by_context_and_by_agent() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let model = loaded.create_model(&predictor, "HYBRID").await;
+    let path = format!("/api/v1/models/{model}/quality");
+    app.get(&format!("{path}/agents")).send().await.expect_problem(409, "not_trained");
+    loaded.train(&model).await;
+    let quality = app.get(&path).send().await.expect_status(200).json();
+    let whole = &quality["classification"];
+    for part in ["average_precision", "calibration_error", "calibration_error_by_chance", "lift", "precision_recall"] {
+        assert!(!whole[part].is_null(), "{part} is missing: {whole:#}");
+    }
+    let reasons = quality["by_context"].as_array().unwrap().iter().find(|field| field["field"] == "reason").unwrap();
+    let rows = |items: &[Value]| items.iter().map(|item| item["rows"].as_u64().unwrap()).collect::<Vec<u64>>();
+    let by_reason = rows(reasons["values"].as_array().unwrap());
+    assert_eq!(by_reason.iter().sum::<u64>(), quality["holdout_rows"].as_u64().unwrap());
+    // All agents in pages, and again by falling number of rows.
+    for (sort, check) in [("", "agent_id"), ("&sort=-rows", "rows")] {
+        let (mut seen, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = app.get(&format!("{path}/agents?limit=10{sort}{after}")).send().await.expect_status(200).json();
+            seen.extend(page["items"].as_array().unwrap().clone());
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(rows(&seen).iter().sum::<u64>(), quality["holdout_rows"].as_u64().unwrap());
+        let mut ids: Vec<&str> = seen.iter().map(|agent| agent["agent_id"].as_str().unwrap()).collect();
+        match check {
+            "rows" => assert!(rows(&seen).is_sorted_by(|a, b| a >= b), "{seen:#?}"),
+            _ => assert!(ids.is_sorted(), "{ids:?}"),
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), seen.len(), "each agent once");
+    }
+    app.get(&format!("{path}/agents?sort=auc")).send().await.expect_problem(400, "bad_query");
+    app.get(&format!("{path}/agents?after=nobody")).send().await.expect_problem(400, "bad_query");
+}
+
+#[tokio::test]
+async fn the_card_tells_of_the_version_that_was_trained() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let predictor = loaded.create_predictor().await;
+    let model = loaded.create_model(&predictor, "HYBRID").await;
+    let path = format!("/api/v1/models/{model}/card");
+    app.get(&path).send().await.expect_problem(409, "not_trained");
+    loaded.train(&model).await;
+    let card = app.get(&path).send().await.expect_status(200).json();
+    let artifact = app.get(&format!("/api/v1/models/{model}/artifact")).send().await;
+    assert_eq!(card["artifact_sha256"], artifact.headers["x-content-sha256"].to_str().unwrap());
+    assert_eq!((&card["version"], &card["seed"], &card["settings"]["trees"]), (&json!(1), &json!(7), &json!(10)));
+    assert_eq!((&card["data"]["dataset_id"], &card["data"]["rows"]), (&json!(loaded.dataset), &json!(3_000)));
+    assert_eq!(card["features"]["customer"], json!(["tier", "segment"]));
+    assert!(card["quality"]["classification"]["auc"]["low"].is_number() && card["choices"]["trees"].is_u64());
+    assert!(card["warnings"].to_string().contains("leakage"), "features come from today's profiles: {card:#}");
+    assert!(card["intended_use"].as_str().unwrap().contains("first_contact_resolution"));
+    // What is changed afterwards does not reach it.
+    let mut changed = loaded.predictor_body();
+    changed["name"] = json!("renamed");
+    app.put(&format!("/api/v1/predictors/{predictor}")).json(&changed).send().await.expect_status(200);
+    let again = app.get(&path).send().await.expect_status(200).json();
+    assert_eq!((&again["predictor"], &again), (&json!("fcr"), &card));
+}
+
+#[tokio::test]
 async fn two_trainings_on_the_same_data_give_the_same_bytes() {
     let loaded = centre::start().await;
     let predictor = loaded.create_predictor().await;

@@ -6,6 +6,7 @@ use tango::http::session::COOKIE as COOKIE_NAME;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::app::{Answer, PASSWORD, TestApp, USERNAME};
+use crate::centre;
 
 /// Signs in by the form, as a browser does; the cookie.
 async fn cookie(test: &TestApp) -> String {
@@ -246,4 +247,29 @@ async fn upkeep_is_left_out_until_it_is_asked_for() {
     assert!(home.text.contains("Reading staff.csv") && !home.text.contains("Counting agents"), "{}", home.text);
     let all = page(&test, "/home?jobs=all", &cookie).await.expect_status(200);
     assert!(all.text.contains("Reading staff.csv") && all.text.contains("Counting agents"), "{}", all.text);
+}
+
+#[tokio::test]
+async fn a_trained_models_card_is_a_page_that_home_leads_to() {
+    let loaded = centre::start().await;
+    let test = &loaded.app;
+    let signed_in = cookie(test).await;
+    let predictor = loaded.create_predictor().await;
+    let model = loaded.create_model(&predictor, "HYBRID").await;
+    let path = format!("/home/models/{model}");
+    let unseen = Answer::read(test.http.get(format!("{}{path}", test.url)).send().await.unwrap()).await;
+    assert_eq!((unseen.status.as_u16(), &unseen.headers[LOCATION]), (303, &"/login".parse().unwrap()));
+    page(test, &path, &signed_in).await.expect_status(409);
+    assert!(!page(test, "/home", &signed_in).await.text.contains(&path), "there is no card yet");
+    loaded.train(&model).await;
+    assert!(page(test, "/home", &signed_in).await.expect_status(200).text.contains(&path));
+    let card = page(test, &path, &signed_in).await.expect_status(200).text;
+    for expected in ["first_contact_resolution", "Calibration error", "Average precision", "SHA-256", "wait_seconds"] {
+        assert!(card.contains(expected), "{expected} is missing: {card}");
+    }
+    assert_eq!((card.matches("<svg").count(), card.matches("<polyline").count()), (2, 2), "{card}");
+    assert!(
+        !card.contains("<script") && !card.contains("style="),
+        "works without a script, under the page's own policy"
+    );
 }

@@ -2,17 +2,21 @@
 
 mod activation;
 mod body;
+mod card;
+mod quality;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use body::{ActivateBody, ModelAnswer, ModelBody, Started};
+pub(super) use quality::whole_quality;
 
 use super::error::ProblemBody;
 use super::idempotency::Idempotency;
@@ -26,8 +30,8 @@ use crate::domain::model::{Model, ModelSettings, ModelState, ModelType};
 use crate::domain::predictor::{Features, Predictor, PredictorDefinition};
 use crate::jobs::enqueue;
 use crate::jobs::train_model::TrainModel;
-use crate::learn::{Coverage, Quality, TrainError, check_settings};
-use crate::live::artifacts;
+use crate::learn::{Coverage, TrainError, check_settings};
+use crate::live::artifacts::{self, Part};
 use crate::store::{Batch, Collection, Condition, Key, Path, Query, StoreExt, Stored};
 
 const MAX_NAME_CHARACTERS: usize = 100;
@@ -42,7 +46,9 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(train))
         .routes(routes!(activate))
         .routes(routes!(deactivate))
-        .routes(routes!(quality))
+        .routes(routes!(quality::quality))
+        .routes(routes!(quality::agents))
+        .routes(routes!(card::card))
         .routes(routes!(coverage))
         .routes(routes!(artifact))
 }
@@ -392,21 +398,6 @@ async fn switch(app: &AppState, account: &AccountId, id: &str, share: Option<f64
     Err(ApiError::internal("the loop above ends by returning"))
 }
 
-/// How good the model is on data that it has not seen.
-#[utoipa::path(get, path = "/models/{id}/quality", tag = "models", params(("id" = String, Path)),
-    responses(
-        (status = OK, body = Quality),
-        (status = NOT_FOUND, body = ProblemBody),
-        (status = CONFLICT, body = ProblemBody, description = "`not_trained`")))]
-async fn quality(
-    State(app): State<AppState>,
-    session: Session,
-    ApiPath(id): ApiPath<String>,
-) -> ApiResult<Json<serde_json::Value>> {
-    let model = load(&app, &session.account_id, &id).await?.value;
-    model.quality.map(Json).ok_or_else(not_trained)
-}
-
 /// Which agents have a local model, and why others have none.
 #[utoipa::path(get, path = "/models/{id}/coverage", tag = "models", params(("id" = String, Path)),
     responses(
@@ -424,11 +415,18 @@ async fn coverage(
 
 /// The list of agents that the current version's training saw.
 pub(super) async fn read_coverage(app: &AppState, model: &Model) -> ApiResult<Coverage> {
+    read_part(app, model, Part::Coverage).await
+}
+
+/// What a training stored beside the artifact.
+pub(super) async fn read_part<T: DeserializeOwned>(app: &AppState, model: &Model, part: Part) -> ApiResult<T> {
     if model.artifact.is_none() {
         return Err(not_trained());
     }
-    let bytes = app.ctx.store.get_blob(&artifacts::coverage_key(&model.id, model.version)).await?;
-    let bytes = bytes.ok_or_else(|| ApiError::internal(format!("{} has no list of agents", model.id)))?;
+    let bytes = artifacts::read_part(&app.ctx.store, &model.id, model.version, part).await?.ok_or_else(|| {
+        let text = "This version of the model was trained before this was kept: POST /api/v1/models/{id}/train and wait for its job.";
+        ApiError::conflict("trained_before", text)
+    })?;
     serde_json::from_slice(&bytes).map_err(ApiError::internal)
 }
 

@@ -5,8 +5,10 @@ pub mod figures;
 mod home;
 mod jobs;
 mod login;
+mod model;
 mod overview;
 mod own_api;
+mod plot;
 mod schema;
 
 use askama::Template;
@@ -27,6 +29,7 @@ pub fn routes() -> Router<AppState> {
         .route("/home/datasets/{id}/accept", post(home::accept))
         .route("/home/datasets/{id}/delete", post(home::delete))
         .route("/home/datasets/{id}/schema", get(schema::page))
+        .route("/home/models/{id}", get(model::page))
         .route("/home/jobs/{id}/cancel", post(home::cancel))
         .route("/home/jobs/{id}/retry", post(home::retry))
         .route("/assets/{*path}", get(assets::asset))

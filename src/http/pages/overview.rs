@@ -61,7 +61,10 @@ pub(super) struct PredictorRow {
 }
 
 pub(super) struct ModelRow {
+    pub id: String,
     pub name: String,
+    /// Some version was trained: there is a card.
+    pub trained: bool,
     pub kind: &'static str,
     pub state: &'static str,
     pub tone: &'static str,
@@ -176,5 +179,13 @@ fn model_row(model: Model) -> ModelRow {
         ModelType::Disjoint => "DISJOINT: one for each agent",
         ModelType::Hybrid => "HYBRID: one for all agents, and a part for each",
     };
-    ModelRow { name: model.name, kind, state, tone, error: model.error.unwrap_or_default() }
+    ModelRow {
+        id: model.id.into(),
+        name: model.name,
+        trained: model.artifact.is_some(),
+        kind,
+        state,
+        tone,
+        error: model.error.unwrap_or_default(),
+    }
 }

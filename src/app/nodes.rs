@@ -59,8 +59,8 @@ pub(super) async fn tell(ctx: Context, mut node: Node, lifecycle: Lifecycle, sig
     let _ = tokio::time::timeout(Duration::from_secs(2), ctx.store.commit(batch)).await;
 }
 
-/// Names of the processes that are there: those whose entries are renewed while this looks. Takes no time when there are no entries, and two
-/// rounds when all of them are silent. No clock is compared with another.
+/// Names and roles of the processes that are there: those whose entries are renewed while this looks. Takes no time when there are no
+/// entries, a round at most when one of them is renewed, and two when all of them are silent. No clock is compared with another.
 pub(super) async fn alive(store: &SharedStore) -> Result<Vec<String>> {
     let entries = async || store.list_all::<Node>(Query::new(Collection::Meta, NODES_SCOPE)).await;
     let before = entries().await?;
@@ -68,13 +68,15 @@ pub(super) async fn alive(store: &SharedStore) -> Result<Vec<String>> {
     while !before.is_empty() && looked < EVERY * 2 + LOOK_EVERY {
         tokio::time::sleep(LOOK_EVERY).await;
         looked += LOOK_EVERY;
-        let renewed = |now: &Stored<Node>| {
+        let now = entries().await?;
+        let renewed = |now: &&Stored<Node>| {
             let old = before.iter().find(|old| old.value.id == now.value.id);
             old.is_none_or(|old| old.revision != now.revision)
         };
-        let names: Vec<String> =
-            entries().await?.into_iter().filter(|now| renewed(now)).map(|now| now.value.name).collect();
-        if !names.is_empty() {
+        let named = |node: &Stored<Node>| format!("{} ({})", node.value.name, node.value.role.as_str());
+        let names: Vec<String> = now.iter().filter(renewed).map(named).collect();
+        // The others have had their turn when a whole round is over.
+        if names.len() == now.len() || (!names.is_empty() && looked > EVERY) {
             return Ok(names);
         }
     }

@@ -43,7 +43,7 @@ impl Stores {
         Ok(Self { ctx, seal, _embedded: embedded })
     }
 
-    /// Names of servers and workers that use the stores at this moment.
+    /// Names and roles of the processes that use the stores at this moment.
     pub async fn running_nodes(&self) -> Result<Vec<String>, StoreError> {
         nodes::alive(&self.ctx.store).await
     }

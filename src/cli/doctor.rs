@@ -14,8 +14,11 @@ use crate::app::{self, open_seal, open_store};
 use crate::auth::Auth;
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
-use crate::objects::{self, Feature, Trouble};
-use crate::store::{Collection, MigrationStatus, Query};
+use crate::domain::account::Account;
+use crate::domain::dataset::{Dataset, DatasetVersion};
+use crate::domain::segment::Segment;
+use crate::objects::{self, Feature, ObjectError, Trouble};
+use crate::store::{Collection, Key, MigrationStatus, Query, SharedStore, StoreError, StoreExt as _};
 use crate::transfer::layout::newest;
 use crate::transfer::refuse_unfinished;
 
@@ -80,6 +83,10 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
             findings.fine(format!("tango {} runs at {} and is {}", text("version"), text("url"), text("phase")));
             if status["object_store"] != "ok" {
                 findings.warn(format!("it waits for its object store: {}", text("object_store")));
+            }
+            // An embedded store belongs to that process alone.
+            if config.mongodb_url.is_some() {
+                check_store(config, cluster, &mut findings).await;
             }
         }
         Ok(None) => {
@@ -217,14 +224,68 @@ async fn check_store(config: &Config, cluster: Option<MigrationStatus>, findings
         let store = open_store(config).await?;
         refuse_unfinished(&store).await?;
         if store.count(&Query::new(Collection::Accounts, "")).await? == 0 {
-            return Ok(0);
+            return Ok((0, None));
         }
+        let object = any_object(&store).await?;
         let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
-        anyhow::Ok(auth.users().await?.len())
+        anyhow::Ok((auth.users().await?.len(), object))
     };
     match opened.await {
-        Ok(users) => findings.fine(format!("the document store opens, its secrets too; {users} user(s)")),
+        Ok((users, object)) => {
+            findings.fine(format!("the document store opens, its secrets too; {users} user(s)"));
+            if let Some((dataset, segment)) = object {
+                check_object(config, &dataset, &segment, findings).await;
+            }
+        }
         Err(error) => findings.fail(format!("{error:#}")),
+    }
+}
+
+/// A segment of any dataset: its object has to be there.
+async fn any_object(store: &SharedStore) -> Result<Option<(Dataset, Segment)>, StoreError> {
+    for account in store.list_all::<Account>(Query::new(Collection::Accounts, "")).await? {
+        let datasets = Query::new(Collection::Datasets, account.value.id.as_str());
+        for dataset in store.list_all::<Dataset>(datasets).await? {
+            let dataset = dataset.value;
+            if dataset.deleted_at.is_some() || dataset.segments == 0 {
+                continue;
+            }
+            let key = Key::new(dataset.id.as_str(), format!("{:012}", dataset.version));
+            let Some(version) = store.load::<DatasetVersion>(&key).await? else { continue };
+            let Some(segment) = version.value.segments.first() else { continue };
+            let key = Key::new(dataset.id.as_str(), segment.as_str());
+            if let Some(segment) = store.load::<Segment>(&key).await? {
+                return Ok(Some((dataset, segment.value)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Tells the bucket of this installation from another one, such as an empty one whose name was misspelt.
+async fn check_object(config: &Config, dataset: &Dataset, segment: &Segment, findings: &mut Findings) {
+    let objects = match objects::client_of(config) {
+        Ok(Some(objects)) => objects,
+        // The embedded one was made with its documents; settings that cannot be used are told of already.
+        Ok(None) | Err(_) => return,
+    };
+    let (bucket, key, name) = (&config.s3_bucket, &segment.object_key, &dataset.name);
+    match objects.size(key).await {
+        Ok(size) if size == segment.directory.size_bytes => {
+            findings.fine(format!("the bucket {bucket} holds what the document store refers to (looked for {key})"));
+        }
+        Ok(size) => findings.fail(format!(
+            "the bucket {bucket} has {size} bytes instead of {} at {key}, which the dataset {name} consists of: is it the right bucket (S3_BUCKET)?",
+            segment.directory.size_bytes
+        )),
+        Err(ObjectError::NotFound(_)) => findings.fail(format!(
+            "the bucket {bucket} lacks {key}, which the dataset {name} consists of: correct S3_BUCKET or S3_ENDPOINT, or restore a backup"
+        )),
+        Err(_) if objects.examine().await.is_ok_and(|state| !state.is_there) => findings.fail(format!(
+            "there is no bucket {bucket}, and the dataset {name} is stored in one: correct S3_BUCKET or S3_ENDPOINT"
+        )),
+        // That the object store is away was told before.
+        Err(_) => {}
     }
 }
 

@@ -157,24 +157,26 @@ impl Purging<'_> {
         let objects = &self.ctx().objects;
         let mut purged = 0;
         for prefix in [RAW_PREFIX, REJECTED_PREFIX] {
-            let mut after: Option<UnfinishedUpload> = None;
+            let mut from = None;
             loop {
                 check_cancelled(self.run)?;
-                let uploads = match objects.list_uploads(prefix, after.as_ref()).await {
-                    Ok(uploads) => uploads,
+                let page = match objects.list_uploads(prefix, from).await {
+                    Ok(page) => page,
                     Err(ObjectError::Unsupported(_)) => {
                         tracing::debug!("the object store lists no unfinished uploads: only known ones are purged");
                         return Ok(purged);
                     }
                     Err(error) => return Err(error.into()),
                 };
-                let Some(last) = uploads.last() else { break };
-                after = Some(last.clone());
-                for upload in uploads.iter().filter(|upload| upload.started_at_ms < young) {
+                for upload in page.uploads.iter().filter(|upload| upload.started_at_ms < young) {
                     if !self.is_known(upload).await? {
                         objects.abort_upload(&upload.key, &upload.id).await?;
                         purged += 1;
                     }
+                }
+                from = page.next;
+                if from.is_none() {
+                    break;
                 }
             }
         }

@@ -37,6 +37,22 @@ pub struct UnfinishedUpload {
     pub started_at_ms: i64,
 }
 
+/// Some of a bucket's unfinished uploads, in no order that can be relied on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnfinishedUploads {
+    pub uploads: Vec<UnfinishedUpload>,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<UploadMarker>,
+}
+
+/// A place in the list of unfinished uploads. Only the service can tell which: garage sorts what is on a page by another order than
+/// that of its pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadMarker {
+    key: String,
+    id: Option<String>,
+}
+
 /// ETags are compared without their quotes.
 fn unquoted(etag: &str) -> String {
     etag.trim().trim_matches('"').to_owned()
@@ -152,12 +168,11 @@ impl ObjectStore {
         completed.map(drop).map_err(|error| self.upload_failure(key, error))
     }
 
-    /// Up to 1,000 unfinished uploads of objects with this prefix, after the one named. `Unsupported` by some services.
-    pub async fn list_uploads(&self, prefix: &str, after: Option<&UnfinishedUpload>) -> Result<Vec<UnfinishedUpload>> {
+    /// Up to 1,000 unfinished uploads of objects with this prefix, from a place on. `Unsupported` by some services.
+    pub async fn list_uploads(&self, prefix: &str, from: Option<UploadMarker>) -> Result<UnfinishedUploads> {
+        let (key, id) = from.map(|from| (from.key, from.id)).unzip();
         let list = self.client.list_multipart_uploads().bucket(&*self.bucket).prefix(prefix);
-        let list = list
-            .set_key_marker(after.map(|upload| upload.key.clone()))
-            .set_upload_id_marker(after.map(|upload| upload.id.clone()));
+        let list = list.set_key_marker(key).set_upload_id_marker(id.flatten());
         let list = list.customize().config_override(patience::listing()).send().await;
         let list = list.map_err(|error| self.failure(prefix, error))?;
         let uploads = list.uploads().iter().filter_map(|upload| {
@@ -167,7 +182,10 @@ impl ObjectStore {
                 started_at_ms: upload.initiated().and_then(|at| at.to_millis().ok()).unwrap_or(i64::MAX),
             })
         });
-        Ok(uploads.collect())
+        let uploads = uploads.collect();
+        let marker = |key: &str| UploadMarker { key: key.to_owned(), id: list.next_upload_id_marker.clone() };
+        let next = list.next_key_marker().filter(|_| list.is_truncated() == Some(true)).map(marker);
+        Ok(UnfinishedUploads { uploads, next })
     }
 
     /// Drops the parts. An upload that is gone is fine.

@@ -69,17 +69,21 @@ pub struct Examination {
 
 /// Looks at the object store that the settings name and changes nothing; `None` when it is the embedded one.
 pub async fn examine(config: &Config) -> anyhow::Result<Option<Examination>> {
-    let Some(endpoint) = &config.s3_endpoint else { return Ok(None) };
-    let store = seen_from_inside(config, endpoint)?;
+    let Some(store) = client_of(config)? else { return Ok(None) };
     let found = store.examine().await;
-    let public = match &config.s3_internal_endpoint {
-        Some(internal) if internal != endpoint => {
+    let public = match (&config.s3_endpoint, &config.s3_internal_endpoint) {
+        (Some(endpoint), Some(internal)) if internal != endpoint => {
             let outside = client(config, endpoint, endpoint, ENDPOINT)?;
             Some(outside.has_bucket().await.map(|_| endpoint.clone()))
         }
         _ => None,
     };
     Ok(Some(Examination { found, clock_skew: store.clock_skew(), public }))
+}
+
+/// A client of the object store that the settings name, which sends nothing yet; `None` when it is the embedded one.
+pub fn client_of(config: &Config) -> anyhow::Result<Option<ObjectStore>> {
+    config.s3_endpoint.as_ref().map(|endpoint| seen_from_inside(config, endpoint)).transpose()
 }
 
 fn seen_from_inside(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {

@@ -110,3 +110,16 @@ async fn servers_end_with_whoever_started_them_even_when_killed() {
     .await;
     owner.wait().unwrap();
 }
+
+#[test]
+fn a_folder_whose_name_is_misspelt_is_not_made() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("misspelt");
+    for words in [&["status"][..], &["down"], &["end"], &["kill", "mongo-1"], &["s3", "status"], &["logs", "s3"]] {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/dev-cluster"));
+        let output = command.args(words).arg("--dir").arg(&folder).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains("there is no cluster in"), "{words:?}: {errors}");
+        assert!(!folder.exists(), "{words:?}");
+    }
+}

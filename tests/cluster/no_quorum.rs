@@ -232,6 +232,62 @@ async fn without_a_majority_writes_are_refused_soon_and_everything_else_goes_on(
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_starts_without_a_majority_signs_in_and_scores_and_follows_later() {
+    let Some(mut deployment) = Deployment::start(Shape { servers: 1, ..Shape::default() }).await else { return };
+    let api = deployment.at(0);
+    let loaded = centre::load(&api).await;
+    loaded.activate(&api, "HYBRID").await;
+    let body = &requests(&loaded, 1)[0];
+    let scores = async |api: &Api| {
+        let answer = api.post("/api/v1/predictors/fcr/score").json(body).send().await;
+        answer.expect_status(200).json()["scores"].clone()
+    };
+    let usual = scores(&api).await;
+    assert!(usual[0]["score"].as_f64().is_some(), "{usual:#}");
+    for (what, suspended) in [("suspended", true), ("killed", false)] {
+        let (_, secondaries) = roles(&deployment).await;
+        tokio::task::block_in_place(|| {
+            if suspended {
+                deployment.set.suspend(&secondaries);
+            } else {
+                deployment.set.kill(&secondaries);
+            }
+            deployment.servers[0].kill();
+            deployment.servers[0].restart();
+        });
+        let took = deployment.servers[0].process.started_in;
+        figure(&format!("both secondaries {what}: a server starts within"), format!("{took:.1?}"), "starts");
+        deployment.servers[0].wait_for_login(200).await;
+        let api = Api { token: sign_in(&api).await.unwrap(), ..api.clone() };
+        assert_eq!(scores(&api).await, usual, "{what}");
+        let agent = format!("after-{what}");
+        let record = json!({"records": [{"id": agent, "loginStatus": 4}]});
+        let post = async || api.post("/api/v1/agents/records").json(&record).send().await;
+        post().await.expect_problem(503, "store_unavailable");
+
+        tokio::task::block_in_place(|| {
+            if suspended {
+                deployment.set.resume(&secondaries);
+            } else {
+                deployment.set.restart(&secondaries);
+            }
+        });
+        deployment.set.wait_until_whole().await;
+        until("a write", async || match post().await {
+            answer if answer.status == 200 => Ok(()),
+            answer => Err(answer.text),
+        })
+        .await;
+        until("a score of a new agent", async || {
+            let answer = api.post("/api/v1/predictors/fcr/score").json(&json!({"agents": [agent]})).send().await;
+            let answer = answer.expect_status(200).json();
+            if answer["scores"][0]["source"] == "default" { Err(answer) } else { Ok(()) }
+        })
+        .await;
+    }
+}
+
 /// The number of the primary, and those of the others.
 async fn roles(deployment: &Deployment) -> (usize, Vec<usize>) {
     let primary = deployment.set.primary().await;

@@ -9,6 +9,7 @@ use tango::domain::id::UploadId;
 use tango::domain::job::{Job, JobState};
 use tango::http::idempotency;
 use tango::jobs::purging;
+use tango::objects::UnfinishedUploads;
 use tango::store::{Batch, Collection, Query, StoreExt};
 
 use crate::app::{Folder, PASSWORD, TestApp, USERNAME};
@@ -43,13 +44,13 @@ async fn uploads_that_no_document_knows_are_dropped_when_they_are_a_day_old() {
     objects.create_upload("rej/ds_1/job_1.csv", false).await.unwrap();
     let append = format!("raw/{}", UploadId::generate(clock.now()));
     objects.put(&append, Bytes::from_static(b"1,2\n")).await.unwrap();
-    assert_eq!(objects.list_uploads("", None).await.unwrap().len(), 3);
+    assert_eq!(objects.list_uploads("", None).await.unwrap().uploads.len(), 3);
 
     let young = purge_after(&mut app, &clock, chrono::Duration::hours(23)).await;
     assert_eq!(young["uploads"], 0, "{young}");
     let old = purge_after(&mut app, &clock, chrono::Duration::hours(2)).await;
     assert_eq!(old["uploads"], 3, "{old}");
-    let left = objects.list_uploads("", None).await.unwrap();
+    let left = objects.list_uploads("", None).await.unwrap().uploads;
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].key, format!("raw/{}", known["id"].as_str().unwrap()));
     assert_eq!(objects.list("raw/", None).await.unwrap(), []);
@@ -62,14 +63,22 @@ async fn uploads_that_no_document_knows_are_dropped_when_they_are_a_day_old() {
 async fn unfinished_uploads_are_listed_page_by_page() {
     let (app, _clock) = start().await;
     let objects = &app.app.state.ctx.objects;
+    let mut made = Vec::new();
     for number in 0..1_003 {
-        objects.create_upload(&format!("raw/{:04}", number / 2), false).await.unwrap();
+        let key = format!("raw/{:04}", number / 2);
+        let id = objects.create_upload(&key, false).await.unwrap();
+        made.push((key, id));
     }
     let first = objects.list_uploads("raw/", None).await.unwrap();
-    let rest = objects.list_uploads("raw/", first.last()).await.unwrap();
-    assert_eq!((first.len(), rest.len()), (1_000, 3));
-    assert!(first.iter().chain(&rest).map(|upload| (&upload.key, &upload.id)).is_sorted());
-    assert_eq!(objects.list_uploads("other/", None).await.unwrap(), []);
+    assert!(first.next.is_some());
+    let rest = objects.list_uploads("raw/", first.next).await.unwrap();
+    assert_eq!((first.uploads.len(), rest.uploads.len(), rest.next), (1_000, 3, None));
+    let listed = first.uploads.into_iter().chain(rest.uploads).map(|upload| (upload.key, upload.id));
+    let mut listed: Vec<(String, String)> = listed.collect();
+    made.sort();
+    listed.sort();
+    assert_eq!(listed, made);
+    assert_eq!(objects.list_uploads("other/", None).await.unwrap(), UnfinishedUploads::default());
 }
 
 #[tokio::test]

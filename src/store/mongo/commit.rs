@@ -55,6 +55,8 @@ struct Statement {
     command: RawDocumentBuf,
     /// The operation has a precondition.
     conditional: bool,
+    /// The revision of what a conditional delete deletes.
+    deleted: Option<u64>,
 }
 
 /// A batch, ready to be sent as often as needed.
@@ -74,8 +76,8 @@ impl Plan {
         for (position, op) in batch.ops.iter().enumerate() {
             let (collection, kind, key) = target(op)?;
             let command = raw(statement(op, revision)?)?;
-            let conditional =
-                matches!(op, Op::Replace { .. } | Op::Guard { .. } | Op::Delete { revision: Some(_), .. });
+            let deleted = if let Op::Delete { revision, .. } = op { *revision } else { None };
+            let conditional = matches!(op, Op::Replace { .. } | Op::Guard { .. }) || deleted.is_some();
             let from = last.get(&(collection, key)).map_or(0, |group| group + 1);
             let size = command.as_bytes().len();
             let fits = |group: &Group| {
@@ -83,8 +85,6 @@ impl Plan {
                     && group.kind == kind
                     && group.statements.len() < MAX_GROUP_OPERATIONS
                     && group.bytes + size <= MAX_GROUP_BYTES
-                    // Whether it was there before has to be seen for each.
-                    && !(kind == Kind::Delete && (conditional || group.statements.iter().any(|other| other.conditional)))
             };
             let at = match (from..plan.groups.len()).find(|at| fits(&plan.groups[*at])) {
                 Some(at) => at,
@@ -95,7 +95,7 @@ impl Plan {
             };
             let group = &mut plan.groups[at];
             group.bytes += size;
-            group.statements.push(Statement { position, key: key.clone(), command, conditional });
+            group.statements.push(Statement { position, key: key.clone(), command, conditional, deleted });
             plan.bytes += size;
             last.insert((collection, key), at);
         }
@@ -282,7 +282,7 @@ async fn attempt(store: &MongoStore, plan: &Plan, patience: Duration) -> Result<
     }
 }
 
-/// Carries out one command of the transaction.
+/// Carries out one group of the transaction.
 async fn apply(db: &Database, session: &mut ClientSession, group: &Group, revision: u64) -> Result<(), Failure> {
     let (verb, list) = match group.kind {
         Kind::Insert => ("insert", "documents"),
@@ -290,6 +290,9 @@ async fn apply(db: &Database, session: &mut ClientSession, group: &Group, revisi
         Kind::Delete => ("delete", "deletes"),
         Kind::SharedGuard => return hold(db, session, group).await,
     };
+    if group.kind == Kind::Delete {
+        check_deleted(db, session, group).await?;
+    }
     let mut statements = RawArrayBuf::new();
     for statement in &group.statements {
         statements.push(statement.command.clone());
@@ -305,12 +308,38 @@ async fn apply(db: &Database, session: &mut ClientSession, group: &Group, revisi
         return Err(write_error(group, first));
     }
     let written = answer.get("n").and_then(number).unwrap_or(0);
-    let conditional = group.statements.iter().filter(|statement| statement.conditional).count();
-    if conditional > 0 && written < group.statements.len() as u64 {
+    let conditional = group.statements.iter().any(|statement| statement.conditional);
+    if conditional && group.kind != Kind::Delete && written < group.statements.len() as u64 {
         let position = unmet(db, session, group, revision).await?;
         return Err(StoreError::Conflict(Conflict { op: position }).into());
     }
     Ok(())
+}
+
+/// Looks whether what is to be deleted is there as it should be: afterwards nobody could tell what was deleted from what was never there.
+/// One look for all of them, as each command is a round trip on which others wait.
+async fn check_deleted(db: &Database, session: &mut ClientSession, group: &Group) -> Result<(), Failure> {
+    let conditional: Vec<&Statement> = group.statements.iter().filter(|statement| statement.conditional).collect();
+    if conditional.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Bson> = conditional.iter().map(|statement| Bson::Document(encode_key(&statement.key))).collect();
+    let collection = db.collection::<Bdoc>(group.collection.name());
+    let find = collection.find(doc! { "_id": { "$in": ids } }).projection(doc! { "r": 1 });
+    let all_at_once = u32::try_from(conditional.len()).unwrap_or(u32::MAX);
+    let mut found = find.batch_size(all_at_once).session(&mut *session).await?;
+    let mut there = HashMap::with_capacity(conditional.len());
+    while let Some(document) = found.next(&mut *session).await.transpose()? {
+        if let (Ok(id), Ok(revision)) = (document.get_document("_id"), document.get_i64("r"))
+            && let (Ok(scope), Ok(id)) = (id.get_str("s"), id.get_str("i"))
+        {
+            there.insert(Key::new(scope, id), revision.cast_unsigned());
+        }
+    }
+    match conditional.iter().find(|statement| there.get(&statement.key).copied() != statement.deleted) {
+        Some(unmet) => Err(StoreError::Conflict(Conflict { op: unmet.position }).into()),
+        None => Ok(()),
+    }
 }
 
 /// Looks at what shared guards name, in the transaction's snapshot.
@@ -355,7 +384,7 @@ fn write_error(group: &Group, error: &Bdoc) -> Failure {
 }
 
 /// The first operation of a group whose precondition did not hold, as the transaction sees it: what the group wrote has the
-/// batch's revision (or mark), what it should have deleted is gone.
+/// batch's revision (or mark).
 async fn unmet(db: &Database, session: &mut ClientSession, group: &Group, revision: u64) -> Result<usize, Failure> {
     let ids: Vec<Bson> = group.statements.iter().map(|statement| Bson::Document(encode_key(&statement.key))).collect();
     let collection = db.collection::<Bdoc>(group.collection.name());

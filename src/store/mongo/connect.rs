@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::{ClientOptions, DatabaseOptions, ReadConcern, ServerAddress, Tls, TlsOptions, WriteConcern};
+use mongodb::options::{
+    ClientOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria, ServerAddress, Tls, TlsOptions,
+    WriteConcern,
+};
 use mongodb::{Client, Database};
 
 use super::error::{OpenError, one_line};
@@ -16,6 +19,8 @@ use crate::domain::Timestamp;
 const DATABASE: &str = "tango";
 /// How long a start waits for the set before it says that nobody answers.
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
+/// How long a minority of members is asked for a primary before a start makes do with what it can read.
+const NO_MAJORITY_PATIENCE: Duration = Duration::from_secs(3);
 /// An acknowledgement by the majority that takes longer counts as none; the outcome is asked for again.
 const MAJORITY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clocks that differ by more spoil tokens and signed URLs.
@@ -40,10 +45,14 @@ pub(super) struct Connection {
     pub app_name: String,
     pub database: Database,
     pub health: Health,
+    /// The members, for messages.
+    pub hosts: String,
+    /// A primary has answered. Otherwise most members are away: the others can be read.
+    pub is_writable: bool,
 }
 
 /// Connects and checks what would make everything else fail. Changes nothing. `now` is this machine's clock, which is compared
-/// with the primary's.
+/// with that of the member that answers.
 pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<Connection, OpenError> {
     let health = Health::new();
     let options = options(settings, &health).await?;
@@ -55,7 +64,7 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
         &name,
         DatabaseOptions::builder().read_concern(ReadConcern::majority()).write_concern(majority()).build(),
     );
-    let hello = match first_answer(&database).await {
+    let hello = match first_answer(&database, ReadPreference::Primary.into()).await {
         Ok(hello) => hello,
         Err(error) if is_passing(&error) => {
             // What one member says by itself may need no waiting.
@@ -63,7 +72,7 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
                 return Err(refusal);
             }
             tracing::warn!("MongoDB does not answer yet; it is waited for {} s", FIRST_ANSWER.as_secs());
-            wait_for_answer(&database).await.map_err(|error| of_client(&hosts, settings, &error))?
+            wait_for_answer(&database, &health).await.map_err(|error| of_client(&hosts, settings, &error))?
         }
         Err(error) => return Err(of_client(&hosts, settings, &error)),
     };
@@ -71,11 +80,17 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
     check_clock(&hello, now)?;
     check_version(&database).await?;
     check_access(&database).await.map_err(|error| of_client(&hosts, settings, &error))?;
-    Ok(Connection { client, app_name, database, health })
+    let is_writable = hello.get_bool("isWritablePrimary").unwrap_or(false);
+    Ok(Connection { client, app_name, database, health, hosts, is_writable })
 }
 
-async fn first_answer(database: &Database) -> Result<Document, Error> {
-    database.run_command(doc! { "hello": 1 }).await
+async fn first_answer(database: &Database, whose: SelectionCriteria) -> Result<Document, Error> {
+    database.run_command(doc! { "hello": 1 }).selection_criteria(whose).await
+}
+
+/// Of what a start reads: the primary's answer when there is one, else that of a member that can be read.
+pub(super) fn primary_if_any() -> SelectionCriteria {
+    ReadPreference::PrimaryPreferred { options: None }.into()
 }
 
 /// A set that is just being started, or cut off, looks like this.
@@ -87,10 +102,13 @@ fn is_passing(error: &Error) -> bool {
     of_network && !is_certificate(error)
 }
 
-async fn wait_for_answer(database: &Database) -> Result<Document, Error> {
+async fn wait_for_answer(database: &Database, health: &Health) -> Result<Document, Error> {
     let started = tokio::time::Instant::now();
     loop {
-        match first_answer(database).await {
+        // A majority elects a primary; less than that never gets one.
+        let is_minority = started.elapsed() > NO_MAJORITY_PATIENCE && !health.has_majority();
+        let whose = if is_minority { primary_if_any() } else { ReadPreference::Primary.into() };
+        match first_answer(database, whose).await {
             Err(error) if is_passing(&error) && started.elapsed() < FIRST_ANSWER => {
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -119,7 +137,9 @@ async fn member_alone(hosts: &str, mut options: ClientOptions) -> Option<OpenErr
 
 /// Whether this user may read the database at all.
 async fn check_access(database: &Database) -> Result<(), Error> {
-    database.collection::<Document>("meta").find_one(doc! { "_id": { "s": "", "i": "schema" } }).await.map(drop)
+    let meta = database.collection::<Document>("meta");
+    let find = meta.find_one(doc! { "_id": { "s": "", "i": "schema" } });
+    find.selection_criteria(primary_if_any()).await.map(drop)
 }
 
 /// Acknowledged means: in the journal of most members.
@@ -254,7 +274,7 @@ fn check_hello(hosts: &str, hello: &Document) -> Result<(), OpenError> {
 fn check_clock(hello: &Document, now: Timestamp) -> Result<(), OpenError> {
     let Ok(theirs) = hello.get_datetime("localTime") else { return Ok(()) };
     let ahead_ms = now.timestamp_millis() - theirs.timestamp_millis();
-    let host = hello.get_str("me").unwrap_or("the primary").to_owned();
+    let host = hello.get_str("me").unwrap_or("one of the members").to_owned();
     if ahead_ms.abs() > MOST_CLOCK_SKEW_SECONDS * 1_000 {
         let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
         return Err(OpenError::Clock { minutes: ahead_ms.abs() / 60_000, direction, host });
@@ -266,7 +286,8 @@ fn check_clock(hello: &Document, now: Timestamp) -> Result<(), OpenError> {
 }
 
 async fn check_version(database: &Database) -> Result<(), OpenError> {
-    let info = database.run_command(doc! { "buildInfo": 1 }).await.map_err(super::error::store_error)?;
+    let info = database.run_command(doc! { "buildInfo": 1 }).selection_criteria(primary_if_any());
+    let info = info.await.map_err(super::error::store_error)?;
     let version = info.get_str("version").unwrap_or_default().to_owned();
     let major: u32 = version.split('.').next().and_then(|major| major.parse().ok()).unwrap_or(0);
     if major < 5 { Err(OpenError::TooOld { version }) } else { Ok(()) }

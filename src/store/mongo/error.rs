@@ -20,6 +20,10 @@ pub enum OpenError {
     #[error("MongoDB at {hosts} does not answer: {problem}")]
     Unreachable { hosts: String, problem: String },
     #[error(
+        "MongoDB at {hosts} has no primary, so nothing can be written: start the other members, most of them have to run (`tango cluster status` shows each)"
+    )]
+    NoPrimary { hosts: String },
+    #[error(
         "MongoDB at {hosts} refuses user and password (or the certificate) of MONGODB_URL: {problem}. Check them, and authSource in the URL"
     )]
     Authentication { hosts: String, problem: String },

@@ -11,6 +11,7 @@ use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
 use mongodb::options::ReturnDocument;
 
+use super::connect::primary_if_any;
 use super::error::{OpenError, store_error};
 use crate::store::migration::{Migration, SchemaDocument, pending};
 use crate::store::{MigrationStatus, Result, StoreError};
@@ -33,8 +34,9 @@ pub(super) async fn usable(db: &Database) -> Result<MigrationStatus, OpenError> 
 
 async fn read(db: &Database) -> Result<Option<SchemaDocument>> {
     let id = doc! { "_id": { "s": "", "i": "schema" } };
-    let found = db.collection::<Document>("meta").find_one(id).await.map_err(store_error)?;
-    let Some(found) = found else { return Ok(None) };
+    let meta = db.collection::<Document>("meta");
+    let find = meta.find_one(id).selection_criteria(primary_if_any());
+    let Some(found) = find.await.map_err(store_error)? else { return Ok(None) };
     let document =
         found.get_document("v").ok().and_then(|body| mongodb::bson::deserialize_from_document(body.clone()).ok());
     document.map(Some).ok_or_else(|| StoreError::Corrupt("meta /schema".to_owned()))

@@ -85,15 +85,28 @@ struct Attempt {
 
 impl MongoStore {
     /// Connects, checks, applies missing schema steps and follows changes. `now` is this machine's clock.
+    ///
+    /// Also while most members are away, when no step is missing: sign-in and scores need nothing but reads.
     pub async fn open(settings: &MongoSettings, now: Timestamp) -> Result<Self, OpenError> {
-        let connect::Connection { client, app_name, database, health } = connect::connect(settings, now).await?;
-        migrate::migrate(&database).await?;
+        let connection = connect::connect(settings, now).await?;
+        let connect::Connection { client, app_name, database, health, hosts, is_writable } = connection;
+        if is_writable {
+            migrate::migrate(&database).await?;
+        } else if migrate::usable(&database).await?.pending.is_empty() {
+            tracing::warn!(%hosts, "most members of the replica set are away: this process starts on what it can read, and cannot write");
+        } else {
+            return Err(OpenError::NoPrimary { hosts });
+        }
         let start = operation_time(&database).await.map_err(store_error)?;
         let stop = CancellationToken::new();
         let (followers, freshness) = (Followers::new(FEED_CAPACITY), Freshness::default());
         let build_indexes = Arc::new(Notify::new());
         tokio::spawn(feed::follow(database.clone(), start, followers.clone(), freshness.clone(), stop.clone()));
         tokio::spawn(indexes::keep(database.clone(), Arc::clone(&build_indexes), stop.clone()));
+        tokio::spawn(health.clone().look_when_deserted(database.clone(), stop.clone()));
+        if !is_writable {
+            tokio::spawn(reload_from_primary(health.clone(), followers.clone(), stop.clone()));
+        }
         let abandoned = Abandoned::new(client.clone(), app_name);
         Ok(Self { client, database, health, abandoned, followers, freshness, build_indexes, _stop: stop.drop_guard() })
     }
@@ -101,6 +114,9 @@ impl MongoStore {
     /// Everything that would make [`MongoStore::open`] fail, and which steps it would apply. Changes nothing.
     pub async fn check(settings: &MongoSettings, now: Timestamp) -> Result<MigrationStatus, OpenError> {
         let connection = connect::connect(settings, now).await?;
+        if !connection.is_writable {
+            return Err(OpenError::NoPrimary { hosts: connection.hosts });
+        }
         migrate::usable(&connection.database).await
     }
 
@@ -193,9 +209,17 @@ impl MongoStore {
     }
 }
 
-/// The primary's logical time.
+/// What was loaded at a start without a primary may be older than the place where the feed began: all of it is loaded again, once
+/// there is a primary.
+async fn reload_from_primary(health: Health, followers: Followers, stop: CancellationToken) {
+    if stop.run_until_cancelled(health.writable()).await.is_some() {
+        followers.publish_gap();
+    }
+}
+
+/// The primary's logical time; without a primary that of a member that answers.
 async fn operation_time(db: &Database) -> mongodb::error::Result<mongodb::bson::Timestamp> {
-    let answer = db.run_command(doc! { "ping": 1 }).await?;
+    let answer = db.run_command(doc! { "ping": 1 }).selection_criteria(connect::primary_if_any()).await?;
     Ok(answer.get_timestamp("operationTime").unwrap_or(mongodb::bson::Timestamp { time: 0, increment: 1 }))
 }
 

@@ -1,11 +1,14 @@
 //! The conformance suite over a real replica set, and what only this backend promises.
 
+use std::time::Duration;
+
 use mongodb::bson::{Document, doc};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{MongoSettings, MongoStore};
 use crate::store::conformance::{Fixture, conformance_suite, indexes_ready, matching, store_agents};
-use crate::store::{Collection, Condition, IndexSpec, Path, SharedStore};
+use crate::store::{Collection, Condition, IndexSpec, Key, MemberState, Path, SharedStore, Store as _};
 
 /// The replica set that the test run started; `None` (with a line that says so) when there is none.
 fn settings() -> Option<MongoSettings> {
@@ -110,4 +113,21 @@ async fn a_transaction_whose_process_is_gone_stands_in_nobodys_way() {
     println!("written {took:?} after the other stopped");
     assert!(took < std::time::Duration::from_secs(5), "{took:?}");
     keep.0.run_command(doc! { "dropUser": name }).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_answers_is_read_whatever_the_monitors_believe() {
+    let Some(settings) = settings() else { return };
+    let store = MongoStore::open(&settings, now()).await.unwrap();
+    let _keep = Dropped(store.database().clone());
+    let mut seen = store.health.members().all;
+    for member in &mut seen {
+        member.state = MemberState::Unreachable;
+    }
+    // As if they had heard of nobody for a minute, and had not found back since.
+    store.health.believe(seen, Instant::now() - Duration::from_secs(60));
+    for _ in 0..100 {
+        let key = Key::new("acc", "a0");
+        assert!(store.get(Collection::Agents, &key).await.unwrap().is_none());
+    }
 }

@@ -25,7 +25,8 @@ pub enum Fault {
     Unanswered,
     /// They get an S3 error.
     Answer { line: String, status: u16, code: &'static str },
-    /// The next `times` answers end after so many bytes: the connection closes, or nothing more comes.
+    /// The next `times` answers end after so many bytes: the connection closes, or nothing more comes. The service has
+    /// done what it was asked for by then.
     BreakOff { line: String, bytes: u64, times: usize, silently: bool },
 }
 
@@ -171,7 +172,12 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, upstream: SocketAddr, s
                 copy(&mut from_server, &mut to_client).await?;
             }
             Some((bytes, silently)) => {
-                copy(&mut (&mut from_server).take(bytes), &mut to_client).await?;
+                // All of it first: some services give up what they are at when the connection closes (s3s-fs loses an
+                // upload that way while it puts its parts together), and what is to be lost here is the answer alone.
+                let mut answer = Vec::new();
+                from_server.read_to_end(&mut answer).await?;
+                answer.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+                to_client.write_all(&answer).await?;
                 to_client.flush().await?;
                 if silently {
                     std::future::pending::<()>().await;

@@ -7,6 +7,7 @@
 
 mod differences;
 mod front;
+mod garage;
 mod jobs;
 mod outage;
 mod start;

@@ -121,21 +121,8 @@ async fn a_completion_whose_answer_was_lost_is_completed_by_asking_again() {
     let answer = app.post(&path).json(&complete).send().await;
     assert!(remote.front.requests(&line) > 1, "the client tries again by itself");
     remote.front.heal();
-    let done = if answer.status == 202 {
-        answer.json()
-    } else {
-        answer.expect_problem(503, "object_store_unavailable");
-        // The service may still be at work on an attempt whose answer was lost, and refuse another meanwhile.
-        until("the completion", async || {
-            let answer = app.post(&path).json(&complete).send().await;
-            if answer.status == 202 {
-                Ok(answer.json())
-            } else {
-                Err(answer.expect_problem(503, "object_store_unavailable"))
-            }
-        })
-        .await
-    };
+    answer.expect_problem(503, "object_store_unavailable");
+    let done = app.post(&path).json(&complete).send().await.expect_status(202).json();
     let job = app.wait_for_job(done["job_id"].as_str().unwrap()).await;
     assert_eq!(job["result"]["rows"], 100, "{job:#}");
 }

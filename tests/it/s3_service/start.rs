@@ -191,20 +191,43 @@ async fn the_command_line_refuses_in_one_line_and_doctor_says_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_warns_when_the_bucket_of_datasets_was_missing() {
+async fn a_start_warns_when_the_bucket_of_datasets_was_missing_and_doctor_does_from_then_on() {
     let remote = Remote::start().await;
     crate::datasets::dataset(&remote.app, &calls(0, 100)).await;
+    let config = remote.app.app.state.ctx.config.clone();
     let folder = remote.app.stop().await;
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
-    command.env_clear().current_dir(folder.path()).args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
-    command
-        .env("S3_ENDPOINT", &remote.front.url)
-        .env("S3_ACCESS_KEY", &remote.service.access_key)
-        .env("S3_SECRET_KEY", &remote.service.secret_key)
-        .env("S3_REGION", &remote.service.region)
-        .env("S3_CA_FILE", &remote.front.ca_file)
-        .env("S3_BUCKET", format!("{}-other", remote.service.bucket));
-    let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let (right, wrong) = (&remote.service.bucket, &format!("{}-other", remote.service.bucket));
+    let command = |words: &[&str], bucket: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
+        command.env_clear().current_dir(folder.path()).args(words);
+        command.args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
+        command
+            .env("S3_ENDPOINT", &remote.front.url)
+            .env("S3_ACCESS_KEY", &remote.service.access_key)
+            .env("S3_SECRET_KEY", &remote.service.secret_key)
+            .env("S3_REGION", &remote.service.region)
+            .env("S3_CA_FILE", &remote.front.ca_file)
+            .env("S3_BUCKET", bucket);
+        // Where the tests run on MongoDB.
+        if let (Some(url), Some(file), Some(secret)) =
+            (&config.mongodb_url, &config.mongodb_ca_file, &config.token_secret)
+        {
+            command.env("MONGODB_URL", &url.0).env("MONGODB_CA_FILE", file).env("TOKEN_SECRET", &secret.0);
+        }
+        command
+    };
+    let doctor = |bucket: &str| {
+        let output = tokio::task::block_in_place(|| command(&["doctor"], bucket).output().unwrap());
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = doctor(right);
+    assert_eq!(code, Some(0), "{said}");
+    says(&said, &[&format!("the bucket {right} holds what the document store refers to")]);
+    let (code, said) = doctor(wrong);
+    assert_eq!(code, Some(1), "{said}");
+    says(&said, &[&format!("FAILED   there is no bucket {wrong}"), "S3_BUCKET"]);
+
+    let mut process = command(&[], wrong).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(process.stderr.take().unwrap()).lines().map_while(Result::ok);
     let (sender, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || lines.into_iter().try_for_each(|line| sender.send(line)));
@@ -216,6 +239,10 @@ async fn a_start_warns_when_the_bucket_of_datasets_was_missing() {
     process.kill().unwrap();
     process.wait().unwrap();
     assert!(warned.is_some_and(|line| line.contains("S3_BUCKET") && line.contains("backup")));
+    // The start has made it.
+    let (code, said) = doctor(wrong);
+    assert_eq!(code, Some(1), "{said}");
+    says(&said, &[&format!("FAILED   the bucket {wrong} lacks seg/"), "S3_BUCKET", "backup"]);
 }
 
 async fn ready(app: &TestApp) -> Value {

@@ -34,12 +34,25 @@ fn part(upload: &Value, number: usize) -> &Value {
     &upload["parts"][number - 1]
 }
 
-async fn put(app: &TestApp, part: &Value, bytes: &[u8]) -> Response {
+async fn try_put(app: &TestApp, part: &Value, bytes: &[u8]) -> reqwest::Result<Response> {
     let mut put = app.http.put(part["url"].as_str().unwrap()).body(bytes.to_vec());
     for (name, value) in part["headers"].as_object().unwrap() {
         put = put.header(name, value.as_str().unwrap());
     }
-    put.send().await.unwrap()
+    put.send().await
+}
+
+async fn put(app: &TestApp, part: &Value, bytes: &[u8]) -> Response {
+    try_put(app, part, bytes).await.unwrap()
+}
+
+/// Some services close the connection of a request that they refuse before they have read its body, and some call a link that lives too
+/// long a bad request.
+async fn is_refused(app: &TestApp, part: &Value, bytes: &[u8]) -> bool {
+    match try_put(app, part, bytes).await {
+        Ok(answer) => [StatusCode::FORBIDDEN, StatusCode::BAD_REQUEST].contains(&answer.status()),
+        Err(error) => !error.is_timeout() && !error.is_connect(),
+    }
 }
 
 async fn put_ok(app: &TestApp, part: &Value, bytes: &[u8]) -> Value {
@@ -167,20 +180,18 @@ async fn a_url_takes_its_part_and_nothing_else() {
     let other = ask(&app, bytes.len(), json!({})).await;
     let one = part(&upload, 1);
 
-    assert_eq!(put(&app, one, &bytes[..PART - 1]).await.status(), 403, "a shorter body");
-    assert_eq!(put(&app, one, &bytes[..PART + 1]).await.status(), 403, "a longer body");
+    assert!(is_refused(&app, one, &bytes[..PART - 1]).await, "a shorter body");
+    assert!(is_refused(&app, one, &bytes[..PART + 1]).await, "a longer body");
     let changed = |from: &str, to: &str| {
         let mut part = one.clone();
         part["url"] = Value::from(one["url"].as_str().unwrap().replace(from, to));
         part
     };
     assert_ne!(changed("partNumber=1", "partNumber=2"), *one);
-    let forged = put(&app, &changed("partNumber=1", "partNumber=2"), &bytes[..PART]).await;
-    assert_eq!(forged.status(), 403, "another part");
+    assert!(is_refused(&app, &changed("partNumber=1", "partNumber=2"), &bytes[..PART]).await, "another part");
     let (mine, theirs) = (upload["id"].as_str().unwrap(), other["id"].as_str().unwrap());
-    assert_eq!(put(&app, &changed(mine, theirs), &bytes[..PART]).await.status(), 403, "another upload");
-    let forged = put(&app, &changed("X-Amz-Expires=", "X-Amz-Expires=9"), &bytes[..PART]).await;
-    assert_eq!(forged.status(), 403, "a longer life");
+    assert!(is_refused(&app, &changed(mine, theirs), &bytes[..PART]).await, "another upload");
+    assert!(is_refused(&app, &changed("X-Amz-Expires=", "X-Amz-Expires=9"), &bytes[..PART]).await, "a longer life");
     let resumed = app.get(&path(&upload, "")).send().await.ok().json();
     assert!(resumed["parts"].as_array().unwrap().iter().all(|part| part["arrived"] == false));
 }

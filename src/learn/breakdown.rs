@@ -160,14 +160,15 @@ pub(super) struct Category<'a> {
     boolean: bool,
 }
 
-/// Context and customer fields of few whole numbers, Booleans and texts.
+/// Context and customer fields that are texts, Booleans, or whole numbers with at most 32 values.
 pub(super) fn categories(fit: &FitPart) -> Vec<Category<'_>> {
     let mut found: Vec<Category<'_>> = Vec::new();
     for (index, input) in fit.encoding.inputs.iter().enumerate() {
         let field = &fit.encoding.fields[input.field as usize];
         let Some(levels) = &input.levels else { continue };
-        let fits = field.side != Side::Agent && input.derive == Derive::Value && !matches!(levels, Levels::Cuts(_));
-        if fits {
+        // The single values of a number that is cut into ranges, too, are too many to be read one by one.
+        let few = matches!(levels, Levels::Texts(_)) || matches!(levels, Levels::Integers(_)) && input.scale.is_some();
+        if few && field.side != Side::Agent && input.derive == Derive::Value {
             let boolean = field.field_type == FieldType::Boolean;
             found.push(Category { field: &field.name, input: index, levels, boolean });
         }

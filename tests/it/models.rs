@@ -69,6 +69,8 @@ async fn quality_is_told_by_context_and_by_agent() {
     let rows = |items: &[Value]| items.iter().map(|item| item["rows"].as_u64().unwrap()).collect::<Vec<u64>>();
     let by_reason = rows(reasons["values"].as_array().unwrap());
     assert_eq!(by_reason.iter().sum::<u64>(), quality["holdout_rows"].as_u64().unwrap());
+    let mut fields = quality["by_context"].as_array().unwrap().iter();
+    assert!(fields.all(|field| field["field"] != "wait_seconds"), "a number of many values is no category");
     // All agents in pages, and again by falling number of rows.
     for (sort, check) in [("", "agent_id"), ("&sort=-rows", "rows")] {
         let (mut seen, mut after) = (Vec::new(), String::new());

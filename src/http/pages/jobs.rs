@@ -137,6 +137,7 @@ fn title(kind: &str, subject: &Subject<'_>) -> Option<String> {
         "count_profile" => format!("Counting {profile}"),
         "index_profile" => format!("Indexing {profile}"),
         "train_model" => format!("Training the model {model}"),
+        "make_report" => "Making a report".to_owned(),
         "purge" => "Removing what is no longer needed".to_owned(),
         _ => return None,
     })

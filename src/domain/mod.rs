@@ -5,6 +5,7 @@
 pub mod account;
 pub mod cardinality;
 pub mod column;
+pub mod comparison;
 pub mod dataset;
 pub mod id;
 pub mod job;

@@ -15,7 +15,10 @@ pub mod node;
 pub mod predictor;
 pub mod profile;
 pub mod report;
+pub mod schedule;
 pub mod schema;
+pub mod score_log;
+pub mod scoring;
 pub mod segment;
 pub mod upload;
 

@@ -23,11 +23,12 @@ use crate::config::Config;
 use crate::context::Context;
 use crate::domain::node::Role;
 use crate::http::{AppState, Sightings, idempotency, router};
-use crate::jobs::{self, Runner, RunnerHandle, RunnerOptions, purging, watch};
+use crate::jobs::{self, Runner, RunnerHandle, RunnerOptions, purging, schedules, watch};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
 use crate::objects;
 use crate::objects::embedded::EmbeddedServer;
+use crate::production::Production;
 use crate::store::mongo::{MongoSettings, MongoStore};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{self, Collection, MigrationStatus, Query, SharedStore, Store};
@@ -42,6 +43,9 @@ const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Jobs that are under way have this long to finish; then they go back to the queue.
 const JOB_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What scoring counted last has this long to be written at the end.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The installation's secret in the data folder.
 const SECRET_FILE: &str = "secret.key";
@@ -121,11 +125,23 @@ impl App {
         let (auth, first_start) = Auth::open(store.clone(), &config, clock.clone(), seal).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock, backlog: Arc::default() };
         let live = Live::start(&ctx, lifecycle.stopped()).await?;
+        let production = Production::start(&ctx, lifecycle.stopped());
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
         let (in_flight, index_use, segments, sightings) = Default::default();
-        let state =
-            AppState { ctx, auth, live, lifecycle, in_flight, index_use, segments, sightings, secure, started_at };
+        let state = AppState {
+            ctx,
+            auth,
+            live,
+            production,
+            lifecycle,
+            in_flight,
+            index_use,
+            segments,
+            sightings,
+            secure,
+            started_at,
+        };
         start_serving(&state);
         let url = url(address, secure);
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {
@@ -179,6 +195,12 @@ impl App {
         };
         let (server, ()) = tokio::join!(self.server, stop_worker);
         server.context("the server's task failed")?.context("the server failed")?;
+        // After the last score. A store that is away by then keeps nobody from ending.
+        match tokio::time::timeout(FLUSH_PATIENCE, self.state.production.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what scoring counted last is lost"),
+            Err(_) => tracing::warn!("what scoring counted last is lost: the store did not take it in time"),
+        }
         if let Some(embedded) = self.embedded {
             embedded.shutdown(Duration::from_secs(1));
         }
@@ -387,6 +409,7 @@ fn keep_objects(ctx: &Context, lifecycle: &Lifecycle) {
 fn start_maintenance(ctx: &Context, lifecycle: &Lifecycle) {
     let stop = lifecycle.stopped();
     tokio::spawn(watch::watch(ctx.clone(), stop.clone()));
+    tokio::spawn(schedules::keep(ctx.clone(), stop.clone()));
     let ctx = ctx.clone();
     tokio::spawn(async move {
         loop {

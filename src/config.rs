@@ -51,6 +51,9 @@ pub struct Config {
     pub s3_ca_file: Option<PathBuf>,
     pub object_grace_days: u32,
     pub job_retention_days: u32,
+    /// 0 keeps nothing of what was scored.
+    pub scored_context_days: u32,
+    pub score_statistics_days: u32,
     pub worker_topics: Vec<Topic>,
     pub score_queue_ms: u64,
     pub training_memory_mb: u64,
@@ -127,6 +130,8 @@ impl Default for Config {
             s3_ca_file: None,
             object_grace_days: 7,
             job_retention_days: 30,
+            scored_context_days: 7,
+            score_statistics_days: 400,
             worker_topics: Topic::ALL.to_vec(),
             score_queue_ms: 50,
             training_memory_mb: 4_096,

@@ -21,6 +21,7 @@ pub mod learn;
 pub mod lifecycle;
 pub mod live;
 pub mod objects;
+pub mod production;
 pub mod profiles;
 pub mod score;
 pub mod simulation;

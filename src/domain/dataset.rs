@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
-use super::id::{AccountId, DatasetId, JobId, SegmentId, UploadId};
+use super::id::{AccountId, DatasetId, JobId, PredictorId, SegmentId, UploadId};
 use super::schema::Schema;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -40,11 +40,26 @@ pub struct Dataset {
     /// Where the refused rows of the last upload are listed.
     #[serde(default)]
     pub rejected: Option<RejectedReport>,
+    /// Set when it is made from the score log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<OutcomeSource>,
     /// Deleted datasets stay for a while, unseen, so that their objects outlive older backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+/// An outcome dataset: a predictor's score log, joined with what was scored and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutcomeSource {
+    pub predictor_id: PredictorId,
+    /// The next refresh reads reports from this time on; all of them when absent.
+    pub read_from: Option<Timestamp>,
+    pub refreshed_at: Option<Timestamp>,
+    /// Of the last refresh.
+    pub last_rows_added: u64,
+    pub last_rows_updated: u64,
 }
 
 /// One version of a dataset's data: what a reader pins.
@@ -53,7 +68,7 @@ pub struct DatasetVersion {
     pub dataset_id: DatasetId,
     pub version: u64,
     pub schema_version: u32,
-    /// `upload`, `append`, `compaction`, `indexes`, `revert`, `delete_range`, `schema`.
+    /// `upload`, `append`, `compaction`, `indexes`, `revert`, `delete_range`, `schema`, `outcomes`.
     pub reason: String,
     pub segments: Vec<SegmentId>,
     /// Rows of each segment, so that small ones are found without reading their directories.

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod cardinality;
 pub mod column;
+pub mod comparison;
 pub mod dataset;
 pub mod id;
 pub mod job;
@@ -14,7 +15,10 @@ pub mod node;
 pub mod predictor;
 pub mod profile;
 pub mod report;
+pub mod schedule;
 pub mod schema;
+pub mod score_log;
+pub mod scoring;
 pub mod segment;
 pub mod upload;
 

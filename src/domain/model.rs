@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
+use super::comparison::Comparison;
 use super::id::{AccountId, JobId, ModelId, PredictorId};
 use super::predictor::Features;
 
@@ -111,6 +112,9 @@ pub struct Model {
     pub quality: Option<serde_json::Value>,
     pub coverage: Option<serde_json::Value>,
     pub artifact: Option<ArtifactInfo>,
+    /// The last training of a version that had another one to beat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

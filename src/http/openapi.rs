@@ -10,7 +10,7 @@ const PROBLEM: &str = "application/problem+json";
 const BINARY: &str = "application/octet-stream";
 
 /// The operations that honour `Idempotency-Key`, by operation id; a test asks each of them, and all others.
-const REPEATABLE: [&str; 14] = [
+const REPEATABLE: [&str; 15] = [
     "post_agents_records",
     "post_customers_records",
     "post_datasets_id_append",
@@ -22,6 +22,7 @@ const REPEATABLE: [&str; 14] = [
     "post_models_id_train",
     "post_predictors",
     "post_predictors_predictor_models",
+    "post_predictors_predictor_outcome_dataset",
     "post_reports",
     "post_score_log",
     "post_uploads",

@@ -16,8 +16,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
 use super::{
-    auth, cluster, datasets, deadline, events, health, jobs, models, openapi, pages, predictors, profiles, reports,
-    request_id, score, score_log, settings, uploads,
+    auth, cluster, datasets, deadline, events, health, jobs, models, openapi, pages, predictors, production, profiles,
+    reports, request_id, retraining, score, score_log, settings, uploads,
 };
 use crate::unread_body;
 
@@ -28,6 +28,8 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(jobs::routes())
         .merge(models::routes())
         .merge(predictors::routes())
+        .merge(production::routes())
+        .merge(retraining::routes())
         .merge(reports::routes())
         .merge(score::routes())
         .merge(score_log::routes())

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,33 +18,14 @@ use super::predictors;
 use super::score::CallerParams;
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
-use crate::domain::id::AccountId;
-use crate::store::{Batch, Collection, Condition, Key, Path, Query, Record, StoreExt, Stored};
+use crate::domain::score_log::{MetricValue, Mode, Outcome, ScoreLogEntry, StoredEntry};
+use crate::store::{Batch, Collection, Condition, Key, Path, Query, StoreExt, Stored};
 
 /// Collisions with another writer of the same interaction after which a client is asked to try again itself.
 const ATTEMPTS: usize = 10;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(record, list)).routes(routes!(show))
-}
-
-/// Whether the interaction was routed by scores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    On,
-    Off,
-    /// Scored, but routed as if it had not been.
-    DryRun,
-}
-
-/// How the routing ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Routed,
-    Abandoned,
-    Failed,
 }
 
 /// What is told of one interaction; the same `interaction_id` again updates what is given.
@@ -59,6 +40,8 @@ pub struct ScoreLogBody {
     /// The agent that was chosen.
     pub agent_id: Option<String>,
     pub score: Option<f64>,
+    /// The prediction behind the score, as scoring answered it: tells calibration apart from a score expression.
+    pub p_score: Option<f64>,
     /// 1 is the best of those that were scored.
     #[schema(minimum = 1)]
     pub rank: Option<u32>,
@@ -67,51 +50,12 @@ pub struct ScoreLogBody {
     /// The metric's value, when it is known: often much later.
     #[schema(value_type = Option<MetricValue>)]
     pub metric: Option<Value>,
-}
-
-/// The outcome's value, as the predictor's metric has it.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-#[expect(dead_code, reason = "only describes what is documented")]
-enum MetricValue {
-    Boolean(bool),
-    Number(f64),
-    Text(String),
-}
-
-/// One interaction as it is stored.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct ScoreLogEntry {
-    pub interaction_id: String,
-    pub context_id: Option<String>,
-    pub predictor_id: String,
-    pub agent_id: Option<String>,
-    pub score: Option<f64>,
-    pub rank: Option<u32>,
-    pub mode: Mode,
-    pub outcome: Outcome,
-    #[schema(value_type = Option<MetricValue>)]
-    pub metric: Option<Value>,
-    pub connection_ids: Option<String>,
-    #[schema(value_type = String, format = DateTime)]
-    pub created_at: Timestamp,
-    #[schema(value_type = String, format = DateTime)]
-    pub updated_at: Timestamp,
-}
-
-/// An entry with the account that it belongs to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct StoredEntry {
-    account_id: AccountId,
-    #[serde(flatten)]
-    entry: ScoreLogEntry,
-}
-
-impl Record for StoredEntry {
-    const COLLECTION: Collection = Collection::ScoreLog;
-    fn key(&self) -> Key {
-        Key::new(self.account_id.as_str(), self.entry.interaction_id.as_str())
-    }
+    /// The `request_id` that scoring answered: finds the feature values that were scored, for as long as they are kept
+    /// (`SCORED_CONTEXT_DAYS`).
+    pub request_id: Option<String>,
+    /// Feature values of the interaction; they win over those that were kept.
+    #[schema(value_type = Option<Object>)]
+    pub context: Option<Map<String, Value>>,
 }
 
 /// The answer to a report.
@@ -184,6 +128,7 @@ fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
         ("interaction_id", Some(&body.interaction_id)),
         ("context_id", body.context_id.as_ref()),
         ("agent_id", body.agent_id.as_ref()),
+        ("request_id", body.request_id.as_ref()),
     ];
     for (path, id) in ids {
         if id.is_some_and(|id| id.len() > limit) {
@@ -204,6 +149,15 @@ fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
     if body.interaction_id.is_empty() {
         let text = "interaction_id is empty: send the id under which you will tell of this interaction again.";
         return Err(ApiError::unprocessable("invalid_body", text).field("interaction_id", "empty"));
+    }
+    let fields = body.context.as_ref().map_or(0, Map::len);
+    let most = app.ctx.config.limits.max_context_fields;
+    if fields > most {
+        let text = format!(
+            "`context` has {fields} fields; at most {most} are allowed (MAX_CONTEXT_FIELDS). Send only the fields that the \
+             predictor's features name."
+        );
+        return Err(ApiError::unprocessable("too_many_context_fields", text).field("context", "too many fields"));
     }
     let single = |value: &Value| matches!(value, Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Null);
     if body.metric.as_ref().is_some_and(|metric| !single(metric)) {
@@ -227,10 +181,13 @@ fn merge(
         predictor_id,
         agent_id: body.agent_id.clone().or_else(|| earlier?.agent_id.clone()),
         score: body.score.or_else(|| earlier?.score),
+        p_score: body.p_score.or_else(|| earlier?.p_score),
         rank: body.rank.or_else(|| earlier?.rank),
         mode: body.mode,
         outcome: body.outcome,
         metric: body.metric.clone().or_else(|| earlier?.metric.clone()),
+        request_id: body.request_id.clone().or_else(|| earlier?.request_id.clone()),
+        context: body.context.clone().or_else(|| earlier?.context.clone()),
         connection_ids: connection_ids.or_else(|| earlier?.connection_ids.clone()),
         created_at: earlier.map_or(now, |earlier| earlier.created_at),
         updated_at: now,

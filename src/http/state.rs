@@ -11,6 +11,7 @@ use crate::domain::Timestamp;
 use crate::jobs::segment_cache::SegmentCache;
 use crate::lifecycle::Lifecycle;
 use crate::live::Live;
+use crate::production::Production;
 
 /// Cheap to clone; handlers take it as `State(app): State<AppState>`.
 #[derive(Clone)]
@@ -18,6 +19,7 @@ pub struct AppState {
     pub ctx: Context,
     pub auth: Arc<Auth>,
     pub live: Arc<Live>,
+    pub production: Arc<Production>,
     pub lifecycle: Lifecycle,
     pub in_flight: InFlight,
     pub index_use: IndexUse,

@@ -52,7 +52,7 @@ pub use error::{IngestError, InputError, Result};
 pub use footer_cache::{CachedFooters, FooterCache};
 pub use load::{RejectedCsv, ingest};
 pub use records::{check_id_field, for_each_record};
-pub use rewrite::{convert_segment, filter_range, merge_segments};
+pub use rewrite::{convert_segment, filter_range, filter_texts, merge_segments};
 pub use row_filter::{RowComparison, RowFilter, RowTest};
 pub use scan::{Scan, scan};
 pub use select::{ReadCost, RowCursor, RowPage, read_rows};

@@ -1,7 +1,7 @@
 //! Segments made from segments: a schema change, compaction, a deleted date range.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use super::columns::{cell_at, text_of};
 use super::segment_builder::{SegmentBuilder, time_field};
@@ -67,6 +67,27 @@ pub fn filter_range(
         let table = table?;
         let Column::Timestamp(times) = &table.columns[time].1 else { return Err(no_time()) };
         push_table(&mut builder, &table, |row| times[row].is_none_or(|time| !gone.contains(&time)))?;
+    }
+    finish_one(&mut builder)
+}
+
+/// A segment without the rows whose text in a field is one of `gone`; `None` when no row remains.
+pub fn filter_texts(
+    source: &dyn SegmentSource,
+    segment: &Segment,
+    schema: &Schema,
+    field: &str,
+    gone: &HashSet<String>,
+    options: &IngestOptions,
+) -> Result<Option<EncodedSegment>> {
+    let no_text = || IngestError::input("no_text_field", format!("The dataset has no text field {field:?}."));
+    let at = schema.fields.iter().position(|known| known.name == field).ok_or_else(no_text)?;
+    let mut builder = SegmentBuilder::new(schema, &unbounded(options));
+    for table in open(source, segment, &schema.fields)? {
+        let table = table?;
+        let Column::Text { codes, dictionary } = &table.columns[at].1 else { return Err(no_text()) };
+        let goes: Vec<bool> = dictionary.iter().map(|text| gone.contains(text.as_ref())).collect();
+        push_table(&mut builder, &table, |row| !goes.get(codes[row] as usize).copied().unwrap_or(false))?;
     }
     finish_one(&mut builder)
 }

@@ -10,13 +10,16 @@ pub mod dataset_discover;
 pub mod dataset_index;
 pub mod dataset_ingest;
 pub mod dataset_objects;
+pub mod dataset_outcomes;
 pub mod dataset_reader;
 pub mod dataset_revert;
+pub mod outcome_rows;
 pub mod profile_counts;
 pub mod profile_indexes;
 pub mod profile_upload;
 mod profile_upserts;
 pub mod purging;
+pub mod schedules;
 pub mod segment_cache;
 pub mod train_model;
 mod training_table;
@@ -58,6 +61,7 @@ pub fn every_kind() -> Registry {
         .register::<dataset_convert::ConvertDataset>()
         .register::<dataset_count::CountDataset>()
         .register::<dataset_delete_range::DeleteRange>()
+        .register::<dataset_outcomes::RefreshOutcomes>()
         .register::<dataset_revert::RevertDataset>()
         .register::<make_report::MakeReport>()
         .register::<profile_counts::CountProfile>()

@@ -44,7 +44,8 @@ impl RunJob for Purge {
         let uploads = purging.uploads().await? + purging.unknown_uploads().await? + purging.unknown_files().await?;
         let objects = purging.datasets().await?;
         let jobs = purging.ended_jobs().await?;
-        let result = json!({"uploads": uploads, "objects": objects, "jobs": jobs});
+        let scoring = purging.scoring().await?;
+        let result = json!({"uploads": uploads, "objects": objects, "jobs": jobs, "scoring": scoring});
         Ok(Done { effects: Batch::new(), result })
     }
 }
@@ -260,6 +261,40 @@ impl Purging<'_> {
                     Some(cursor) => query.after = Some(cursor),
                     None => break,
                 }
+            }
+        }
+        Ok(purged)
+    }
+
+    /// What was scored, and what scoring counted, too long ago.
+    async fn scoring(&self) -> Result<u64, JobError> {
+        let config = &self.ctx().config;
+        let mut purged = 0;
+        for (collection, name, days) in [
+            (Collection::ScoredContexts, "last_ms", config.scored_context_days),
+            (Collection::ScoringHours, "hour_ms", config.score_statistics_days),
+        ] {
+            let before = self.now - chrono::Duration::days(i64::from(days));
+            let old = Condition::Compare {
+                path: Path::key(name),
+                comparison: Comparison::Less,
+                value: before.timestamp_millis().into(),
+            };
+            let query = Query::new(collection, self.run.job.account_id.as_str())
+                .filter(old)
+                .sort_by(Path::key(name), false)
+                .limit(100);
+            loop {
+                check_cancelled(self.run)?;
+                let page = self.ctx().store.find(&query).await?;
+                let mut batch = Batch::new();
+                for document in &page.documents {
+                    delete_key(&mut batch, collection, document.key.clone());
+                }
+                if batch.is_empty() || !self.commit(batch).await? {
+                    break;
+                }
+                purged += page.documents.len() as u64;
             }
         }
         Ok(purged)

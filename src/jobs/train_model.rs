@@ -1,5 +1,7 @@
 //! Trains a model: reads the dataset as it is when the job starts, learns, stores the artifact.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,11 +10,13 @@ use sha2::{Digest, Sha256};
 
 use super::training_table::{self, Read, Subject};
 use super::{Done, JobError, JobRun, RunJob};
+use crate::domain::comparison::{Compared, Comparison, ComparisonVerdict};
 use crate::domain::id::ModelId;
 use crate::domain::job::{Progress, Reporter, Topic};
 use crate::domain::model::{ArtifactInfo, Model, ModelState};
 use crate::domain::predictor::Predictor;
-use crate::learn::{CardFacts, ModelCard, TrainError, Trained, train};
+use crate::domain::schedule::Activate;
+use crate::learn::{CardFacts, ModelCard, TrainError, Trained, TrainingSpec, TrainingTable, compare, train};
 use crate::live::artifacts::{self, Part};
 use crate::store::{Batch, Key, Op, StoreExt, Stored, chunks};
 
@@ -20,6 +24,9 @@ use crate::store::{Batch, Key, Op, StoreExt, Stored, chunks};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TrainModel {
     pub model_id: ModelId,
+    /// Asked for by a schedule: what is to become of the new version. None when a person asked; then it replaces the one before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activate: Option<Activate>,
 }
 
 #[async_trait]
@@ -41,6 +48,13 @@ impl RunJob for TrainModel {
         let Read { table, trained_on, mut warnings } = training_table::read(run, &subject).await?;
         let Subject { spec, predictor, .. } = subject;
         let threads = run.ctx.config.omp_num_threads;
+        let table = Arc::new(table);
+        let compared = self.compare(run, &model, &table, &spec).await?;
+        if let Some(compared) = &compared
+            && !self.replaces(compared)
+        {
+            return self.keep_version(run, compared.clone()).await;
+        }
         let reporter = run.clone();
         let (trained, bytes) = tokio::task::spawn_blocking(move || -> Result<(Trained, Vec<u8>), TrainError> {
             let trained = train(&table, &spec, &reporter, threads)?;
@@ -52,7 +66,7 @@ impl RunJob for TrainModel {
         .map_err(train_error)?;
         run.report(Progress { done: 0, total: None, unit: "bytes".to_owned(), phase: "storing the model".to_owned() });
         warnings.extend(trained.warnings.iter().cloned());
-        self.store(run, &predictor, &trained, bytes, trained_on, warnings).await
+        self.store(run, &predictor, &trained, bytes, trained_on, warnings, compared).await
     }
 
     async fn on_failure(&self, run: &JobRun, error: &JobError) -> Batch {
@@ -97,6 +111,68 @@ impl TrainModel {
         run.commit(batch).await
     }
 
+    /// Compares with the version that is there: always when a schedule asks, else when that version is answering. A comparison that
+    /// fails does not keep a person's training from going on.
+    async fn compare(
+        &self,
+        run: &JobRun,
+        model: &Model,
+        table: &Arc<TrainingTable>,
+        spec: &TrainingSpec,
+    ) -> Result<Option<Compared>, JobError> {
+        if model.artifact.is_none() || !(model.active || self.activate.is_some()) {
+            return Ok(None);
+        }
+        let before = match artifacts::decode(&run.ctx.store, model).await {
+            Ok(before) => before,
+            Err(error) if self.activate.is_none() => {
+                let text = format!("The version before cannot be read: {error:#}.");
+                return Ok(Some(Compared::without(ComparisonVerdict::NotComparable, text, 0)));
+            }
+            Err(error) => return Err(JobError::Retry(error)),
+        };
+        let (table, spec, reporter) = (Arc::clone(table), spec.clone(), run.clone());
+        let threads = run.ctx.config.omp_num_threads;
+        let compared = tokio::task::spawn_blocking(move || compare(&table, &spec, &before, &reporter, threads))
+            .await
+            .map_err(|error| JobError::Retry(error.into()))?;
+        match compared {
+            Ok(compared) => Ok(Some(compared)),
+            Err(TrainError::Unusable { detail, .. }) if self.activate.is_none() => {
+                Ok(Some(Compared::without(ComparisonVerdict::NotComparable, detail, 0)))
+            }
+            Err(error) => Err(train_error(error)),
+        }
+    }
+
+    fn replaces(&self, compared: &Compared) -> bool {
+        match self.activate {
+            None => true,
+            Some(Activate::IfBetter) => compared.verdict == ComparisonVerdict::Better,
+            Some(Activate::Never) => false,
+        }
+    }
+
+    fn comparison(&self, run: &JobRun, version_before: u32, replaced: bool, compared: Compared) -> Comparison {
+        let (job_id, at) = (run.job.id.clone(), run.ctx.clock.now());
+        Comparison { version_before, replaced, scheduled: self.activate.is_some(), compared, job_id, at }
+    }
+
+    /// The version that is there stays; what was found out about it is written down.
+    async fn keep_version(&self, run: &JobRun, compared: Compared) -> Result<Done, JobError> {
+        let mut stored = self.load(run).await?;
+        let model = &mut stored.value;
+        let comparison = self.comparison(run, model.version, false, compared);
+        let result = json!({"model_id": model.id, "version": model.version, "comparison": comparison});
+        model.comparison = Some(comparison);
+        model.state = ModelState::Trained;
+        model.error = None;
+        model.updated_at = run.ctx.clock.now();
+        let mut effects = Batch::new();
+        effects.replace(&stored);
+        Ok(Done { effects, result })
+    }
+
     /// The artifact in chunks and the model that names it, for the job's last commit.
     async fn store(
         &self,
@@ -106,10 +182,12 @@ impl TrainModel {
         bytes: Vec<u8>,
         trained_on: Value,
         warnings: Vec<String>,
+        compared: Option<Compared>,
     ) -> Result<Done, JobError> {
         // Read again: somebody may have activated the version before, or changed its share, meanwhile.
         let mut stored = self.load(run).await?;
         let model = &mut stored.value;
+        model.comparison = compared.map(|compared| self.comparison(run, model.version, true, compared));
         model.version += 1;
         model.state = ModelState::Trained;
         model.error = None;
@@ -134,6 +212,7 @@ impl TrainModel {
         let version = model.version;
         put_part(&mut effects, &scope, version, Part::Coverage, coverage)?;
         put_part(&mut effects, &scope, version, Part::Breakdown, &trained.breakdown)?;
+        put_part(&mut effects, &scope, version, Part::Reference, &trained.reference)?;
         let artifact =
             ArtifactInfo { chunks, size_bytes: bytes.len() as u64, sha256: hex::encode(Sha256::digest(&bytes)) };
         let facts = CardFacts {
@@ -151,7 +230,9 @@ impl TrainModel {
         model.artifact = Some(artifact);
         // The version before stays for nodes that are just reading it; older ones go.
         for id in run.ctx.store.list_blobs(&scope).await? {
-            if artifacts::version_of(&id).is_some_and(|version| version + 1 < model.version) {
+            // What production is compared with is small, and stays for reports on the past.
+            let reference = artifacts::is_reference(&id);
+            if !reference && artifacts::version_of(&id).is_some_and(|version| version + 1 < model.version) {
                 effects.push(Op::DeleteBlob { key: Key::new(scope.clone(), id) });
             }
         }
@@ -162,6 +243,7 @@ impl TrainModel {
             "quality": model.quality,
             "coverage": model.coverage,
             "warnings": warnings,
+            "comparison": model.comparison,
         });
         effects.replace(&stored);
         Ok(Done { effects, result })

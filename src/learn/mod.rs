@@ -14,6 +14,7 @@ mod bootstrap;
 mod breakdown;
 mod card;
 mod choose;
+mod compare;
 mod coverage;
 mod curves;
 mod design;
@@ -27,11 +28,13 @@ mod leakage;
 mod means;
 pub mod measure;
 pub mod memory;
+pub mod monitor;
 mod part;
 mod pooling;
 mod quality;
 mod random;
 mod redundancy;
+mod reference;
 mod regression;
 mod spec;
 mod target;
@@ -41,6 +44,7 @@ mod univariate;
 pub use agent_variance::{AgentEffect, AgentVariance, BestOf, ContextVariance, ValueVariance, agent_variance};
 pub use breakdown::{AgentQuality, Breakdown, FieldQuality, GroupQuality, ValueQuality};
 pub use card::{CardCoverage, CardFacts, ChoicesMade, ModelCard};
+pub use compare::compare;
 pub use coverage::{AgentCoverage, ClassCounts, Coverage, NotLocal};
 pub use error::TrainError;
 pub use feature_analysis::{FeatureAnalysis, FeatureFinding, RedundantPair, feature_analysis};
@@ -48,6 +52,7 @@ pub use quality::{
     CalibrationBin, ClassificationQuality, Estimate, GainPoint, LiftPoint, PrecisionRecallPoint, Quality,
     RegressionQuality, ResidualBin, Residuals,
 };
+pub use reference::ReferenceInput;
 pub use spec::{FeatureColumn, TrainingSpec, TrainingTable, check_settings, field_type};
 pub use train::{Trained, train};
 

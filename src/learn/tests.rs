@@ -28,7 +28,7 @@ fn text(codes: Vec<u32>, prefix: &str, count: usize) -> Column {
 }
 
 /// Agents with a strength, and a hidden one for one reason each; wait and tenure matter too.
-fn simulated(rows: usize) -> TrainingTable {
+pub(super) fn simulated(rows: usize) -> TrainingTable {
     let mut random = Random::new(42);
     let mut uniform = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
     let (mut agents, mut reasons, mut waits, mut tenures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -75,7 +75,7 @@ fn simulated(rows: usize) -> TrainingTable {
     }
 }
 
-fn spec(model_type: ModelType) -> TrainingSpec {
+pub(super) fn spec(model_type: ModelType) -> TrainingSpec {
     TrainingSpec {
         model_type,
         settings: ModelSettings { trees: 20, max_leaves: 8, learning_rate: 0.2, ..ModelSettings::default() },
@@ -87,7 +87,7 @@ fn spec(model_type: ModelType) -> TrainingSpec {
     }
 }
 
-fn column<'a>(table: &'a mut TrainingTable, name: &str) -> &'a mut Column {
+pub(super) fn column<'a>(table: &'a mut TrainingTable, name: &str) -> &'a mut Column {
     &mut table.table.columns.iter_mut().find(|(n, _)| n == name).unwrap().1
 }
 

@@ -12,6 +12,7 @@ use super::fit::{Choices, Fitted, LinearFit, Trees, finish};
 use super::held_out::Plan;
 use super::part::{FitPart, Task, agent_samples};
 use super::quality::Quality;
+use super::reference::{ReferenceInput, reference};
 use super::spec::{TrainingSpec, TrainingTable, check_settings};
 use super::target::{self, NO_AGENT, Target};
 use crate::domain::job::{Progress, Reporter};
@@ -28,6 +29,8 @@ pub struct Trained {
     pub breakdown: Breakdown,
     pub choices: ChoicesMade,
     pub coverage: Coverage,
+    /// Training rows by input and bin, for the comparison with production.
+    pub reference: Vec<ReferenceInput>,
     /// In words for people.
     pub warnings: Vec<String>,
 }
@@ -81,8 +84,9 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let fit = task.fit_part(&all, &plan.choices.drifting, &mut warnings)?;
     let fitted = fit_with(&task, &fit, &plan.choices, reporter)?;
     let coverage = coverage(&task, &all, &fit, &fitted);
+    let reference = reference(&fit);
     let artifact = artifact(&task, &fit, fitted);
-    Ok(Trained { artifact, quality, breakdown, choices, coverage, warnings })
+    Ok(Trained { artifact, quality, breakdown, choices, coverage, reference, warnings })
 }
 
 pub(super) fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {

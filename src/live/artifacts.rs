@@ -24,6 +24,8 @@ pub enum Part {
     Breakdown,
     /// The model card.
     Card,
+    /// The distribution of the training rows, with which production is compared.
+    Reference,
 }
 
 /// What the ids of a part's chunks begin with.
@@ -32,6 +34,7 @@ pub fn part_prefix(version: u32, part: Part) -> String {
         Part::Coverage => "coverage",
         Part::Breakdown => "breakdown",
         Part::Card => "card",
+        Part::Reference => "reference",
     };
     format!("{version:06}-{name}-")
 }
@@ -50,6 +53,11 @@ pub async fn read_part(
         return Ok(None);
     }
     Ok(chunks::get(store, &scope, &prefix, count as u32).await?.ok())
+}
+
+/// Whether a stored part is a [`Part::Reference`], by its id in [`chunk_scope`].
+pub fn is_reference(id: &str) -> bool {
+    id.contains("-reference-")
 }
 
 /// The version to which a stored part belongs, by its id in [`chunk_scope`].
@@ -83,6 +91,12 @@ pub async fn read(store: &SharedStore, model: &Model) -> anyhow::Result<Vec<u8>>
         "the artifact does not match its checksum: train the model again"
     );
     Ok(bytes)
+}
+
+/// Reads and decodes, away from the threads that answer requests.
+pub async fn decode(store: &SharedStore, model: &Model) -> anyhow::Result<Artifact> {
+    let bytes = read(store, model).await?;
+    Ok(tokio::task::spawn_blocking(move || Artifact::decode(&bytes)).await??)
 }
 
 /// Reads, decodes and compiles, away from the threads that answer requests.

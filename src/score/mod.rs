@@ -9,6 +9,7 @@
 mod agents;
 pub mod artifact;
 pub mod assignment;
+pub mod bins;
 mod compiled;
 mod container;
 pub mod encoding;

@@ -17,12 +17,20 @@ pub(super) struct Migration {
 }
 
 /// In order; the schema version is how many of them a store has.
-pub(super) const MIGRATIONS: &[Migration] = &[Migration {
-    name: "0001_documents",
-    min_program: "0.1.0",
-    sqlite: include_str!("../../migrations/0001_documents/sqlite.sql"),
-    mongodb: include_str!("../../migrations/0001_documents/mongodb.json"),
-}];
+pub(super) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        name: "0001_documents",
+        min_program: "0.1.0",
+        sqlite: include_str!("../../migrations/0001_documents/sqlite.sql"),
+        mongodb: include_str!("../../migrations/0001_documents/mongodb.json"),
+    },
+    Migration {
+        name: "0002_production",
+        min_program: "0.1.0",
+        sqlite: include_str!("../../migrations/0002_production/sqlite.sql"),
+        mongodb: include_str!("../../migrations/0002_production/mongodb.json"),
+    },
+];
 
 const PROGRAM: &str = env!("CARGO_PKG_VERSION");
 

@@ -68,10 +68,16 @@ pub enum Collection {
     Idempotency,
     ScoreLog,
     Audit,
+    /// What is done again and again: refreshes, trainings.
+    Schedules,
+    /// What each process counted of its scores, an hour a document.
+    ScoringHours,
+    /// What was scored, for the outcomes that arrive later.
+    ScoredContexts,
 }
 
 impl Collection {
-    pub const ALL: [Collection; 21] = [
+    pub const ALL: [Collection; 24] = [
         Collection::Meta,
         Collection::Accounts,
         Collection::Users,
@@ -93,6 +99,9 @@ impl Collection {
         Collection::Idempotency,
         Collection::ScoreLog,
         Collection::Audit,
+        Collection::Schedules,
+        Collection::ScoringHours,
+        Collection::ScoredContexts,
     ];
 
     /// The table's or collection's name.
@@ -119,6 +128,9 @@ impl Collection {
             Collection::Idempotency => "idempotency",
             Collection::ScoreLog => "score_log",
             Collection::Audit => "audit",
+            Collection::Schedules => "schedules",
+            Collection::ScoringHours => "scoring_hours",
+            Collection::ScoredContexts => "scored_contexts",
         }
     }
 }

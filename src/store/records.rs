@@ -9,6 +9,9 @@ use crate::domain::node::Node;
 use crate::domain::predictor::Predictor;
 use crate::domain::profile::{ProfileKind, ProfileSchema};
 use crate::domain::report::Report;
+use crate::domain::schedule::Schedule;
+use crate::domain::score_log::StoredEntry;
+use crate::domain::scoring::{ScoredPack, ScoringHour};
 use crate::domain::segment::Segment;
 use crate::domain::upload::Upload;
 
@@ -121,6 +124,38 @@ impl Record for Node {
     const COLLECTION: Collection = Collection::Meta;
     fn key(&self) -> Key {
         Key::new(NODES_SCOPE, self.id.clone())
+    }
+}
+
+impl Record for StoredEntry {
+    const COLLECTION: Collection = Collection::ScoreLog;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.entry.interaction_id.as_str())
+    }
+}
+
+impl Record for Schedule {
+    const COLLECTION: Collection = Collection::Schedules;
+    fn key(&self) -> Key {
+        Key::new(self.account_id.as_str(), self.task.id())
+    }
+}
+
+impl Record for ScoringHour {
+    const COLLECTION: Collection = Collection::ScoringHours;
+    /// Ordered by predictor, then time.
+    fn key(&self) -> Key {
+        let model = self.model_id.as_ref().map_or("-", |id| id.as_str());
+        let id = format!("{}:{:013}:{model}:{}:{}", self.predictor_id, self.hour_ms, self.model_version, self.process);
+        Key::new(self.account_id.as_str(), id)
+    }
+}
+
+impl Record for ScoredPack {
+    const COLLECTION: Collection = Collection::ScoredContexts;
+    fn key(&self) -> Key {
+        let id = format!("{:013}:{}:{}:{:06}", self.last_ms, self.predictor_id, self.process, self.number);
+        Key::new(self.account_id.as_str(), id)
     }
 }
 

@@ -44,7 +44,7 @@ async fn nodes_that_start_at_once_apply_each_step_once_and_take_over_from_one_th
     }
     let meta = database(&server).await.collection::<Document>("meta");
     let schema = async || meta.find_one(doc! { "_id": { "s": "", "i": "schema" } }).await.unwrap().unwrap();
-    assert_eq!(schema().await.get_document("v").unwrap().get_i64("schema_version").unwrap(), 1);
+    assert_eq!(schema().await.get_document("v").unwrap().get_i64("schema_version").unwrap(), 2);
     let lease = doc! { "_id": { "s": "", "i": "migration" } };
     assert_eq!(meta.find_one(lease.clone()).await.unwrap(), None, "who held the lease has let it go");
 
@@ -55,7 +55,7 @@ async fn nodes_that_start_at_once_apply_each_step_once_and_take_over_from_one_th
     dead.extend(doc! { "r": 1_i64, "v": {}, "holder": "a node that died", "counter": 7_i64 });
     meta.insert_one(dead).await.unwrap();
     assert!(succeeded(migrate(&server, &server.url)).contains("applied 0001_documents"));
-    assert_eq!(schema().await.get_document("v").unwrap().get_i64("schema_version").unwrap(), 1);
+    assert_eq!(schema().await.get_document("v").unwrap().get_i64("schema_version").unwrap(), 2);
     database(&server).await.drop().await.unwrap();
 }
 

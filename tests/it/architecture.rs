@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("score", &["domain", "expression", "filter"]),
     ("learn", &["domain", "expression", "score", "sketch"]),
     ("live", &["domain", "clock", "context", "expression", "filter", "score", "store", "telemetry"]),
+    ("production", &["domain", "context", "live", "score", "store"]),
     ("profiles", &["domain", "clock", "config", "context", "filter", "objects", "sketch", "store"]),
     (
         "jobs",
@@ -60,6 +61,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lifecycle",
             "live",
             "objects",
+            "production",
             "profiles",
             "score",
             "sketch",
@@ -82,6 +84,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lifecycle",
             "live",
             "objects",
+            "production",
             "profiles",
             "store",
             "telemetry",

@@ -16,6 +16,7 @@ mod models;
 mod pages;
 mod predictors;
 mod process;
+mod production;
 mod profiles;
 mod purging;
 mod real_data;

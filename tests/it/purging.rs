@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tango::clock::{Clock as _, ManualClock, SystemClock};
-use tango::domain::id::UploadId;
+use tango::domain::account::Account;
+use tango::domain::id::{PredictorId, UploadId};
 use tango::domain::job::{Job, JobState};
+use tango::domain::scoring::{ScoredPack, ScoringHour};
 use tango::http::idempotency;
 use tango::jobs::purging;
 use tango::objects::UnfinishedUploads;
@@ -109,6 +111,35 @@ async fn jobs_that_ended_long_ago_are_forgotten_and_dead_ones_are_not() {
     assert_eq!(purged["jobs"], 3, "{purged}");
     assert!(!is_there(&app, &succeeded).await && !is_there(&app, &failed).await);
     assert!(is_there(&app, &dead).await);
+}
+
+#[tokio::test]
+async fn what_was_scored_goes_before_what_was_counted() {
+    let (mut app, clock) = start().await;
+    let store = app.app.state.ctx.store.clone();
+    let accounts = store.list_all::<Account>(Query::new(Collection::Accounts, "")).await.unwrap();
+    let (account_id, now) = (accounts[0].value.id.clone(), clock.now());
+    let predictor_id = PredictorId::generate(now);
+    let mut batch = Batch::new();
+    for number in 0..150 {
+        let (first_ms, last_ms) = (now.timestamp_millis(), now.timestamp_millis() + number as i64);
+        let (account_id, predictor_id) = (account_id.clone(), predictor_id.clone());
+        let (process, scored) = ("req_1".to_owned(), Vec::new());
+        batch.put(&ScoredPack { account_id, predictor_id, process, number, first_ms, last_ms, scored });
+    }
+    let (hour_ms, process, counts) = (now.timestamp_millis(), "req_1".to_owned(), Default::default());
+    let (model_id, model_version) = (None, 0);
+    batch.put(&ScoringHour { account_id, predictor_id, model_id, model_version, hour_ms, process, counts });
+    store.commit(batch).await.unwrap();
+    for (days, packs, hours) in [(6, 150, 1), (2, 0, 1), (400, 0, 0)] {
+        purge_after(&mut app, &clock, chrono::Duration::days(days)).await;
+        let count = async |collection| store.count(&Query::everywhere(collection)).await.unwrap();
+        assert_eq!(
+            (count(Collection::ScoredContexts).await, count(Collection::ScoringHours).await),
+            (packs, hours),
+            "{days}"
+        );
+    }
 }
 
 #[tokio::test]

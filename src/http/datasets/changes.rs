@@ -25,7 +25,7 @@ use crate::store::{Batch, Collection, Key, Query, StoreExt};
 #[derive(Debug, Serialize, ToSchema)]
 pub struct VersionBody {
     version: u64,
-    /// `upload`, `append`, `compaction`, `revert`, `delete_range` or `schema`.
+    /// `upload`, `append`, `compaction`, `revert`, `delete_range`, `schema` or `outcomes`.
     reason: String,
     schema_version: u32,
     rows: u64,

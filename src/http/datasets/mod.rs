@@ -5,6 +5,7 @@ mod cardinalities;
 mod changes;
 mod index_use;
 mod indexes;
+mod outcomes;
 mod rejected;
 mod row_filter;
 mod rows;
@@ -44,6 +45,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(cardinalities::compute))
         .routes(routes!(indexes::indexes))
         .routes(routes!(rejected::rejected))
+        .routes(routes!(outcomes::create))
+        .routes(routes!(outcomes::put_refresh, outcomes::refresh))
         .routes(routes!(changes::versions))
         .routes(routes!(changes::revert))
         .routes(routes!(changes::delete_range))
@@ -72,6 +75,9 @@ pub struct DatasetBody {
     pub version: u64,
     /// Rows that the last upload refused; `GET …/rejected` lists them.
     pub rejected_rows: u64,
+    /// Of an outcome dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<outcomes::SourceBody>,
     /// The job that works on the dataset, or did last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub job_id: Option<String>,
@@ -102,6 +108,7 @@ impl From<Dataset> for DatasetBody {
             schema_version: dataset.schema_version,
             version: dataset.version,
             rejected_rows: dataset.rejected.map_or(0, |report| report.rows),
+            source: dataset.source.map(|source| outcomes::SourceBody::new(source, None)),
             job_id: dataset.last_job.map(String::from),
             created_at: dataset.created_at,
             updated_at: dataset.updated_at,
@@ -147,7 +154,8 @@ async fn get(
     session: Session,
     ApiPath(id): ApiPath<String>,
 ) -> ApiResult<Json<DatasetBody>> {
-    Ok(Json(load(&app, &session, &id).await?.value.into()))
+    let dataset = load(&app, &session, &id).await?.value;
+    Ok(Json(outcomes::describe(&app, dataset).await?))
 }
 
 /// Deletes a dataset. Its objects go after the period of grace (`OBJECT_GRACE_DAYS`).

@@ -73,6 +73,7 @@ mod tests {
             quality: None,
             coverage: None,
             artifact: None,
+            comparison: None,
             created_at: now,
             updated_at: now,
         };

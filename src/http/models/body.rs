@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::Timestamp;
+use crate::domain::comparison::Comparison;
 use crate::domain::id::{JobId, ModelId, PredictorId};
 use crate::domain::model::{Model, ModelSettings, ModelState, ModelType};
 use crate::domain::predictor::Features;
@@ -50,6 +51,9 @@ pub struct ModelAnswer {
     /// Dataset version, rows and period.
     #[schema(value_type = Option<Object>)]
     pub trained_on: Option<serde_json::Value>,
+    /// How the last training compared with the version before, on rows that neither had seen: of an active model, and of scheduled
+    /// trainings.
+    pub comparison: Option<Comparison>,
     /// Size of the artifact in bytes.
     pub artifact_bytes: Option<u64>,
     #[schema(value_type = String, format = DateTime)]
@@ -75,6 +79,7 @@ impl From<Model> for ModelAnswer {
             error: model.error,
             job_id: model.job_id,
             trained_on: model.trained_on,
+            comparison: model.comparison,
             artifact_bytes: model.artifact.map(|artifact| artifact.size_bytes),
             created_at: model.created_at,
             updated_at: model.updated_at,

@@ -86,6 +86,7 @@ fn new_model(predictor: &Predictor, body: ModelBody, now: Timestamp) -> Model {
         quality: None,
         coverage: None,
         artifact: None,
+        comparison: None,
         created_at: now,
         updated_at: now,
     }
@@ -292,7 +293,7 @@ async fn train(
     let mut model = load(&app, &session.account_id, &id).await?;
     refuse_while_training(&model.value)?;
     let mut batch = Batch::new();
-    let job = TrainModel { model_id: model.value.id.clone() };
+    let job = TrainModel { model_id: model.value.id.clone(), activate: None };
     let job_id = enqueue(&mut batch, &app.ctx, &session.account_id, &job).map_err(ApiError::internal)?;
     model.value.state = ModelState::Queued;
     model.value.error = None;

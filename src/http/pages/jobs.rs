@@ -134,6 +134,7 @@ fn title(kind: &str, subject: &Subject<'_>) -> Option<String> {
         "dataset_count" => format!("Counting the values of {dataset}"),
         "dataset_index" => format!("Indexing {dataset}"),
         "dataset_compact" => format!("Joining small pieces of {dataset}"),
+        "dataset_outcomes" => format!("Taking outcomes into {dataset}"),
         "count_profile" => format!("Counting {profile}"),
         "index_profile" => format!("Indexing {profile}"),
         "train_model" => format!("Training the model {model}"),

@@ -71,7 +71,8 @@ async fn score(
         let started = Instant::now();
         (prepared.compute(), started.elapsed())
     });
-    let (ranked, engine) = ranked.await.map_err(overloaded)?;
+    let (mut ranked, engine) = ranked.await.map_err(overloaded)?;
+    ranked.record(&app, &session.account_id);
     let (filter, customer) = ranked.filter_and_customer_took();
     let queue = before.elapsed().saturating_sub(engine);
     metrics::histogram!(crate::telemetry::SCORE_SECONDS).record(engine.as_secs_f64());
@@ -133,6 +134,7 @@ async fn score_batch(
             (Some(assigned), Some(total))
         }
     };
+    ranked.iter_mut().for_each(|ranked| ranked.record(&app, &session.account_id));
     Ok(Json(BatchAnswer { results: ranked.into_iter().map(Ranked::into_answer).collect(), assignment, total }))
 }
 

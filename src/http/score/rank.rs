@@ -13,6 +13,7 @@ use crate::domain::id::AccountId;
 use crate::filter::CompiledFilter;
 use crate::http::{ApiError, ApiResult, AppState, request_id};
 use crate::live::{AccountView, ActiveModel, Agent, Customer, LivePredictor};
+use crate::production::{ScoredRequest, Tally};
 use crate::score::artifact::held;
 use crate::score::{AgentScore, Eligible, Explanation, ScoreInput, ScoreOutput, ScoreSource, rank, summarize};
 use crate::store::StoreError;
@@ -51,6 +52,7 @@ pub struct Ranked {
     /// Of the scores that will be answered, in their order; empty unless asked for.
     explanations: Vec<Option<Explanation>>,
     prepared: Prepared,
+    tally: Tally,
 }
 
 /// The predictor, or 404. A name that this node has not followed yet counts as unknown.
@@ -246,7 +248,12 @@ impl Prepared {
             _ => self.combine(),
         };
         let explanations = self.explanations(&output);
-        Ranked { output, explanations, prepared: self }
+        let outcome = match self.models.as_slice() {
+            [(_, model)] if !self.predictor.is_composite() => Some(&model.compiled.artifact().outcome),
+            _ => None,
+        };
+        let tally = Tally::of(&output.scores, outcome);
+        Ranked { output, explanations, prepared: self, tally }
     }
 
     fn explanations(&self, output: &ScoreOutput) -> Vec<Option<Explanation>> {
@@ -339,9 +346,29 @@ impl Ranked {
         (self.prepared.filter_took, self.prepared.customer_took)
     }
 
+    /// Hands the request to those who count. Takes its context along: the answer does without.
+    pub fn record(&mut self, app: &AppState, account: &AccountId) {
+        let prepared = &mut self.prepared;
+        let composite = prepared.predictor.is_composite();
+        app.production.record(ScoredRequest {
+            account: account.clone(),
+            predictor: Arc::clone(&prepared.predictor),
+            model: prepared.models.first().filter(|_| !composite).map(|(_, model)| Arc::clone(model)),
+            at: prepared.now,
+            request_id: request_id::current(),
+            context: prepared.body.context.take(),
+            customer: prepared.customer.clone(),
+            context_id: prepared.body.context_id.clone().filter(|id| !id.is_empty()),
+            warned: prepared.customer_missed
+                || !prepared.filter_warnings.is_empty()
+                || !self.output.warnings.is_empty(),
+            tally: self.tally,
+        });
+    }
+
     /// Cuts to `top` and puts the answer in form.
     pub fn into_answer(self) -> ScoreAnswer {
-        let Ranked { mut output, explanations, prepared } = self;
+        let Ranked { mut output, explanations, prepared, .. } = self;
         if prepared.customer_missed {
             output.warnings.push(CUSTOMER_MISSED.to_owned());
         }

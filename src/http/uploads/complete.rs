@@ -244,6 +244,7 @@ fn start_job(app: &AppState, upload: &mut Stored<Upload>) -> ApiResult<Batch> {
             pending_upload: Some(value.id.clone()),
             last_job: Some(job),
             rejected: None,
+            source: None,
             deleted_at: None,
             created_at: now,
             updated_at: now,

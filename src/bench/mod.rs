@@ -4,6 +4,7 @@ mod append;
 mod customers;
 pub mod ingest;
 pub mod learn;
+pub mod lift;
 mod public_data;
 pub mod score;
 
@@ -36,6 +37,11 @@ pub const BENCHES: &[Bench] = &[
         name: "learn",
         about: "Quality of the model types, and what a training costs, beside other tools: [insteval|flights-random|flights-time|centre|cost] [--python] [--repeat] [--threads N]",
         run: learn::command,
+    },
+    Bench {
+        name: "lift",
+        about: "Coverage of the lift estimation's intervals on simulated centres: [runs] [--interactions N] [--agents N] [--trees N] [--handle-time] [--overfitted]",
+        run: lift::command,
     },
     Bench {
         name: "score",

@@ -13,7 +13,9 @@ use crate::domain::job::Topic;
 use crate::domain::model::{Model, ModelType};
 use crate::domain::predictor::Predictor;
 use crate::domain::report::{Report, ReportKind, ReportOptions, ReportState};
-use crate::learn::{TrainError, TrainingSpec, TrainingTable, agent_variance, feature_analysis};
+use crate::learn::{
+    LiftOptions, TrainError, TrainingSpec, TrainingTable, agent_variance, estimate_lift, feature_analysis,
+};
 use crate::store::{Batch, Key, SharedStore, StoreError, StoreExt, Stored, chunks};
 
 /// The payload.
@@ -151,10 +153,14 @@ fn compute(
         ReportKind::AgentVariance => {
             to_value(&agent_variance(table, &spec, options.segment_by.as_deref(), reporter, threads)?)
         }
-        ReportKind::LiftEstimation => Err(TrainError::Unusable {
-            code: "not_available",
-            detail: "This kind of report is not available.".to_owned(),
-        }),
+        ReportKind::LiftEstimation => {
+            let usual = LiftOptions::default();
+            let options = LiftOptions {
+                agents_free: options.agents_free.clone().unwrap_or(usual.agents_free),
+                segment_by: options.segment_by.clone(),
+            };
+            to_value(&estimate_lift(&table, &spec, &options, reporter, threads)?)
+        }
         ReportKind::ModelQuality | ReportKind::AgentCoverage => {
             Err(TrainError::Internal("quality and coverage are ready when they are asked for".to_owned()))
         }

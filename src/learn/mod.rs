@@ -25,6 +25,7 @@ mod held_out;
 mod importance;
 mod inputs;
 mod leakage;
+pub mod lift;
 mod means;
 pub mod measure;
 pub mod memory;
@@ -48,6 +49,7 @@ pub use compare::compare;
 pub use coverage::{AgentCoverage, ClassCounts, Coverage, NotLocal};
 pub use error::TrainError;
 pub use feature_analysis::{FeatureAnalysis, FeatureFinding, RedundantPair, feature_analysis};
+pub use lift::{LiftEstimation, LiftOptions, estimate_lift};
 pub use quality::{
     CalibrationBin, ClassificationQuality, Estimate, GainPoint, LiftPoint, PrecisionRecallPoint, Quality,
     RegressionQuality, ResidualBin, Residuals,

@@ -123,8 +123,7 @@ impl CompiledModel {
             }
         };
         let margins: Vec<f64> = if context.overrides.is_empty() && !plainly {
-            let sums = agents.tree_sums(self, &context.masks, &positions);
-            positions.iter().zip(sums).map(|(at, trees)| self.margin(&context, agents.part(*at), trees)).collect()
+            self.margins(&context, agents, &positions)
         } else {
             positions.iter().map(|at| self.plain_margin(&context, agents.part(*at).clone())).collect()
         };
@@ -149,6 +148,19 @@ impl CompiledModel {
             .collect();
         let (_, global) = finish(self.global_margin(&context));
         answer(scored, unknown, global, input, context.warnings)
+    }
+
+    /// Margins of the agents at these positions, in their order, for an interaction whose inputs are encoded already (one
+    /// an input of the encoding; those of the agent's side are not read). What [`CompiledModel::score`] ranks by, for evaluations
+    /// of many thousand interactions.
+    pub fn margins_of_encoded(&self, inputs: Vec<Encoded>, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
+        let context = self.context_part(inputs, Vec::new(), Vec::new());
+        self.margins(&context, agents, positions)
+    }
+
+    fn margins(&self, context: &ContextPart, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
+        let sums = agents.tree_sums(self, &context.masks, positions);
+        positions.iter().zip(sums).map(|(at, trees)| self.margin(context, agents.part(*at), trees)).collect()
     }
 
     /// Intercept and terms of both sides, the crosses, the trees, in this order.
@@ -298,6 +310,17 @@ impl CompiledModel {
         for name in request.context.keys().filter(|name| !self.fields.contains_key(*name)) {
             warnings.unused(name);
         }
+        self.context_part(values, overrides, warnings.into_texts())
+    }
+
+    fn context_part(
+        &self,
+        values: Vec<Encoded>,
+        overrides: Vec<(usize, Encoded)>,
+        warnings: Vec<String>,
+    ) -> ContextPart {
+        let artifact = &self.artifact;
+        let encoding = &artifact.encoding;
         let linear = (0..encoding.inputs.len())
             .filter(|input| self.agent_slots[*input].is_none())
             .map(|input| artifact.linear.input(encoding, input, values[input].number, values[input].level))
@@ -324,7 +347,7 @@ impl CompiledModel {
             masks,
             tree_inputs,
             overrides,
-            warnings: warnings.into_texts(),
+            warnings,
         }
     }
 

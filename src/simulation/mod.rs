@@ -9,6 +9,7 @@
 mod dice;
 mod files;
 mod people;
+mod table;
 mod traffic;
 mod truth;
 pub mod world;

@@ -11,6 +11,7 @@ mod datasets;
 mod disk_full;
 mod door;
 mod edge;
+mod lift_estimation;
 mod memory;
 mod models;
 mod pages;

@@ -17,7 +17,9 @@ use crate::learn::lift::{Estimated, FreeAgentsPoint, TrueValues, estimate_lift_b
 use crate::learn::{LiftEstimation, LiftOptions, TrainingSpec, TrainingTable};
 use crate::simulation::{Centre, Outcome, Settings};
 
-const ESTIMATORS: [(&str, fn(&FreeAgentsPoint) -> &Estimated); 5] = [
+type Estimator = fn(&FreeAgentsPoint) -> &Estimated;
+
+const ESTIMATORS: [(&str, Estimator); 5] = [
     ("replay", |point| &point.replay),
     ("ips", |point| &point.ips),
     ("snips", |point| &point.snips),

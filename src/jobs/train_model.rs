@@ -29,6 +29,16 @@ pub struct TrainModel {
     pub activate: Option<Activate>,
 }
 
+/// A training's results, before they are stored.
+struct Learned {
+    trained: Trained,
+    /// The artifact.
+    bytes: Bytes,
+    trained_on: Value,
+    warnings: Vec<String>,
+    compared: Option<Compared>,
+}
+
 #[async_trait]
 impl RunJob for TrainModel {
     const KIND: &'static str = "train_model";
@@ -66,7 +76,8 @@ impl RunJob for TrainModel {
         .map_err(train_error)?;
         run.report(Progress { done: 0, total: None, unit: "bytes".to_owned(), phase: "storing the model".to_owned() });
         warnings.extend(trained.warnings.iter().cloned());
-        self.store(run, &predictor, &trained, bytes, trained_on, warnings, compared).await
+        let learned = Learned { trained, bytes: Bytes::from(bytes), trained_on, warnings, compared };
+        self.store(run, &predictor, learned).await
     }
 
     async fn on_failure(&self, run: &JobRun, error: &JobError) -> Batch {
@@ -174,16 +185,8 @@ impl TrainModel {
     }
 
     /// The artifact in chunks and the model that names it, for the job's last commit.
-    async fn store(
-        &self,
-        run: &JobRun,
-        predictor: &Predictor,
-        trained: &Trained,
-        bytes: Vec<u8>,
-        trained_on: Value,
-        warnings: Vec<String>,
-        compared: Option<Compared>,
-    ) -> Result<Done, JobError> {
+    async fn store(&self, run: &JobRun, predictor: &Predictor, learned: Learned) -> Result<Done, JobError> {
+        let Learned { trained, bytes, mut trained_on, warnings, compared } = learned;
         // Read again: somebody may have activated the version before, or changed its share, meanwhile.
         let mut stored = self.load(run).await?;
         let model = &mut stored.value;
@@ -192,7 +195,6 @@ impl TrainModel {
         model.state = ModelState::Trained;
         model.error = None;
         model.updated_at = run.ctx.clock.now();
-        let mut trained_on = trained_on;
         let data = trained_on.clone();
         trained_on["warnings"] = json!(warnings);
         trained_on["job_id"] = json!(run.job.id);
@@ -205,7 +207,6 @@ impl TrainModel {
             "global": coverage.global,
             "samples_without_agent": coverage.samples_without_agent,
         }));
-        let bytes = Bytes::from(bytes);
         let mut effects = Batch::new();
         let scope = artifacts::chunk_scope(&model.id);
         let chunks = chunks::put(&mut effects, &scope, &artifacts::chunk_prefix(model.version), &bytes);

@@ -17,7 +17,7 @@ fn garage() -> Option<Service> {
         // Made by Garage's own command: for a bucket that a key made, preflights are answered without its rules.
         return Some(Service { bucket: std::env::var("TANGO_TEST_S3_BUCKET").unwrap(), ..Service::start() });
     }
-    println!("skipped: the S3 service of this run is not Garage (cargo nextest run --profile garage)");
+    eprintln!("skipped: the S3 service of this run is not Garage (cargo nextest run --profile garage)");
     None
 }
 

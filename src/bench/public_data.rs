@@ -26,11 +26,6 @@ pub fn read(path: &Path) -> Result<Table> {
     } else {
         text = String::from_utf8(bytes)?;
     }
-    parse(&text)
-}
-
-/// CSV text as columns, likewise.
-pub fn parse(text: &str) -> Result<Table> {
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
     let mut cells: Vec<Vec<u32>> = vec![Vec::new(); names.len()];

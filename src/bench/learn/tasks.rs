@@ -5,13 +5,13 @@ use std::path::Path;
 use anyhow::Result;
 use serde_json::Value;
 
-use crate::bench::public_data::{parse, read};
+use crate::bench::public_data::read;
 use crate::domain::Timestamp;
 use crate::domain::column::{Column, MISSING_CODE, Table};
 use crate::domain::model::Holdout;
 use crate::domain::predictor::Features;
-use crate::simulation::world::{REGIONS, SEGMENTS, SITES, SKILLS, TIERS};
-use crate::simulation::{Centre, Settings};
+use crate::simulation::world::SKILLS;
+use crate::simulation::{Centre, Interaction, Settings};
 
 /// The column to predict, 0 or 1.
 pub const OUTCOME: &str = "outcome";
@@ -117,49 +117,29 @@ fn random_split(rows: usize) -> (Vec<usize>, Vec<usize>) {
 /// 100,000 simulated interactions, tested on the latest fifth.
 fn centre() -> Result<Task> {
     let centre = Centre::generate(Settings { interactions: 100_000, ..Settings::default() });
-    let mut file = csv::Writer::from_writer(Vec::new());
-    let context = ["reason", "language", "channel", "previous_contacts", "wait_seconds"];
-    let customer = ["tier", "segment", "region", "customer_tenure_months", "products"];
-    let agent = ["site", "tenure_months"];
-    let header = ["start_time", "agent_id", OUTCOME].into_iter().chain(context).chain(customer).chain(agent);
-    file.write_record(header.chain(SKILLS))?;
-    for interaction in &centre.interactions {
-        let (who, by) = (&centre.customers[interaction.customer], &centre.agents[interaction.agent]);
-        let mut record = vec![
-            interaction.started_at.to_rfc3339(),
-            by.id.clone(),
-            u8::from(interaction.first_contact_resolution).to_string(),
-            interaction.reason_name().to_owned(),
-            interaction.language_name().to_owned(),
-            interaction.channel_name().to_owned(),
-            interaction.previous_contacts.to_string(),
-            interaction.wait_seconds.to_string(),
-            TIERS[who.tier].0.to_owned(),
-            SEGMENTS[who.segment].0.to_owned(),
-            REGIONS[who.region].to_owned(),
-            who.tenure_months.to_string(),
-            who.products.to_string(),
-            SITES[by.site].to_owned(),
-            by.tenure_months.to_string(),
-        ];
-        record.extend(by.skills.iter().map(ToString::to_string));
-        file.write_record(record)?;
+    let mut table = centre.table();
+    // One column a skill, as the other tools know no dictionaries.
+    let whole = |value: &dyn Fn(&Interaction) -> i64| {
+        Column::Integer(centre.interactions.iter().map(|interaction| Some(value(interaction))).collect())
+    };
+    for (at, skill) in SKILLS.iter().enumerate() {
+        let level = |interaction: &Interaction| i64::from(centre.agents[interaction.agent].skills[at]);
+        table.columns.push(((*skill).to_owned(), whole(&level)));
     }
-    let table = parse(std::str::from_utf8(&file.into_inner()?)?)?;
+    let outcome = |interaction: &Interaction| i64::from(interaction.first_contact_resolution);
+    table.columns.push((OUTCOME.to_owned(), whole(&outcome)));
+    let mut features = Centre::features();
+    features.agent.retain(|name| name != "skills");
+    features.agent.extend(SKILLS.map(str::to_owned));
     let cut = table.rows * 4 / 5;
     let truth = |row: usize| {
         let interaction = &centre.interactions[row];
         centre.true_probability(interaction, interaction.agent)
     };
-    let strings = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
     Ok(Task {
         agent_id: "agent_id",
         timestamp: Some("start_time"),
-        features: Features {
-            context: strings(&[&["start_time"], &context[..]].concat()),
-            customer: strings(&customer),
-            agent: strings(&[&agent[..], &SKILLS].concat()),
-        },
+        features,
         truth: Some((cut..table.rows).map(truth).collect()),
         train: (0..cut).collect(),
         test: (cut..table.rows).collect(),

@@ -246,18 +246,21 @@ async fn a_server_that_starts_without_a_majority_signs_in_and_scores_and_follows
     let usual = scores(&api).await;
     assert!(usual[0]["score"].as_f64().is_some(), "{usual:#}");
     for (what, suspended) in [("suspended", true), ("killed", false)] {
-        let (_, secondaries) = roles(&deployment).await;
+        let (primary, secondaries) = roles(&deployment).await;
         tokio::task::block_in_place(|| {
             if suspended {
                 deployment.set.suspend(&secondaries);
             } else {
                 deployment.set.kill(&secondaries);
             }
+        });
+        deployment.set.wait_until_stepped_down(primary).await;
+        tokio::task::block_in_place(|| {
             deployment.servers[0].kill();
             deployment.servers[0].restart();
         });
         let took = deployment.servers[0].process.started_in;
-        figure(&format!("both secondaries {what}: a server starts within"), format!("{took:.1?}"), "starts");
+        figure(&format!("both secondaries {what}: a server starts within"), format!("{took:.1?}"), "it starts");
         deployment.servers[0].wait_for_login(200).await;
         let api = Api { token: sign_in(&api).await.unwrap(), ..api.clone() };
         assert_eq!(scores(&api).await, usual, "{what}");

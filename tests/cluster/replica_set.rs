@@ -146,6 +146,14 @@ impl ReplicaSet {
         self.primary_other_than(&[]).await
     }
 
+    /// Waits until a member that was the primary is none any more, and can be read.
+    pub async fn wait_until_stepped_down(&self, member: usize) {
+        until("the end of a primary without followers", async || {
+            if self.is(member, "secondary").await { Ok(()) } else { Err(self.hello(member).await) }
+        })
+        .await;
+    }
+
     /// Waits until every member is the primary or follows it.
     pub async fn wait_until_whole(&self) {
         until("one primary and secondaries", async || {

@@ -50,6 +50,33 @@ pub struct Dataset {
     pub updated_at: Timestamp,
 }
 
+impl Dataset {
+    /// Without data and without a schema.
+    pub fn new(id: DatasetId, account_id: AccountId, name: String, state: DatasetState, now: Timestamp) -> Self {
+        Self {
+            id,
+            account_id,
+            name,
+            state,
+            error: None,
+            rows: 0,
+            segments: 0,
+            size_bytes: 0,
+            from: None,
+            to: None,
+            schema_version: 0,
+            version: 0,
+            pending_upload: None,
+            last_job: None,
+            rejected: None,
+            source: None,
+            deleted_at: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// An outcome dataset: a predictor's score log, joined with what was scored and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeSource {

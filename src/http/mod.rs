@@ -24,6 +24,7 @@ pub mod reports;
 pub mod request_id;
 mod retraining;
 pub mod router;
+mod schedules;
 pub mod score;
 pub mod score_log;
 pub mod session;

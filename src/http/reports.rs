@@ -25,6 +25,7 @@ use crate::domain::predictor::{Predictor, PredictorDefinition};
 use crate::domain::report::{Report, ReportKind, ReportOptions, ReportState};
 use crate::jobs::enqueue;
 use crate::jobs::make_report::{self, MakeReport};
+use crate::learn::LiftOptions;
 use crate::store::{Batch, Collection, Condition, Key, Op, Path, Query, StoreExt, Stored};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -173,8 +174,9 @@ fn check_options(body: &ReportBody) -> ApiResult<()> {
         if body.kind != ReportKind::LiftEstimation {
             return refuse("agents_free", "Only a lift_estimation takes agents_free: leave it out.".to_owned());
         }
-        if numbers.is_empty() || numbers.len() > 20 || !numbers.iter().all(|number| (1..=1_000).contains(number)) {
-            return refuse("agents_free", "agents_free holds 1 to 20 numbers of 1 to 1,000.".to_owned());
+        let options = LiftOptions { agents_free: numbers.clone(), segment_by: None };
+        if let Err(error) = options.check() {
+            return refuse("agents_free", format!("{error}."));
         }
     }
     if body.segment_by.is_some() && !matches!(body.kind, ReportKind::LiftEstimation | ReportKind::AgentVariance) {

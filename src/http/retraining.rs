@@ -11,15 +11,14 @@ use utoipa_axum::routes;
 use super::error::ProblemBody;
 use super::json::{ApiJson, ApiPath};
 use super::models::{self, Started};
-use super::{ApiError, ApiResult, AppState, Session, predictors};
+use super::{ApiError, ApiResult, AppState, Session, predictors, schedules};
 use crate::domain::Timestamp;
 use crate::domain::dataset::{Dataset, DatasetSchema};
 use crate::domain::id::{AccountId, JobId, ModelId};
 use crate::domain::predictor::{Predictor, PredictorDefinition};
 use crate::domain::schedule::{Activate, MAX_MINUTES, Schedule, Task, retraining_id};
 use crate::domain::schema::Role;
-use crate::jobs::schedules::{Start, start};
-use crate::store::{Batch, Key, StoreExt, Stored};
+use crate::store::{Key, StoreExt, Stored};
 
 const MINUTES_PER_HOUR: u32 = 60;
 
@@ -105,7 +104,7 @@ async fn put(
         activate: body.activate.unwrap_or(Activate::IfBetter),
     };
     let (every_minutes, enabled) = (body.every_hours * MINUTES_PER_HOUR, body.enabled.unwrap_or(true));
-    let schedule = set(&app, &session.account_id, task, every_minutes, enabled).await?;
+    let schedule = schedules::set(&app, &session.account_id, task, every_minutes, enabled).await?;
     answer(&schedule)
 }
 
@@ -146,41 +145,6 @@ async fn check_times(app: &AppState, predictor: &Predictor) -> ApiResult<()> {
     Err(ApiError::unprocessable("no_timestamp_field", text))
 }
 
-/// Creates or changes a schedule. A changed one is next due a period from now.
-pub(super) async fn set(
-    app: &AppState,
-    account: &AccountId,
-    task: Task,
-    every_minutes: u32,
-    enabled: bool,
-) -> ApiResult<Schedule> {
-    loop {
-        let mut wanted = Schedule::new(account.clone(), task.clone(), every_minutes, enabled, app.ctx.clock.now());
-        let mut batch = Batch::new();
-        match app.ctx.store.load::<Schedule>(&Key::new(account.as_str(), task.id())).await? {
-            None => batch.insert(&wanted),
-            Some(before) => {
-                let same = before.value.every_minutes == every_minutes && before.value.enabled == enabled;
-                wanted = Schedule {
-                    next_due: if same { before.value.next_due } else { wanted.next_due },
-                    last_run: before.value.last_run,
-                    last_job: before.value.last_job,
-                    created_at: before.value.created_at,
-                    ..wanted
-                };
-                batch.replace(&Stored { value: wanted.clone(), revision: before.revision })
-            }
-        };
-        match app.ctx.store.commit(batch).await {
-            Err(error) if error.is_conflict() => {}
-            result => {
-                result?;
-                return Ok(wanted);
-            }
-        }
-    }
-}
-
 async fn load(app: &AppState, account: &AccountId, predictor: &str) -> ApiResult<Stored<Schedule>> {
     let predictor = predictors::load(app, account, predictor).await?.value;
     let found = app.ctx.store.load::<Schedule>(&Key::new(account.as_str(), retraining_id(&predictor.id))).await?;
@@ -219,9 +183,7 @@ async fn remove(
     ApiPath(predictor): ApiPath<String>,
 ) -> ApiResult<StatusCode> {
     let schedule = load(&app, &session.account_id, &predictor).await?;
-    let mut batch = Batch::new();
-    batch.delete(&schedule);
-    app.ctx.store.commit(batch).await?;
+    schedules::remove(&app, &schedule).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -242,24 +204,6 @@ async fn run(
         let text = "The retraining is not enabled: PUT it with `enabled` true first, or train by POST /api/v1/models/{id}/train.";
         return Err(ApiError::conflict("schedule_disabled", text));
     }
-    let job_id = start_now(&app, schedule).await?;
+    let job_id = schedules::start_now(&app, schedule).await?;
     Ok((StatusCode::ACCEPTED, Json(Started { job_id })))
-}
-
-/// Starts a schedule's task, or says why not.
-pub(super) async fn start_now(app: &AppState, schedule: Stored<Schedule>) -> ApiResult<JobId> {
-    match start(&app.ctx, schedule).await? {
-        Start::Started(job_id) => Ok(job_id),
-        Start::Busy(job) => {
-            let job = job.map(String::from).unwrap_or_default();
-            let text =
-                format!("It is under way: {job}. Wait for that job, or cancel it: POST /api/v1/jobs/{job}/cancel.");
-            Err(ApiError::conflict("already_running", text).with("job_id", job))
-        }
-        Start::Lost => Err(ApiError::conflict("already_running", "Another node has just started it.")),
-        Start::Gone => {
-            let text = "What it was for does not exist any more: the schedule was removed.";
-            Err(ApiError::new(StatusCode::NOT_FOUND, "schedule_not_found", text))
-        }
-    }
 }

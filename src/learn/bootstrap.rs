@@ -38,6 +38,6 @@ pub(super) fn mean_with_interval(values: &[f64], seed: u64) -> Estimate {
 /// A Poisson number with mean 1, by its distribution function.
 fn poisson(random: &mut Random) -> u8 {
     const CUMULATIVE: [f64; 7] = [0.367879, 0.735759, 0.919699, 0.981012, 0.996340, 0.999406, 0.999917];
-    let u = (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+    let u = random.unit();
     CUMULATIVE.iter().take_while(|edge| u >= **edge).count() as u8
 }

@@ -10,6 +10,7 @@ use super::held_out::Plan;
 use super::inputs;
 use super::measure::log_loss;
 use super::part::{Part, Task, TreeColumns, linear_margins};
+use super::quality::Z;
 use super::spec::{TrainingSpec, TrainingTable, check_settings, field_type};
 use super::target::{self, NO_AGENT, Target};
 use super::train::in_pool;
@@ -22,7 +23,6 @@ use crate::score::Artifact;
 
 /// Fewer compared rows decide nothing.
 const LEAST_COMPARED: usize = 200;
-const Z: f64 = 1.959_963_984_540_054;
 
 /// Compares what `spec` would learn from the table with an artifact that was learned earlier.
 ///

@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn exact_probabilities_have_the_calibration_error_of_chance() {
         let mut random = crate::learn::random::Random::new(5);
-        let mut unit = || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut unit = || random.unit();
         let predictions: Vec<f64> = (0..20_000).map(|_| unit()).collect();
         let outcomes: Vec<f64> = predictions.iter().map(|p| f64::from(u8::from(unit() < *p))).collect();
         let order = ascending(&predictions);

@@ -192,7 +192,7 @@ mod tests {
     /// An honest number, and one field for each kind of leakage.
     fn leaking() -> (TrainingTable, Target) {
         let mut random = Random::new(9);
-        let mut unit = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut unit = move || random.unit();
         let outcomes: Vec<f64> = (0..ROWS).map(|_| f64::from(u8::from(unit() < 0.6))).collect();
         let times: Vec<i64> = (0..ROWS as i64).map(|row| row * 1_000_000).collect();
         // Filled in for some failures only.

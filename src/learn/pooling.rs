@@ -138,11 +138,6 @@ mod tests {
     use super::*;
     use crate::learn::random::Random;
 
-    /// About normal: the sum of twelve uniform numbers.
-    fn normal(random: &mut Random) -> f64 {
-        (0..12).map(|_| (random.next() >> 11) as f64 / (1u64 << 53) as f64).sum::<f64>() - 6.0
-    }
-
     #[test]
     fn the_variance_between_is_found_and_its_interval_holds_the_truth() {
         let mut random = Random::new(11);
@@ -152,8 +147,7 @@ mod tests {
                 let group: Vec<Measured> = (0..60)
                     .map(|at| {
                         let error = [0.01, 0.1, 0.5][at % 3];
-                        let value =
-                            5.0 + f64::sqrt(truth) * normal(&mut random) + f64::sqrt(error) * normal(&mut random);
+                        let value = 5.0 + f64::sqrt(truth) * random.normal() + f64::sqrt(error) * random.normal();
                         Measured { value, error }
                     })
                     .collect();
@@ -174,10 +168,7 @@ mod tests {
             .map(|group| {
                 let own = f64::from(group) * 3.0;
                 (0..4)
-                    .map(|_| Measured {
-                        value: own + 0.5 * normal(&mut random) + 0.3 * normal(&mut random),
-                        error: 0.09,
-                    })
+                    .map(|_| Measured { value: own + 0.5 * random.normal() + 0.3 * random.normal(), error: 0.09 })
                     .collect()
             })
             .collect();
@@ -188,13 +179,13 @@ mod tests {
     #[test]
     fn shrunken_values_are_nearer_to_the_truth_and_their_intervals_hold_it() {
         let mut random = Random::new(8);
-        let truth: Vec<f64> = (0..2_000).map(|_| normal(&mut random)).collect();
+        let truth: Vec<f64> = (0..2_000).map(|_| random.normal()).collect();
         let measured: Vec<Measured> = truth
             .iter()
             .enumerate()
             .map(|(at, own)| {
                 let error = if at % 2 == 0 { 0.1 } else { 4.0 };
-                Measured { value: own + f64::sqrt(error) * normal(&mut random), error }
+                Measured { value: own + f64::sqrt(error) * random.normal(), error }
             })
             .collect();
         let shrunken = shrink(&measured, variance_between(std::slice::from_ref(&measured)).unwrap().value);

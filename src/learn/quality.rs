@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Timestamp;
 use crate::domain::model::Holdout;
 
+/// 97.5 % of a standard normal distribution lies below.
+pub(super) const Z: f64 = 1.959_963_984_540_054;
+
 /// A measured value with its 95 % bootstrap interval.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Estimate {

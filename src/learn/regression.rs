@@ -285,11 +285,6 @@ mod tests {
     use super::*;
     use crate::learn::random::Random;
 
-    /// About normal: the sum of twelve uniform numbers.
-    fn normal(random: &mut Random) -> f64 {
-        (0..12).map(|_| (random.next() >> 11) as f64 / (1u64 << 53) as f64).sum::<f64>() - 6.0
-    }
-
     #[test]
     fn the_variance_of_what_is_measured_with_errors_is_found() {
         let mut random = Random::new(3);
@@ -297,7 +292,7 @@ mod tests {
             let measured: Vec<(f64, f64)> = (0..5_000)
                 .map(|at| {
                     let error = [0.02, 0.1, 2.0][at % 3];
-                    (truth.sqrt() * normal(&mut random) + f64::sqrt(error) * normal(&mut random), error)
+                    (truth.sqrt() * random.normal() + f64::sqrt(error) * random.normal(), error)
                 })
                 .collect();
             let found = variance(&measured);

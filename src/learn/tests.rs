@@ -30,7 +30,7 @@ fn text(codes: Vec<u32>, prefix: &str, count: usize) -> Column {
 /// Agents with a strength, and a hidden one for one reason each; wait and tenure matter too.
 pub(super) fn simulated(rows: usize) -> TrainingTable {
     let mut random = Random::new(42);
-    let mut uniform = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+    let mut uniform = move || random.unit();
     let (mut agents, mut reasons, mut waits, mut tenures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let (mut won, mut minutes, mut times, mut skills) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for row in 0..rows {

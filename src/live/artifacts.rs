@@ -101,10 +101,6 @@ pub async fn decode(store: &SharedStore, model: &Model) -> anyhow::Result<Artifa
 
 /// Reads, decodes and compiles, away from the threads that answer requests.
 pub async fn compile(store: &SharedStore, model: &Model) -> anyhow::Result<Arc<CompiledModel>> {
-    let bytes = read(store, model).await?;
-    let compiled = tokio::task::spawn_blocking(move || -> anyhow::Result<CompiledModel> {
-        Ok(CompiledModel::new(Arc::new(Artifact::decode(&bytes)?)))
-    })
-    .await??;
-    Ok(Arc::new(compiled))
+    let artifact = Arc::new(decode(store, model).await?);
+    Ok(Arc::new(tokio::task::spawn_blocking(move || CompiledModel::new(artifact)).await?))
 }

@@ -17,7 +17,7 @@ use crate::domain::schedule::{MAX_MINUTES, Schedule, Task, refresh_id};
 use crate::http::error::ProblemBody;
 use crate::http::idempotency::Idempotency;
 use crate::http::json::{ApiBytes, ApiJson, ApiPath, HashedJson, parse};
-use crate::http::{ApiError, ApiResult, AppState, Session, predictors, retraining};
+use crate::http::{ApiError, ApiResult, AppState, Session, predictors, schedules};
 use crate::jobs::dataset_change::load_schema;
 use crate::jobs::dataset_outcomes::RefreshOutcomes;
 use crate::jobs::{enqueue, outcome_rows};
@@ -138,21 +138,8 @@ pub async fn create(
     let job = enqueue(&mut batch, &app.ctx, account, &RefreshOutcomes { dataset_id: id.clone() })
         .map_err(ApiError::internal)?;
     let dataset = Dataset {
-        id: id.clone(),
-        account_id: account.clone(),
-        name,
-        state: DatasetState::Ready,
-        error: None,
-        rows: 0,
-        segments: 0,
-        size_bytes: 0,
-        from: None,
-        to: None,
         schema_version: schema.version,
-        version: 0,
-        pending_upload: None,
         last_job: Some(job.clone()),
-        rejected: None,
         source: Some(OutcomeSource {
             predictor_id: predictor.id,
             read_from: None,
@@ -160,9 +147,7 @@ pub async fn create(
             last_rows_added: 0,
             last_rows_updated: 0,
         }),
-        deleted_at: None,
-        created_at: now,
-        updated_at: now,
+        ..Dataset::new(id.clone(), account.clone(), name, DatasetState::Ready, now)
     };
     batch.insert(&dataset);
     batch.insert(&DatasetSchema { dataset_id: id.clone(), schema, created_at: now });
@@ -209,14 +194,12 @@ pub async fn put_refresh(
     match body.refresh_minutes {
         Some(minutes) => {
             check_minutes(minutes)?;
-            retraining::set(&app, &session.account_id, task, minutes, true).await?;
+            schedules::set(&app, &session.account_id, task, minutes, true).await?;
         }
         None => {
             let key = Key::new(session.account_id.as_str(), task.id());
             if let Some(schedule) = app.ctx.store.load::<Schedule>(&key).await? {
-                let mut batch = Batch::new();
-                batch.delete(&schedule);
-                app.ctx.store.commit(batch).await?;
+                schedules::remove(&app, &schedule).await?;
             }
         }
     }
@@ -254,7 +237,7 @@ pub async fn refresh(
     }
     let job_id = match app.ctx.store.load::<Schedule>(&key).await? {
         // Through the schedule, so that the two never run side by side.
-        Some(schedule) => retraining::start_now(&app, schedule).await?,
+        Some(schedule) => schedules::start_now(&app, schedule).await?,
         None => {
             let mut batch = Batch::new();
             let job = RefreshOutcomes { dataset_id: dataset.value.id };

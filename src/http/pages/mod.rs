@@ -17,7 +17,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 
-use super::{ApiError, AppState};
+use super::{ApiError, ApiResult, AppState, Session};
 
 pub fn routes() -> Router<AppState> {
     Router::new()
@@ -64,6 +64,15 @@ struct ProblemPage<'a> {
 pub fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     accepts.contains("text/html") && !path.starts_with("/api/")
+}
+
+/// What `read` shows to the signed-in person, or why it cannot. Without a session: to the sign-in page.
+async fn signed_in<F: Future<Output = ApiResult<Response>>>(
+    session: ApiResult<Session>,
+    read: impl FnOnce(Session) -> F,
+) -> Response {
+    let Ok(session) = session else { return Redirect::to("/login").into_response() };
+    read(session).await.unwrap_or_else(|error| problem(&error))
 }
 
 /// A failure as a page with a way back.

@@ -3,12 +3,12 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 
 use super::figures::{bytes, grouped};
 use super::own_api::call;
 use super::plot::{Bars, Curve};
-use super::{problem, render};
+use super::{render, signed_in};
 use crate::domain::model::{Direction, Holdout, ModelType};
 use crate::domain::predictor::Goal;
 use crate::http::{ApiError, ApiResult, AppState, Session};
@@ -38,18 +38,13 @@ struct Measure {
     note: String,
 }
 
-/// Without a session: to the sign-in page.
 pub(super) async fn page(
     State(app): State<AppState>,
     session: ApiResult<Session>,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    let Ok(session) = session else { return Redirect::to("/login").into_response() };
-    match read(&app, &session, &headers, &id).await {
-        Ok(response) => response,
-        Err(error) => problem(&error),
-    }
+    signed_in(session, |session| async move { read(&app, &session, &headers, &id).await }).await
 }
 
 async fn read(app: &AppState, session: &Session, headers: &HeaderMap, id: &str) -> ApiResult<Response> {

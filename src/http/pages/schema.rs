@@ -3,10 +3,10 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::Response;
 
 use super::own_api::call;
-use super::{problem, render};
+use super::{render, signed_in};
 use crate::domain::schema::{Field, FieldType, Role, Schema};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 
@@ -29,18 +29,13 @@ struct FieldRow {
     samples: Vec<String>,
 }
 
-/// Without a session: to the sign-in page.
 pub(super) async fn page(
     State(app): State<AppState>,
     session: ApiResult<Session>,
     headers: HeaderMap,
     Path(id): Path<String>,
 ) -> Response {
-    let Ok(session) = session else { return Redirect::to("/login").into_response() };
-    match read(&app, &session, &headers, &id).await {
-        Ok(response) => response,
-        Err(error) => problem(&error),
-    }
+    signed_in(session, |session| async move { read(&app, &session, &headers, &id).await }).await
 }
 
 async fn read(app: &AppState, session: &Session, headers: &HeaderMap, id: &str) -> ApiResult<Response> {

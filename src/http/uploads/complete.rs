@@ -229,25 +229,9 @@ fn start_job(app: &AppState, upload: &mut Stored<Upload>) -> ApiResult<Batch> {
         (value.target, value.mode, &value.dataset_id)
     {
         batch.insert(&Dataset {
-            id: id.clone(),
-            account_id: account,
-            name: value.name.clone(),
-            state: DatasetState::Discovering,
-            error: None,
-            rows: 0,
-            segments: 0,
-            size_bytes: 0,
-            from: None,
-            to: None,
-            schema_version: 0,
-            version: 0,
             pending_upload: Some(value.id.clone()),
             last_job: Some(job),
-            rejected: None,
-            source: None,
-            deleted_at: None,
-            created_at: now,
-            updated_at: now,
+            ..Dataset::new(id.clone(), account, value.name.clone(), DatasetState::Discovering, now)
         });
     }
     Ok(batch)

@@ -8,12 +8,10 @@
 //! Joachims, NeurIPS 2015. Direct method and doubly robust: Dudík, Langford & Li, ICML 2011. Effective sample size: Kish,
 //! Survey Sampling, 1965.
 
+use super::super::quality::Z;
 use super::choice::Chosen;
 use super::outcome::{Observed, OutcomeModel};
 use super::result::{Estimated, FreeAgentsPoint, Interval};
-
-/// 97.5 % of a standard normal distribution lies below.
-const Z: f64 = 1.959_963_984_540_054;
 
 /// An estimate with each interaction's influence on it (they sum to about 0).
 #[derive(Debug, Clone)]

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn a_model_that_overstates_agents_is_found_out() {
         let mut random = Random::new(5);
-        let mut uniform = move || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut uniform = move || random.unit();
         let rows: Vec<Option<Observed>> = (0..40_000)
             .map(|_| {
                 let (contact, agent) = (4.0 * uniform() - 2.0, 4.0 * uniform() - 2.0);

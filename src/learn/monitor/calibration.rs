@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Interval, Z};
-use crate::learn::quality::CalibrationBin;
+use super::Interval;
+use crate::learn::curves::calibration_error;
+use crate::learn::quality::{CalibrationBin, Z};
 use crate::learn::random::Random;
 
 const BINS: usize = 10;
@@ -54,9 +55,7 @@ pub struct Calibration {
 
 /// The expected calibration error of a model's quality.
 pub fn training_error(bins: &[CalibrationBin]) -> Option<f64> {
-    let rows: u64 = bins.iter().map(|bin| bin.rows).sum();
-    let sum: f64 = bins.iter().map(|bin| bin.rows as f64 * (bin.observed - bin.predicted).abs()).sum();
-    (rows > 0).then(|| sum / rows as f64)
+    (!bins.is_empty()).then(|| calibration_error(bins).0)
 }
 
 /// `pairs`: prediction and outcome (0 or 1, or the metric) of each interaction.
@@ -175,7 +174,7 @@ mod tests {
 
     fn pairs(rows: usize, seed: u64, truth: impl Fn(f64) -> f64) -> Vec<(f64, f64)> {
         let mut random = Random::new(seed);
-        let mut uniform = || (random.next() >> 11) as f64 / (1u64 << 53) as f64;
+        let mut uniform = || random.unit();
         (0..rows)
             .map(|_| {
                 let predicted = 0.2 + 0.6 * uniform();

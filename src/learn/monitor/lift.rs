@@ -5,7 +5,8 @@
 
 use serde::Serialize;
 
-use super::{Interval, Z};
+use super::Interval;
+use crate::learn::quality::Z;
 
 /// Share of all sequences that may ever leave the truth outside.
 const ALPHA: f64 = 0.05;
@@ -126,10 +127,6 @@ mod tests {
     use super::*;
     use crate::learn::random::Random;
 
-    fn uniform(random: &mut Random) -> f64 {
-        (random.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
     /// Runs experiments and looks after each outcome; in how many did each interval ever leave `truth` outside.
     fn ever_wrong(runs: u64, outcomes: usize, truth: f64, draw: impl Fn(&mut Random, bool) -> f64) -> (f64, f64) {
         let (mut single, mut every) = (0, 0);
@@ -138,7 +135,7 @@ mod tests {
             let (mut on, mut off) = (Arm::default(), Arm::default());
             let (mut single_wrong, mut every_wrong) = (false, false);
             for _ in 0..outcomes {
-                let scored = uniform(&mut random) < 0.5;
+                let scored = random.unit() < 0.5;
                 let outcome = draw(&mut random, scored);
                 if scored {
                     on.add(outcome)
@@ -159,7 +156,7 @@ mod tests {
     fn looking_at_every_outcome_is_wrong_seldom_with_the_sequence_and_often_with_a_fixed_sample() {
         let flag = |hit: bool| f64::from(u8::from(hit));
         for (truth, share_on, share_off) in [(0.0, 0.6, 0.6), (0.0, 0.05, 0.05), (0.1, 0.5, 0.4)] {
-            let draw = |random: &mut Random, scored| flag(uniform(random) < if scored { share_on } else { share_off });
+            let draw = |random: &mut Random, scored| flag(random.unit() < if scored { share_on } else { share_off });
             let (single, every) = ever_wrong(400, 3_000, truth, draw);
             assert!(
                 every <= 0.05 && single >= 0.25,
@@ -167,7 +164,7 @@ mod tests {
             );
         }
         // A skewed metric, such as a handle time.
-        let metric = |random: &mut Random, _| -300.0 * (1.0 - uniform(random)).ln();
+        let metric = |random: &mut Random, _| -300.0 * (1.0 - random.unit()).ln();
         let (single, every) = ever_wrong(400, 3_000, 0.0, metric);
         assert!(every <= 0.05 && single >= 0.25, "every look {every}, single look {single}");
     }

@@ -28,6 +28,3 @@ impl Interval {
         self.low <= value && value <= self.high
     }
 }
-
-/// The standard normal distribution's 97.5th percentile.
-const Z: f64 = 1.959_963_984_540_054;

@@ -2,14 +2,6 @@
 
 use super::*;
 
-fn unit(random: &mut Random) -> f64 {
-    (random.next() >> 11) as f64 / (1u64 << 53) as f64
-}
-
-fn normal(random: &mut Random) -> f64 {
-    (0..12).map(|_| unit(random)).sum::<f64>() - 6.0
-}
-
 #[test]
 fn the_breakdown_adds_up_and_tells_values_apart() {
     let trained = train(&simulated(3_000), &spec(ModelType::Hybrid), &Silent, None).unwrap();
@@ -78,7 +70,7 @@ fn a_feature_that_is_the_outcome_in_other_words_is_named() {
     let mut table = simulated(1_500);
     let Column::Boolean(won) = column(&mut table, "won").clone() else { panic!() };
     let mut random = Random::new(3);
-    let rating = won.iter().map(|won| f64::from(u8::from(*won == Some(true))) * 2.0 + unit(&mut random)).collect();
+    let rating = won.iter().map(|won| f64::from(u8::from(*won == Some(true))) * 2.0 + random.unit()).collect();
     table.table.columns.push(("rating".into(), Column::Float(rating)));
     let names = Features { context: strings(&["reason", "wait", "at", "rating"]), ..Features::default() };
     table.features = TrainingTable::feature_columns(&names);
@@ -95,8 +87,8 @@ const PEOPLE: usize = 80;
 /// different proportions. Answers the agents' true effects on the probability, too.
 fn with_known_agents(rows: usize, level: f64, by_reason: f64) -> (TrainingTable, Vec<f64>) {
     let mut random = Random::new(82);
-    let own: Vec<f64> = (0..PEOPLE).map(|_| level * normal(&mut random)).collect();
-    let special: Vec<f64> = (0..PEOPLE * 4).map(|_| by_reason * normal(&mut random)).collect();
+    let own: Vec<f64> = (0..PEOPLE).map(|_| level * random.normal()).collect();
+    let special: Vec<f64> = (0..PEOPLE * 4).map(|_| by_reason * random.normal()).collect();
     let (mut agents, mut reasons, mut channels) = (Vec::new(), Vec::new(), Vec::new());
     let (mut resolved, mut minutes) = (Vec::new(), Vec::new());
     for _ in 0..rows {
@@ -106,8 +98,8 @@ fn with_known_agents(rows: usize, level: f64, by_reason: f64) -> (TrainingTable,
         agents.push(agent as u32);
         reasons.push(reason as u32);
         channels.push(random.below(3) as u32);
-        resolved.push(Some(unit(&mut random) < p));
-        minutes.push(10.0 * p + normal(&mut random));
+        resolved.push(Some(random.unit() < p));
+        minutes.push(10.0 * p + random.normal());
     }
     let columns = vec![
         ("agent".to_owned(), text(agents, "agent", PEOPLE)),
@@ -205,7 +197,7 @@ fn features_that_contribute_are_told_from_noise_and_copies() {
     let mut table = simulated(4_000);
     let mut random = Random::new(21);
     let Column::Text { codes, dictionary } = column(&mut table, "reason").clone() else { panic!() };
-    let noise = (0..4_000).map(|_| unit(&mut random)).collect();
+    let noise = (0..4_000).map(|_| random.unit()).collect();
     let letters = (0..4_000).map(|_| random.below(8) as u32).collect();
     table.table.columns.push(("noise".into(), Column::Float(noise)));
     table.table.columns.push(("letter".into(), text(letters, "letter", 8)));

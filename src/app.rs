@@ -22,7 +22,7 @@ use crate::clock::{Clock as _, SharedClock, SystemClock};
 use crate::config::Config;
 use crate::context::Context;
 use crate::domain::node::Role;
-use crate::http::{AppState, Sightings, idempotency, router};
+use crate::http::{AppState, Shared, Sightings, idempotency, router};
 use crate::jobs::{self, Runner, RunnerHandle, RunnerOptions, purging, schedules, watch};
 use crate::lifecycle::{HARD_DEADLINE, Lifecycle};
 use crate::live::Live;
@@ -129,7 +129,7 @@ impl App {
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
         let (in_flight, index_use, segments, sightings) = Default::default();
-        let state = AppState {
+        let state = AppState::new(Shared {
             ctx,
             auth,
             live,
@@ -141,7 +141,7 @@ impl App {
             sightings,
             secure,
             started_at,
-        };
+        });
         start_serving(&state);
         let url = url(address, secure);
         if let Err(error) = control::serve(&state, url.clone(), state.lifecycle.stopped()) {

@@ -54,6 +54,8 @@ pub struct Config {
     /// 0 keeps nothing of what was scored.
     pub scored_context_days: u32,
     pub score_statistics_days: u32,
+    /// 0 keeps no request whole.
+    pub score_sample_seconds: u32,
     pub worker_topics: Vec<Topic>,
     pub score_queue_ms: u64,
     pub training_memory_mb: u64,
@@ -132,6 +134,7 @@ impl Default for Config {
             job_retention_days: 30,
             scored_context_days: 7,
             score_statistics_days: 400,
+            score_sample_seconds: 10,
             worker_topics: Topic::ALL.to_vec(),
             score_queue_ms: 50,
             training_memory_mb: 4_096,

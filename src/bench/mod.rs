@@ -3,6 +3,7 @@
 mod append;
 mod customers;
 pub mod ingest;
+mod lean_client;
 pub mod learn;
 pub mod lift;
 mod public_data;
@@ -45,7 +46,7 @@ pub const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "score",
-        about: "The engine beside plain traversal: [--agents N] [--trees N] [--requests N]",
+        about: "Scores alone and over HTTP, beside alternatives: [engine|http] [--agents N] [--trees N] [--requests N] [--seconds N]",
         run: score::command,
     },
 ];

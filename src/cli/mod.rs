@@ -7,7 +7,6 @@ mod demo;
 mod doctor;
 mod healthcheck;
 mod migrate;
-mod progress;
 mod serve;
 mod transfer;
 mod user;

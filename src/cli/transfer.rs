@@ -7,12 +7,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use super::progress::Bars;
 use crate::app::control::{self, Request};
 use crate::app::stores::{Stores, backup_folder, backup_options, existing_seal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::http::pages::figures::grouped;
+use crate::progress::Bars;
 use crate::transfer::{self, RestoreOptions, Restored, Summary};
 
 const BACKUP_HELP: &str = "\

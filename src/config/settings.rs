@@ -48,6 +48,7 @@ pub const SETTINGS: &[Setting] = &[
     open("JOB_RETENTION_DAYS", |c, t| put(&mut c.job_retention_days, whole(t, 1, 3_650).map(narrow))),
     open("SCORED_CONTEXT_DAYS", |c, t| put(&mut c.scored_context_days, whole(t, 0, 365).map(narrow))),
     open("SCORE_STATISTICS_DAYS", |c, t| put(&mut c.score_statistics_days, whole(t, 1, 3_650).map(narrow))),
+    open("SCORE_SAMPLE_SECONDS", |c, t| put(&mut c.score_sample_seconds, whole(t, 0, 86_400).map(narrow))),
     open("OMP_NUM_THREADS", |c, t| put(&mut c.omp_num_threads, whole(t, 1, 1_024).map(|n| Some(size(n))))),
     open("TRAINING_MEMORY_MB", |c, t| put(&mut c.training_memory_mb, whole(t, 64, 16_777_216))),
     open("SCORE_QUEUE_MS", |c, t| put(&mut c.score_queue_ms, whole(t, 0, 60_000))),

@@ -15,6 +15,7 @@ pub mod node;
 pub mod predictor;
 pub mod profile;
 pub mod report;
+pub mod rotation;
 pub mod schedule;
 pub mod schema;
 pub mod score_log;

@@ -120,7 +120,7 @@ pub struct Model {
 }
 
 /// Where a model's artifact is and how to check it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactInfo {
     pub chunks: u32,
     pub size_bytes: u64,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 use super::id::{AccountId, DatasetId, PredictorId};
+use super::rotation::Rotation;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -84,6 +85,9 @@ pub struct Predictor {
     pub account_id: AccountId,
     pub name: String,
     pub definition: PredictorDefinition,
+    /// How its active models take turns.
+    #[serde(default)]
+    pub rotation: Rotation,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

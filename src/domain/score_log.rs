@@ -73,6 +73,9 @@ pub struct ScoreLogEntry {
     /// The `request_id` of the score.
     #[serde(default)]
     pub request_id: Option<String>,
+    /// The model that scored.
+    #[serde(default)]
+    pub model_id: Option<String>,
     /// Feature values as they were when the interaction was scored.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]

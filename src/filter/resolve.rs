@@ -30,7 +30,7 @@ pub enum Target {
 /// A missing (absent or null) value makes `Compare` and `Contains` false, except `Compare` with
 /// [`Operator::NotEqual`], which it makes true. Values of different kinds (number, text, Boolean) are
 /// never equal and have no order; integers and floats compare as numbers; text compares by code point.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Test {
     All(Vec<Test>),
     Any(Vec<Test>),
@@ -58,7 +58,7 @@ impl CompiledFilter {
     /// Whether a record matches. Values are as a profile stores them: timestamps as
     /// [`timestamp_text`] writes them.
     pub fn matches(&self, id: &str, fields: &Map<String, Value>) -> bool {
-        matches(&self.test, id, fields)
+        self.test.matches(id, fields)
     }
 
     /// For translation to another evaluator.
@@ -75,6 +75,11 @@ impl CompiledFilter {
 }
 
 impl Test {
+    /// Whether a record satisfies it; see [`CompiledFilter::matches`].
+    pub fn matches(&self, id: &str, fields: &Map<String, Value>) -> bool {
+        matches(self, id, fields)
+    }
+
     fn collect_entries<'t>(&'t self, found: &mut Vec<(&'t str, &'t str)>) {
         match self {
             Test::All(parts) | Test::Any(parts) => parts.iter().for_each(|part| part.collect_entries(found)),

@@ -192,8 +192,9 @@ pub fn too_large(limit_bytes: usize) -> ApiError {
     .with("limit_bytes", limit_bytes)
 }
 
-/// JSON, or nothing said: a form that a browser can post across sites is not taken for JSON.
-fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// JSON, or nothing said: a form that a browser can post across sites is not taken for JSON. For handlers that take the
+/// body as bytes and look at something else first.
+pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
@@ -204,12 +205,6 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
         "unsupported_media_type",
         format!("The body is {essence:?}; send JSON with the header `Content-Type: application/json`."),
     ))
-}
-
-/// A body that was taken as bytes, as JSON: for handlers that look at something else first.
-pub fn parse_json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, ApiError> {
-    check_content_type(headers)?;
-    parse(bytes)
 }
 
 /// As [`parse`], for large bodies that hold no struct inside of the outermost: those are read without the detour that

@@ -36,4 +36,4 @@ pub mod uploads;
 pub use error::{ApiError, ApiResult};
 pub use session::Session;
 pub use sightings::Sightings;
-pub use state::AppState;
+pub use state::{AppState, Shared};

@@ -53,6 +53,8 @@ pub struct ScoreLogBody {
     /// The `request_id` that scoring answered: finds the feature values that were scored, for as long as they are kept
     /// (`SCORED_CONTEXT_DAYS`).
     pub request_id: Option<String>,
+    /// Id of the model that scored, as the answer had it.
+    pub model_id: Option<String>,
     /// Feature values of the interaction; they win over those that were kept.
     #[schema(value_type = Option<Object>)]
     pub context: Option<Map<String, Value>>,
@@ -129,6 +131,7 @@ fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
         ("context_id", body.context_id.as_ref()),
         ("agent_id", body.agent_id.as_ref()),
         ("request_id", body.request_id.as_ref()),
+        ("model_id", body.model_id.as_ref()),
     ];
     for (path, id) in ids {
         if id.is_some_and(|id| id.len() > limit) {
@@ -187,6 +190,7 @@ fn merge(
         outcome: body.outcome,
         metric: body.metric.clone().or_else(|| earlier?.metric.clone()),
         request_id: body.request_id.clone().or_else(|| earlier?.request_id.clone()),
+        model_id: body.model_id.clone().or_else(|| earlier?.model_id.clone()),
         context: body.context.clone().or_else(|| earlier?.context.clone()),
         connection_ids: connection_ids.or_else(|| earlier?.connection_ids.clone()),
         created_at: earlier.map_or(now, |earlier| earlier.created_at),

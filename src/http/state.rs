@@ -1,5 +1,6 @@
 //! What every handler can reach.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::datasets::IndexUse;
@@ -13,9 +14,11 @@ use crate::lifecycle::Lifecycle;
 use crate::live::Live;
 use crate::production::Production;
 
-/// Cheap to clone; handlers take it as `State(app): State<AppState>`.
+/// Everything shared. Cheap to clone; handlers take it as `State(app): State<AppState>`.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+pub struct Shared {
     pub ctx: Context,
     pub auth: Arc<Auth>,
     pub live: Arc<Live>,
@@ -28,4 +31,18 @@ pub struct AppState {
     /// Served over TLS: cookies are marked so.
     pub secure: bool,
     pub started_at: Timestamp,
+}
+
+impl AppState {
+    pub fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
 }

@@ -272,6 +272,7 @@ impl Purging<'_> {
         let mut purged = 0;
         for (collection, name, days) in [
             (Collection::ScoredContexts, "last_ms", config.scored_context_days),
+            (Collection::ScoreSamples, "at_ms", config.scored_context_days),
             (Collection::ScoringHours, "hour_ms", config.score_statistics_days),
         ] {
             let before = self.now - chrono::Duration::days(i64::from(days));

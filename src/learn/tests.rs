@@ -180,7 +180,7 @@ fn scoring_agrees_with_training_and_ranks_the_strong_agent_first() {
     assert!(answer.warnings.is_empty(), "{:?}", answer.warnings);
     assert!(answer.scores.iter().all(|agent| agent.source == ScoreSource::Local));
     let number = |id: &str| id.trim_start_matches("agent").parse::<usize>().unwrap();
-    let strong = answer.scores.iter().take(5).filter(|agent| number(&agent.agent_id) % REASONS == 2).count();
+    let strong = answer.scores.iter().take(5).filter(|agent| number(agent.agent_id) % REASONS == 2).count();
     assert!(strong >= 3, "the agents that are good at this reason lead: {:?}", &answer.scores[..5]);
 }
 

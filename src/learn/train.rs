@@ -154,7 +154,8 @@ fn coverage(task: &Task<'_>, positions: &[u32], fit: &FitPart, fitted: &Fitted) 
     coverage
 }
 
-pub(super) fn artifact(task: &Task<'_>, fit: &FitPart, fitted: Fitted) -> Artifact {
+pub(super) fn artifact(task: &Task<'_>, fit: &FitPart, mut fitted: Fitted) -> Artifact {
+    fitted.forest.round_leaves();
     let (spec, target) = (task.spec, task.target);
     let high = match (spec.kind, spec.goal) {
         (MetricKind::Regression, Goal::Minimize) => high_percentile(&target.outcomes),

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::id::ModelId;
 use crate::domain::model::{ArtifactInfo, Model};
-use crate::score::{Artifact, CompiledModel};
+use crate::score::{Artifact, ArtifactError, CompiledModel};
 use crate::store::{SharedStore, StoreError, chunks};
 
 /// What the ids of an artifact's chunks begin with. Each training has its own chunks, so that a node reads
@@ -77,12 +77,23 @@ pub fn model_of(scope: &str) -> Option<ModelId> {
     ModelId::parse(scope.strip_prefix(SCOPE)?).ok()
 }
 
-/// The artifact's bytes, checked against what the model document says of them.
+/// The current artifact's bytes, checked against what the model document says of them.
 pub async fn read(store: &SharedStore, model: &Model) -> anyhow::Result<Vec<u8>> {
-    let Some(ArtifactInfo { chunks, size_bytes, sha256 }) = &model.artifact else {
+    let Some(info) = &model.artifact else {
         anyhow::bail!("the model has no artifact: train it first");
     };
-    let found = chunks::get(store, &chunk_scope(&model.id), &chunk_prefix(model.version), *chunks).await?;
+    read_version(store, &model.id, model.version, info).await
+}
+
+/// The bytes of a version, as long as they are there: those of the current one and the one before it.
+pub async fn read_version(
+    store: &SharedStore,
+    model: &ModelId,
+    version: u32,
+    info: &ArtifactInfo,
+) -> anyhow::Result<Vec<u8>> {
+    let ArtifactInfo { chunks, size_bytes, sha256 } = info;
+    let found = chunks::get(store, &chunk_scope(model), &chunk_prefix(version), *chunks).await?;
     let bytes = found.map_err(|chunk| {
         anyhow::anyhow!("chunk {chunk} of {chunks} of the artifact is missing: train the model again")
     })?;
@@ -97,6 +108,11 @@ pub async fn read(store: &SharedStore, model: &Model) -> anyhow::Result<Vec<u8>>
 pub async fn decode(store: &SharedStore, model: &Model) -> anyhow::Result<Artifact> {
     let bytes = read(store, model).await?;
     Ok(tokio::task::spawn_blocking(move || Artifact::decode(&bytes)).await??)
+}
+
+/// A model that scores, from an artifact's bytes.
+pub fn compile_bytes(bytes: &[u8]) -> Result<CompiledModel, ArtifactError> {
+    Ok(CompiledModel::new(Arc::new(Artifact::decode(bytes)?)))
 }
 
 /// Reads, decodes and compiles, away from the threads that answer requests.

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::view::{AccountView, ActiveModel, Agent, AgentChange, LivePredictor};
+use super::agents::{Agent, AgentChange};
+use super::view::{AccountView, ActiveModel, LivePredictor};
 use super::{Live, artifacts};
 use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::model::Model;
@@ -383,6 +384,8 @@ fn activate(view: &AccountView, id: &PredictorId, model: &Model, compiled: &Arc<
         id: model.id.clone(),
         version: model.version,
         model_type: model.model_type,
+        // It was read by this, so it is there.
+        artifact: model.artifact.clone().unwrap_or_default(),
         share,
         compiled: Arc::clone(compiled),
         agents,
@@ -416,7 +419,7 @@ mod tests {
             let change = Change { collection: Collection::Agents, key: key.clone(), body: body.map(Arc::from) };
             sender.try_send(FeedEvent::Changed(change)).unwrap();
         };
-        let site = || live.account(&account).agents["ann"].fields()["site"].clone();
+        let site = || live.account(&account).agents.get("ann").unwrap().fields()["site"].clone();
         let mut next = async |follower: &mut Follower| {
             follower.look_after_load(&feed);
             let event = feed.next().await.unwrap();

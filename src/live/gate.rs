@@ -1,25 +1,44 @@
 //! How many scores are computed at once, and when one more is refused.
 //!
-//! Scores are computed on threads of their own, one for each processor; the threads that talk to clients stay
-//! free to say no. A request is refused when it would have to wait longer than `SCORE_QUEUE_MS`.
+//! A score takes less than handing it to another thread and back is worth, so it is computed where its request was read. Requests then wait
+//! where nobody counts them: in the runtime's queue, or in their sockets. What is known is the work that was done since the queue was last
+//! seen through to its end: when that exceeds `SCORE_QUEUE_MS`, every further request in the queue has waited as long, and is refused, which
+//! takes next to nothing; so the end of the queue comes at once. Whether it is reached is told by a task that goes to the end of the queue
+//! itself and, when its turn comes, forgets the work that was done before it.
+//!
+//! What takes longer than a moment lets the thread's other work go elsewhere first. As many such computations run at once as there are
+//! processors; others wait in order.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use tokio::sync::Semaphore;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::{Notify, Semaphore};
 
 /// The queue is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overloaded;
 
+/// How long a computation takes, as far as its size tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// About a millisecond at most.
+    Short,
+    Long,
+}
+
 /// The way into the engine.
 pub struct Gate {
-    permits: Arc<Semaphore>,
     lanes: u64,
     queue_us: u64,
+    /// Work that was done since the queue was last seen through.
+    done_us: AtomicU64,
+    /// Somebody is on the way to the queue's end.
+    looking: AtomicBool,
+    look: Notify,
+    long: Semaphore,
+    /// Long computations that wait, and a moving average of what one takes.
     waiting: AtomicU64,
-    /// A moving average of what one computation takes.
     typical_us: AtomicU64,
 }
 
@@ -27,42 +46,77 @@ impl Gate {
     pub(super) fn new(queue_ms: u64) -> Self {
         let lanes = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            permits: Arc::new(Semaphore::new(lanes)),
             lanes: lanes as u64,
             queue_us: queue_ms.saturating_mul(1_000),
+            done_us: AtomicU64::new(0),
+            looking: AtomicBool::new(false),
+            look: Notify::new(),
+            long: Semaphore::new(lanes),
             waiting: AtomicU64::new(0),
             typical_us: AtomicU64::new(0),
         }
     }
 
-    /// Computes when it is this request's turn; refuses at once when that would be too late.
-    pub async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Overloaded> {
-        let expected_us = self.waiting.load(Ordering::Relaxed) * self.typical_us.load(Ordering::Relaxed) / self.lanes;
+    /// Computes, or refuses at once when the request has waited too long or would have to.
+    pub async fn compute<T>(&self, size: Work, work: impl FnOnce() -> T) -> Result<T, Overloaded> {
+        let expected_us = match size {
+            Work::Short => self.done_us.load(Ordering::Relaxed) / self.lanes,
+            Work::Long => self.waiting.load(Ordering::Relaxed) * self.typical_us.load(Ordering::Relaxed) / self.lanes,
+        };
         if expected_us > self.queue_us {
             return Err(Overloaded);
         }
-        Ok(self.compute_patiently(work).await)
+        Ok(self.compute_patiently(size, work).await)
     }
 
-    /// Computes when it is this request's turn, however long that takes: for batches, which are not waited for in
-    /// the middle of a call.
-    pub async fn compute_patiently<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
-        let waiting = Waiting::one_more(&self.waiting);
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        drop(waiting);
-        let (result, took_us) = tokio::task::spawn_blocking(move || {
-            // Held by the thread, so that a client who hangs up does not let one more thread in.
-            let _permit = permit;
-            let started = Instant::now();
-            let result = work();
-            (result, u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
-        })
-        .await
-        .expect("a computation panics only by a defect, which the caller's catch-panic layer reports");
-        let before = self.typical_us.load(Ordering::Relaxed);
-        // Races lose a sample at worst.
-        self.typical_us.store((before * 7 + took_us.min(1_000_000)) / 8, Ordering::Relaxed);
-        result
+    /// Computes, however long it has to wait: for batches, which are not waited for in the middle of a call.
+    pub async fn compute_patiently<T>(&self, size: Work, work: impl FnOnce() -> T) -> T {
+        match size {
+            Work::Short => {
+                let (result, took_us) = timed(work);
+                let done_us = self.done_us.fetch_add(took_us, Ordering::Relaxed) + took_us;
+                // Early enough for the answer to come before it is needed.
+                if done_us > self.lanes * self.queue_us / 4 && !self.looking.swap(true, Ordering::Relaxed) {
+                    self.look.notify_one();
+                }
+                result
+            }
+            Work::Long => {
+                let waiting = Waiting::one_more(&self.waiting);
+                let _permit = self.long.acquire().await.expect("the semaphore is never closed");
+                drop(waiting);
+                let (result, took_us) = timed(|| elsewhere(work));
+                let before = self.typical_us.load(Ordering::Relaxed);
+                // Races lose a sample at worst.
+                self.typical_us.store((before * 7 + took_us.min(1_000_000)) / 8, Ordering::Relaxed);
+                result
+            }
+        }
+    }
+
+    /// Goes to the end of the queue whenever there has been much work. Never returns.
+    pub(super) async fn watch(&self) {
+        loop {
+            self.look.notified().await;
+            // Behind what the runtime knows of already, and what it reads before it comes back to this.
+            tokio::task::yield_now().await;
+            self.done_us.store(0, Ordering::Relaxed);
+            self.looking.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {
+    let started = Instant::now();
+    let result = work();
+    (result, u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// Only a runtime of several threads has an elsewhere for what waits behind this.
+fn elsewhere<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 
@@ -87,14 +141,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_request_that_would_wait_too_long_is_refused_and_a_patient_one_is_not() {
+    async fn long_work_that_would_wait_too_long_is_refused_and_patient_work_is_not() {
         let gate = Gate::new(5);
-        assert_eq!(gate.compute(|| 7).await, Ok(7));
+        assert_eq!(gate.compute(Work::Long, || 7).await, Ok(7));
         gate.typical_us.store(1_000_000, Ordering::Relaxed);
-        assert_eq!(gate.compute(|| 7).await, Ok(7), "nobody waits, so nothing is refused");
+        assert_eq!(gate.compute(Work::Long, || 7).await, Ok(7), "nobody waits, so nothing is refused");
         gate.typical_us.store(1_000_000, Ordering::Relaxed);
         gate.waiting.store(gate.lanes, Ordering::Relaxed);
-        assert_eq!(gate.compute(|| 7).await, Err(Overloaded));
-        assert_eq!(gate.compute_patiently(|| 7).await, 7);
+        assert_eq!(gate.compute(Work::Long, || 7).await, Err(Overloaded));
+        assert_eq!(gate.compute_patiently(Work::Long, || 7).await, 7);
+    }
+
+    #[tokio::test]
+    async fn short_work_is_refused_until_the_queue_was_seen_through() {
+        let gate = std::sync::Arc::new(Gate::new(5));
+        assert_eq!(gate.compute(Work::Short, || 7).await, Ok(7));
+        gate.done_us.store(gate.lanes * 5_001, Ordering::Relaxed);
+        assert_eq!(gate.compute(Work::Short, || 7).await, Err(Overloaded));
+        assert_eq!(gate.compute_patiently(Work::Short, || 7).await, 7);
+        // It has sent for somebody who looks.
+        assert!(gate.looking.load(Ordering::Relaxed));
+        let watching = tokio::spawn({
+            let gate = gate.clone();
+            async move { gate.watch().await }
+        });
+        while gate.looking.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gate.compute(Work::Short, || 7).await, Ok(7));
+        watching.abort();
     }
 }

@@ -6,7 +6,9 @@
 //!
 //! Invariant: no lock on the way of a score; nothing here is the truth, all of it can be loaded again.
 
+mod agents;
 pub mod artifacts;
+mod bits;
 mod customers;
 mod follow;
 mod gate;
@@ -21,9 +23,10 @@ use moka::sync::Cache;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub use agents::{Agent, Agents};
 pub use customers::Customer;
-pub use gate::{Gate, Overloaded};
-pub use view::{AccountView, ActiveModel, Agent, LivePredictor};
+pub use gate::{Gate, Overloaded, Work};
+pub use view::{AccountView, ActiveModel, LivePredictor};
 
 use crate::context::Context;
 use crate::domain::id::AccountId;
@@ -55,7 +58,9 @@ impl Live {
     /// Loads everything and follows changes until `stop` fires. Returns when warm.
     pub async fn start(ctx: &Context, stop: CancellationToken) -> anyhow::Result<Arc<Self>> {
         let live = Arc::new(Self::new(ctx.store.clone(), ctx.config.score_queue_ms));
-        follow::start(Arc::clone(&live), ctx.store.clone(), stop).await?;
+        follow::start(Arc::clone(&live), ctx.store.clone(), stop.clone()).await?;
+        let watched = Arc::clone(&live);
+        tokio::spawn(async move { stop.run_until_cancelled(watched.gate.watch()).await });
         Ok(live)
     }
 

@@ -1,56 +1,24 @@
 //! What a score sees: one immutable picture of an account, swapped as a whole.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use serde::Deserialize;
-use serde_json::{Map, Value};
-
+use super::agents::{AgentChange, Agents};
+use crate::domain::Timestamp;
 use crate::domain::id::{ModelId, PredictorId};
-use crate::domain::model::ModelType;
+use crate::domain::model::{ArtifactInfo, ModelType};
 use crate::domain::predictor::{Predictor, PredictorDefinition};
 use crate::domain::schema::Schema;
+use crate::domain::score_log::Mode;
 use crate::expression::Expression;
-use crate::score::{AgentInput, AgentSet, CompiledModel};
-
-/// An agent as it is stored. While nobody can score with it, it stays a text: most of a flood of changes is replaced
-/// before anybody looks.
-#[derive(Debug)]
-pub struct Agent {
-    body: Arc<str>,
-    fields: OnceLock<Map<String, Value>>,
-}
-
-impl Agent {
-    pub(super) fn new(body: impl Into<Arc<str>>) -> Arc<Self> {
-        Arc::new(Self { body: body.into(), fields: OnceLock::new() })
-    }
-
-    /// The fields as the profile has them. The first call reads them.
-    pub fn fields(&self) -> &Map<String, Value> {
-        #[derive(Deserialize)]
-        struct Fields {
-            fields: Map<String, Value>,
-        }
-        self.fields.get_or_init(|| match serde_json::from_str::<Fields>(&self.body) {
-            Ok(Fields { fields }) => fields,
-            Err(error) => {
-                tracing::error!(%error, "a stored agent cannot be read; it goes on without values");
-                Map::new()
-            }
-        })
-    }
-}
-
-/// An agent's id, and the agent unless it was removed.
-pub(super) type AgentChange = (String, Option<Arc<Agent>>);
+use crate::score::{AgentInput, AgentSet, CompiledModel, Roster};
 
 /// Everything of an account that scores need. A request takes one and sees nothing change.
 #[derive(Clone)]
 pub struct AccountView {
     /// What filters are resolved against.
     pub agent_schema: Arc<Schema>,
-    pub agents: Arc<HashMap<Arc<str>, Arc<Agent>>>,
+    pub agents: Agents,
     predictors: Arc<HashMap<PredictorId, Arc<LivePredictor>>>,
     names: Arc<HashMap<String, PredictorId>>,
 }
@@ -70,6 +38,7 @@ pub struct ActiveModel {
     pub id: ModelId,
     pub version: u32,
     pub model_type: ModelType,
+    pub artifact: ArtifactInfo,
     /// Above 0; relative to the shares of the other active models.
     pub share: f64,
     pub compiled: Arc<CompiledModel>,
@@ -78,7 +47,7 @@ pub struct ActiveModel {
 
 impl AccountView {
     pub fn empty(agent_schema: Arc<Schema>) -> Self {
-        Self { agent_schema, agents: Arc::default(), predictors: Arc::default(), names: Arc::default() }
+        Self { agent_schema, agents: Agents::default(), predictors: Arc::default(), names: Arc::default() }
     }
 
     pub(super) fn with_schema(&self, agent_schema: Schema) -> Self {
@@ -120,7 +89,7 @@ impl AccountView {
     fn with_predictors(&self, predictors: HashMap<PredictorId, Arc<LivePredictor>>) -> Self {
         if !predictors.is_empty() {
             // Now rather than in somebody's score.
-            for agent in self.agents.values() {
+            for (_, agent) in self.agents.iter() {
                 agent.fields();
             }
         }
@@ -130,15 +99,7 @@ impl AccountView {
 
     /// The view after agents changed or were removed. Only what a model reads is encoded anew.
     pub(super) fn with_agents(&self, changes: &[AgentChange]) -> Self {
-        let mut agents = HashMap::clone(&self.agents);
-        for (id, agent) in changes {
-            match (agent, agents.get_mut(id.as_str())) {
-                (Some(agent), Some(known)) => *known = Arc::clone(agent),
-                (Some(agent), None) => drop(agents.insert(Arc::from(id.as_str()), Arc::clone(agent))),
-                (None, _) => drop(agents.remove(id.as_str())),
-            }
-        }
-        let view = Self { agents: Arc::new(agents), ..self.clone() };
+        let view = Self { agents: self.agents.with_changes(changes), ..self.clone() };
         if self.predictors.is_empty() { view } else { view.with_agents_encoded(changes) }
     }
 
@@ -150,28 +111,31 @@ impl AccountView {
                 None => removed.push(id.as_str()),
             }
         }
+        let roster = self.agents.roster();
         let mut predictors = HashMap::clone(&self.predictors);
         for predictor in predictors.values_mut().filter(|predictor| !predictor.models.is_empty()) {
-            let models = predictor.models.iter().map(|model| model.with_agents(&changed, &removed)).collect();
+            let models = predictor.models.iter().map(|model| model.with_agents(roster, &changed, &removed)).collect();
             *predictor = Arc::new(LivePredictor { models, ..LivePredictor::clone(predictor) });
         }
         Self { predictors: Arc::new(predictors), ..self }
     }
 
     pub(super) fn encode_agents(&self, model: &CompiledModel) -> AgentSet {
-        AgentSet::build(model, self.agents.iter().map(|(id, agent)| AgentInput { id, fields: agent.fields() }))
+        let profile = self.agents.iter().map(|(id, agent)| AgentInput { id, fields: agent.fields() });
+        AgentSet::of_roster(model, self.agents.roster().clone(), profile)
     }
 }
 
 impl ActiveModel {
-    fn with_agents(&self, changed: &[AgentInput<'_>], removed: &[&str]) -> Arc<Self> {
+    fn with_agents(&self, roster: &Roster, changed: &[AgentInput<'_>], removed: &[&str]) -> Arc<Self> {
         Arc::new(Self {
             id: self.id.clone(),
             version: self.version,
             model_type: self.model_type,
+            artifact: self.artifact.clone(),
             share: self.share,
             compiled: Arc::clone(&self.compiled),
-            agents: self.agents.with_changes(&self.compiled, changed, removed),
+            agents: self.agents.with_changes(&self.compiled, roster, changed, removed),
         })
     }
 }
@@ -198,9 +162,20 @@ impl LivePredictor {
         matches!(self.predictor.definition, PredictorDefinition::Composite { .. })
     }
 
-    /// The model that answers for this interaction: `point` in 0 to 1 picks by share, so that the same
-    /// interaction meets the same model on every node.
-    pub fn choose(&self, point: f64) -> Option<&Arc<ActiveModel>> {
+    /// The model that answers for this interaction, and whether scores are to be followed now: `point` in 0 to 1 picks by share, so that the
+    /// same interaction meets the same model on every node; `at` picks when the models take turns in time.
+    pub fn choose(&self, point: f64, at: Timestamp) -> Option<(&Arc<ActiveModel>, Mode)> {
+        match (self.predictor.rotation.turn(at), self.models.as_slice()) {
+            (None, _) => Some((self.by_share(point)?, Mode::On)),
+            (Some(turn), [alone]) => {
+                let on = turn.is_multiple_of(self.predictor.rotation.turns());
+                Some((alone, if on { Mode::On } else { Mode::Off }))
+            }
+            (Some(turn), models) => Some((models.get(turn % models.len().max(1))?, Mode::On)),
+        }
+    }
+
+    fn by_share(&self, point: f64) -> Option<&Arc<ActiveModel>> {
         let total: f64 = self.models.iter().map(|model| model.share).sum();
         let mut rest = point.clamp(0.0, 1.0) * total;
         for model in &self.models {
@@ -220,6 +195,7 @@ mod tests {
     use super::*;
     use crate::domain::Timestamp;
     use crate::domain::id::AccountId;
+    use crate::live::agents::Agent;
     use crate::live::follow::first_agent_schema;
 
     #[test]
@@ -228,7 +204,7 @@ mod tests {
             let body = json!({"id": "ann", "fields": {"site": site}}).to_string();
             [("ann".to_owned(), Some(Agent::new(body)))]
         };
-        let is_read = |view: &AccountView| view.agents["ann"].fields.get().is_some();
+        let is_read = |view: &AccountView| view.agents.get("ann").unwrap().is_read();
         let nobody = AccountView::empty(Arc::new(first_agent_schema())).with_agents(&change("Oslo"));
         assert!(!is_read(&nobody));
         let now = Timestamp::UNIX_EPOCH;
@@ -237,6 +213,7 @@ mod tests {
             account_id: AccountId::generate(now),
             name: "p".to_owned(),
             definition: PredictorDefinition::Composite { combine: "a + b".to_owned() },
+            rotation: Default::default(),
             created_at: now,
             updated_at: now,
         };
@@ -244,7 +221,7 @@ mod tests {
         assert!(is_read(&somebody));
         let later = somebody.with_agents(&change("Rome"));
         assert!(is_read(&later));
-        assert_eq!(later.agents["ann"].fields()["site"], "Rome");
+        assert_eq!(later.agents.get("ann").unwrap().fields()["site"], "Rome");
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! Invariant: no lock on the way of a score, and nothing that it waits for.
 
 mod ledger;
+mod sample;
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,18 +18,21 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use self::ledger::Ledger;
+pub use self::sample::{SampledAgent, SampledScore, ScoreSample};
 use crate::context::Context;
 use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, RequestId};
 use crate::live::{ActiveModel, Customer, LivePredictor};
 use crate::score::bins::{PREDICTED_BINS, predicted_bin};
-use crate::score::{AgentScore, Outcome, ScoreSource};
+use crate::score::{Outcome, ScoreOutput};
 use crate::store::{Batch, Result};
 
 /// How often what was counted is written.
 const EVERY: Duration = Duration::from_secs(5);
 /// Messages that may wait to be counted: far more than a server can score while the counting task is at work.
 const WAITING: usize = 8_192;
+/// Requests kept whole that wait for a store that is away.
+const WAITING_SAMPLES: usize = 20;
 /// Documents of one batch.
 const DOCUMENTS: usize = 50;
 
@@ -58,16 +63,18 @@ pub struct Tally {
 
 impl Tally {
     /// `outcome` of the model that predicted; none for a composite, whose predictions are of no one kind.
-    pub fn of(scores: &[AgentScore], outcome: Option<&Outcome>) -> Self {
-        let mut tally = Self::default();
-        for score in scores {
-            match score.source {
-                ScoreSource::Local => tally.local += 1,
-                ScoreSource::Global => tally.global += 1,
-                ScoreSource::Default => tally.default += 1,
-            }
-            if let (Some(outcome), Some(p_score)) = (outcome, score.p_score) {
-                tally.predicted[predicted_bin(outcome, p_score)] += 1;
+    pub fn of(output: &ScoreOutput<'_>, outcome: Option<&Outcome>) -> Self {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let scored = output.predicted.len();
+        let mut tally = Self {
+            local: count(output.local),
+            global: count(scored - output.local),
+            default: count(output.eligible - scored),
+            predicted: [0; PREDICTED_BINS],
+        };
+        if let Some(outcome) = outcome {
+            for p_score in &output.predicted {
+                tally.predicted[predicted_bin(outcome, *p_score)] += 1;
             }
         }
         tally
@@ -85,6 +92,9 @@ pub struct Production {
     ctx: Context,
     sender: mpsc::Sender<Message>,
     ledger: Arc<Mutex<Ledger>>,
+    /// When the next request is kept whole, in milliseconds since 1970.
+    next_sample_ms: AtomicI64,
+    samples: Mutex<Vec<ScoreSample>>,
     /// Held while documents are written, so that an older sum never overwrites a newer one.
     writing: tokio::sync::Mutex<()>,
 }
@@ -96,7 +106,14 @@ impl Production {
         let process = RequestId::generate(ctx.clock.now()).to_string();
         let keep = ctx.config.scored_context_days > 0;
         let ledger = Arc::new(Mutex::new(Ledger::new(process, keep)));
-        let production = Arc::new(Self { ctx: ctx.clone(), sender, ledger, writing: tokio::sync::Mutex::default() });
+        let production = Arc::new(Self {
+            ctx: ctx.clone(),
+            sender,
+            ledger,
+            next_sample_ms: AtomicI64::new(0),
+            samples: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+        });
         // Ends when the last sender is gone, and holds no store.
         tokio::spawn(count(receiver, Arc::clone(&production.ledger)));
         let writer = Arc::clone(&production);
@@ -117,6 +134,33 @@ impl Production {
         {
             lock(&self.ledger).miss(&request);
         }
+    }
+
+    /// Whether a request of this moment is to be kept whole.
+    pub fn wants_sample(&self, at: Timestamp) -> bool {
+        let every_ms = i64::from(self.ctx.config.score_sample_seconds) * 1_000;
+        let (now_ms, due_ms) = (at.timestamp_millis(), self.next_sample_ms.load(Ordering::Relaxed));
+        every_ms > 0
+            && now_ms >= due_ms
+            && self
+                .next_sample_ms
+                .compare_exchange(due_ms, now_ms + every_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Keeps a request whole: in the store after some seconds.
+    pub fn keep_sample(&self, sample: ScoreSample) {
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        if samples.len() < WAITING_SAMPLES {
+            samples.push(sample);
+        }
+    }
+
+    /// Keeps a request whole: in the store when this returns.
+    pub async fn store_sample(&self, sample: &ScoreSample) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put(sample);
+        self.ctx.store.commit(batch).await
     }
 
     /// Writes everything that was scored before this call.
@@ -144,6 +188,14 @@ impl Production {
                 return Err(error);
             }
             lock(&self.ledger).written(hours, now);
+        }
+        let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
+        for sample in samples {
+            if let Err(error) = self.store_sample(&sample).await {
+                lock(&self.ledger).give_back(packs);
+                self.keep_sample(sample);
+                return Err(error);
+            }
         }
         // Few documents of some hundred kilobytes: one a batch.
         for pack in &packs {

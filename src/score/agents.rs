@@ -2,18 +2,25 @@
 //!
 //! A change of an agent builds its block anew and shares all others, so that a request sees each agent whole. When
 //! nothing that the model reads has changed (a login state, a skill that is no feature), the block is kept as it is.
+//!
+//! The agents of the profile are where the account's [`Roster`] has them, for every model alike; those that only training knows have a
+//! roster of the set's own.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use super::compiled::CompiledModel;
 use super::encoding::Encoded;
-use super::forest::LANES;
+use super::factorised::ContextTrees;
+use super::request::Eligible;
+use super::roster::Roster;
+use super::wide::WIDE;
 
-/// Agents a block: small enough to copy on a change, large enough to share little bookkeeping.
-const BLOCK: usize = 64;
+/// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
+const BLOCK: usize = 16;
+/// Set in the positions of agents whom only training knows.
+const ONLY_TRAINED: u32 = 1 << 31;
 
 /// An agent as the profile knows it.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +29,7 @@ pub struct AgentInput<'a> {
     pub fields: &'a Map<String, Value>,
 }
 
-/// What a request needs of one agent, apart from the masks.
+/// Everything of an agent that does not depend on the interaction.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct AgentPart {
     /// True when the agent has a local model.
@@ -31,155 +38,308 @@ pub(super) struct AgentPart {
     pub trained: Option<u32>,
     /// Sum of the agent-side linear terms, its own intercept included.
     pub linear: f64,
-    /// Per cross, per level: the agent's coefficients, one after another; empty without a local model.
+    /// Per cross, per level: the agent's coefficients, one after another; zeros without a local model.
     pub crosses: Vec<f32>,
     /// The agent-side inputs, kept for requests whose context overrides some.
     pub inputs: Vec<Encoded>,
 }
 
+/// The parts of a few agents, so laid out that a request reads what it needs of all of them in a row.
 #[derive(Debug, Clone)]
 struct Block {
-    ids: Vec<Option<Arc<str>>>,
-    parts: Vec<AgentPart>,
-    /// `trees` masks an agent.
-    masks: Vec<u64>,
+    present: [bool; BLOCK],
+    local: [bool; BLOCK],
+    trained: [Option<u32>; BLOCK],
+    linear: [f64; BLOCK],
+    /// Sums of the trees that test the agent alone, in units of the forest.
+    trees: [i64; BLOCK],
+    /// Per coefficient, that of each agent.
+    crosses: Vec<[f32; BLOCK]>,
+    /// Agent after agent.
+    inputs: Vec<Encoded>,
+    small: Vec<u32>,
+    large: Vec<u64>,
+}
+
+/// The agents of one roster.
+#[derive(Debug, Clone)]
+struct Bank {
+    roster: Roster,
+    blocks: Vec<Arc<Block>>,
 }
 
 /// The agents that can be scored with one model: those of the profile and those of training.
 #[derive(Debug, Clone)]
 pub struct AgentSet {
-    blocks: Vec<Arc<Block>>,
-    positions: Arc<HashMap<Arc<str>, u32>>,
-    vacant: Vec<u32>,
-    trees: usize,
+    profile: Bank,
+    only_trained: Bank,
+    /// Coefficients, inputs and masks of one agent.
+    widths: Widths,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Widths {
+    crosses: usize,
+    inputs: usize,
+    small: usize,
+    large: usize,
 }
 
 impl AgentSet {
     /// Encodes the profile's agents, and those that only training knows.
     pub fn build<'a>(model: &CompiledModel, profile: impl IntoIterator<Item = AgentInput<'a>>) -> AgentSet {
-        let empty = AgentSet {
-            blocks: Vec::new(),
-            positions: Arc::new(HashMap::new()),
-            vacant: Vec::new(),
-            trees: model.forest.trees(),
-        };
-        let nothing = Map::new();
-        let mut agents: Vec<AgentInput<'_>> = profile.into_iter().collect();
-        agents.extend(model.artifact().agents.ids.iter().map(|id| AgentInput { id, fields: &nothing }));
-        // The profile's agents come first, so a stable sort keeps each one's profile entry.
-        agents.sort_by_key(|agent| agent.id);
-        agents.dedup_by_key(|agent| agent.id);
-        empty.with_changes(model, &agents, &[])
+        let agents: Vec<AgentInput<'_>> = profile.into_iter().collect();
+        let mut roster = Roster::default();
+        for agent in &agents {
+            roster.add(agent.id);
+        }
+        Self::of_roster(model, roster, agents)
     }
 
-    /// The set after agents were added, changed or removed. A removed agent that training knows stays, without profile
-    /// values. Cost: the blocks that hold a change.
-    pub fn with_changes(&self, model: &CompiledModel, changed: &[AgentInput<'_>], removed: &[&str]) -> AgentSet {
+    /// The same for agents who have their positions already: `profile` is all of the roster's.
+    pub fn of_roster<'a>(
+        model: &CompiledModel,
+        roster: Roster,
+        profile: impl IntoIterator<Item = AgentInput<'a>>,
+    ) -> AgentSet {
+        let counts = model.forest.counts();
+        let widths = Widths {
+            crosses: model.cross_width(),
+            inputs: model.agent_inputs.len(),
+            small: counts.small,
+            large: counts.large,
+        };
+        let empty = |roster| Bank { roster, blocks: Vec::new() };
+        let mut set = AgentSet { profile: empty(roster), only_trained: empty(Roster::default()), widths };
+        for agent in profile {
+            if let Some(position) = set.profile.roster.position(agent.id) {
+                set.profile.put(widths, position, model, agent);
+            }
+        }
+        for id in &model.artifact().agents.ids {
+            set.keep_trained(model, id);
+        }
+        set
+    }
+
+    /// The set after agents of the profile were added, changed or removed; `roster` has their positions now. A removed agent whom training
+    /// knows stays, without profile values. Cost: the blocks that hold a change.
+    pub fn with_changes(
+        &self,
+        model: &CompiledModel,
+        roster: &Roster,
+        changed: &[AgentInput<'_>],
+        removed: &[&str],
+    ) -> AgentSet {
         let mut next = self.clone();
+        for id in removed {
+            if let Some(position) = next.profile.roster.position(id) {
+                next.profile.clear(position);
+            }
+        }
+        next.profile.roster = roster.clone();
         for agent in changed {
-            let (part, masks) = model.agent_part(agent.id, agent.fields);
-            next.put(agent.id, part, &masks);
+            let Some(position) = roster.position(agent.id) else { continue };
+            if let Some(before) = next.only_trained.roster.remove(agent.id) {
+                next.only_trained.clear(before);
+            }
+            next.profile.put(self.widths, position, model, *agent);
         }
         for id in removed {
-            if model.trained_agent(id).is_some() {
-                let (part, masks) = model.agent_part(id, &Map::new());
-                next.put(id, part, &masks);
-            } else {
-                next.vacate(id);
-            }
+            next.keep_trained(model, id);
         }
         next
     }
 
+    /// An agent of training who is not in the profile.
+    fn keep_trained(&mut self, model: &CompiledModel, id: &str) {
+        if self.profile.roster.position(id).is_none() && model.trained_agent(id).is_some() {
+            let position = self.only_trained.roster.add(id);
+            self.only_trained.put(self.widths, position, model, AgentInput { id, fields: &Map::new() });
+        }
+    }
+
     /// Where the agent is, for [`super::Eligible::Positions`]. Valid for this set and for those made from it until the
-    /// agent is removed.
+    /// agent is removed. Of an agent of the profile it is the roster's.
     pub fn position(&self, id: &str) -> Option<u32> {
-        self.positions.get(id).copied()
+        let trained = || self.only_trained.roster.position(id).map(|position| position | ONLY_TRAINED);
+        self.profile.roster.position(id).or_else(trained)
+    }
+
+    /// Positions of the eligible agents that the set holds, each once, and ids that it does not know.
+    pub(super) fn find<'a>(&self, eligible: Eligible<'_, 'a>) -> (Vec<u32>, Vec<&'a str>) {
+        let mut seen = [&self.profile, &self.only_trained].map(|bank| vec![false; bank.roster.end() as usize]);
+        let mut first_time = |position: u32| {
+            let place = &mut seen[usize::from(position & ONLY_TRAINED != 0)][(position & !ONLY_TRAINED) as usize];
+            !std::mem::replace(place, true)
+        };
+        match eligible {
+            Eligible::Positions(positions) => {
+                let held = positions.iter().copied().filter(|at| self.is_held(*at));
+                // Sets of the roster's positions come in order.
+                let distinct = positions.is_sorted_by(|a, b| a < b);
+                (held.filter(|at| distinct || first_time(*at)).collect(), Vec::new())
+            }
+            Eligible::Ids(ids) => {
+                let mut positions = Vec::with_capacity(ids.len());
+                let mut unknown = Vec::new();
+                for id in ids {
+                    match self.position(id) {
+                        Some(position) if first_time(position) => positions.push(position),
+                        Some(_) => {}
+                        None => unknown.push(*id),
+                    }
+                }
+                unknown.sort_unstable();
+                unknown.dedup();
+                (positions, unknown)
+            }
+        }
     }
 
     /// The number of agents.
     pub fn len(&self) -> usize {
-        self.positions.len()
+        self.profile.roster.len() + self.only_trained.roster.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.positions.is_empty()
+        self.len() == 0
     }
 
-    /// Every position that holds an agent, in no particular order.
+    /// Every position that holds an agent.
     pub fn all_positions(&self) -> Vec<u32> {
-        let mut positions: Vec<u32> = self.positions.values().copied().collect();
-        positions.sort_unstable();
-        positions
+        let profile = self.profile.roster.iter().map(|(position, _)| position);
+        profile.chain(self.only_trained.roster.iter().map(|(position, _)| position | ONLY_TRAINED)).collect()
     }
 
     pub(super) fn id(&self, position: u32) -> Option<&Arc<str>> {
-        let block = self.blocks.get(position as usize / BLOCK)?;
-        block.ids.get(position as usize % BLOCK)?.as_ref()
+        let (bank, position) = self.bank(position);
+        let (block, slot) = bank.block(position)?;
+        if block.present[slot] { bank.roster.id(position) } else { None }
     }
 
-    pub(super) fn part(&self, position: u32) -> &AgentPart {
-        &self.blocks[position as usize / BLOCK].parts[position as usize % BLOCK]
+    fn is_held(&self, position: u32) -> bool {
+        let (bank, position) = self.bank(position);
+        bank.block(position).is_some_and(|(block, slot)| block.present[slot])
     }
 
-    fn masks(&self, position: u32) -> &[u64] {
-        let at = position as usize % BLOCK * self.trees;
-        &self.blocks[position as usize / BLOCK].masks[at..at + self.trees]
+    /// Whether the agent there has a local model.
+    pub(super) fn is_local(&self, position: u32) -> bool {
+        let (bank, position) = self.bank(position);
+        bank.block(position).is_some_and(|(block, slot)| block.local[slot])
     }
 
-    /// The tree sums of the agents at these positions, in their order.
-    pub(super) fn tree_sums(&self, model: &CompiledModel, context: &[u64], positions: &[u32]) -> Vec<f64> {
-        let mut sums = Vec::with_capacity(positions.len() + LANES);
-        for chunk in positions.chunks(LANES) {
-            // A short last chunk repeats its first agent in the idle lanes.
-            let lane = |at: usize| self.masks(*chunk.get(at).unwrap_or(&chunk[0]));
-            sums.extend(model.forest.sums(context, std::array::from_fn(lane)));
-        }
-        sums.truncate(positions.len());
-        sums
+    pub(super) fn part(&self, position: u32) -> Option<AgentPart> {
+        let (bank, position) = self.bank(position);
+        let (block, slot) = bank.block(position).filter(|(block, slot)| block.present[*slot])?;
+        Some(AgentPart {
+            local: block.local[slot],
+            trained: block.trained[slot],
+            linear: block.linear[slot],
+            crosses: block.crosses.iter().map(|row| row[slot]).collect(),
+            inputs: block.inputs[slot * self.widths.inputs..][..self.widths.inputs].to_vec(),
+        })
     }
 
-    fn put(&mut self, id: &str, part: AgentPart, masks: &[u64]) {
-        let position = match self.position(id) {
-            Some(position) => {
-                // Equal inputs give equal masks.
-                if *self.part(position) == part {
-                    return;
+    /// The margins of the agents at these positions, in their order: `context` is what the context adds to the regression, `crosses` the
+    /// places of the coefficients that count for it.
+    pub(super) fn margins(
+        &self,
+        model: &CompiledModel,
+        context: f64,
+        crosses: &[usize],
+        trees: &ContextTrees,
+        positions: &[u32],
+    ) -> Vec<f64> {
+        let mut margins = Vec::with_capacity(positions.len());
+        for chunk in positions.chunks(WIDE) {
+            // A short last chunk repeats its first agent in the idle places.
+            let places: [(&Block, usize); WIDE] =
+                std::array::from_fn(|place| self.place(*chunk.get(place).unwrap_or(&chunk[0])));
+            let small = places.map(|(block, slot)| &block.small[slot * self.widths.small..][..self.widths.small]);
+            let large = places.map(|(block, slot)| &block.large[slot * self.widths.large..][..self.widths.large]);
+            let sums = model.forest.sums(trees, small, large, chunk.len());
+            margins.extend(places.iter().zip(sums).take(chunk.len()).map(|((block, slot), sum)| {
+                let mut margin = context + block.linear[*slot];
+                for cross in crosses {
+                    margin += f64::from(block.crosses[*cross][*slot]);
                 }
-                position
-            }
-            None => {
-                let position = self.vacant.pop().unwrap_or_else(|| self.end());
-                Arc::make_mut(&mut self.positions).insert(Arc::from(id), position);
-                position
-            }
-        };
-        let (block, slot) = (position as usize / BLOCK, position as usize % BLOCK);
-        if block == self.blocks.len() {
-            self.blocks.push(Arc::new(Block { ids: Vec::new(), parts: Vec::new(), masks: Vec::new() }));
+                margin + model.forest.in_margin(sum + block.trees[*slot])
+            }));
         }
-        let block = Arc::make_mut(&mut self.blocks[block]);
-        if slot == block.ids.len() {
-            block.ids.push(Some(Arc::from(id)));
-            block.parts.push(part);
-            block.masks.extend_from_slice(masks);
+        margins
+    }
+
+    fn bank(&self, position: u32) -> (&Bank, u32) {
+        if position & ONLY_TRAINED == 0 {
+            (&self.profile, position)
         } else {
-            block.ids[slot] = Some(Arc::from(id));
-            block.parts[slot] = part;
-            block.masks[slot * self.trees..(slot + 1) * self.trees].copy_from_slice(masks);
+            (&self.only_trained, position & !ONLY_TRAINED)
         }
     }
 
-    /// The first position after all blocks' agents; only the last block can have room.
-    fn end(&self) -> u32 {
-        let last = self.blocks.last().map_or(0, |block| block.ids.len());
-        (self.blocks.len().saturating_sub(1) * BLOCK + last) as u32
+    /// Of a position that holds an agent.
+    fn place(&self, position: u32) -> (&Block, usize) {
+        let (bank, position) = self.bank(position);
+        (&bank.blocks[position as usize / BLOCK], position as usize % BLOCK)
+    }
+}
+
+impl Bank {
+    fn block(&self, position: u32) -> Option<(&Block, usize)> {
+        Some((self.blocks.get(position as usize / BLOCK)?, position as usize % BLOCK))
     }
 
-    fn vacate(&mut self, id: &str) {
-        if let Some(position) = Arc::make_mut(&mut self.positions).remove(id) {
-            Arc::make_mut(&mut self.blocks[position as usize / BLOCK]).ids[position as usize % BLOCK] = None;
-            self.vacant.push(position);
+    fn put(&mut self, widths: Widths, position: u32, model: &CompiledModel, agent: AgentInput<'_>) {
+        let (at, slot) = (position as usize / BLOCK, position as usize % BLOCK);
+        while self.blocks.len() <= at {
+            self.blocks.push(Arc::new(Block::new(widths)));
         }
+        let (trained, inputs) = model.agent_inputs_of(agent.id, agent.fields);
+        // Everything else follows from these.
+        if self.blocks[at].holds(widths, slot, trained, &inputs) {
+            return;
+        }
+        let (part, masks, trees) = model.agent(trained, inputs);
+        let block = Arc::make_mut(&mut self.blocks[at]);
+        block.present[slot] = true;
+        block.local[slot] = part.local;
+        block.trained[slot] = part.trained;
+        block.linear[slot] = part.linear;
+        block.trees[slot] = trees;
+        for (at, row) in block.crosses.iter_mut().enumerate() {
+            row[slot] = part.crosses.get(at).copied().unwrap_or(0.0);
+        }
+        block.inputs[slot * widths.inputs..][..widths.inputs].copy_from_slice(&part.inputs);
+        block.small[slot * widths.small..][..widths.small].copy_from_slice(&masks.small);
+        block.large[slot * widths.large..][..widths.large].copy_from_slice(&masks.large);
+    }
+
+    fn clear(&mut self, position: u32) {
+        if let Some(block) = self.blocks.get_mut(position as usize / BLOCK) {
+            Arc::make_mut(block).present[position as usize % BLOCK] = false;
+        }
+    }
+}
+
+impl Block {
+    fn new(widths: Widths) -> Self {
+        Self {
+            present: [false; BLOCK],
+            local: [false; BLOCK],
+            trained: [None; BLOCK],
+            linear: [0.0; BLOCK],
+            trees: [0; BLOCK],
+            crosses: vec![[0.0; BLOCK]; widths.crosses],
+            inputs: vec![Encoded { number: f32::NAN, level: 0 }; BLOCK * widths.inputs],
+            small: vec![0; BLOCK * widths.small],
+            large: vec![0; BLOCK * widths.large],
+        }
+    }
+
+    fn holds(&self, widths: Widths, slot: usize, trained: Option<u32>, inputs: &[Encoded]) -> bool {
+        let same = |(a, b): (&Encoded, &Encoded)| a.number.to_bits() == b.number.to_bits() && a.level == b.level;
+        let own = &self.inputs[slot * widths.inputs..][..widths.inputs];
+        self.present[slot] && self.trained[slot] == trained && own.iter().zip(inputs).all(same)
     }
 }

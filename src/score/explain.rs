@@ -6,7 +6,8 @@
 use serde::Serialize;
 
 use super::agents::{AgentPart, AgentSet};
-use super::compiled::{CompiledModel, ContextPart};
+use super::compiled::CompiledModel;
+use super::context::ContextPart;
 use super::encoding::{Side, TreeInput};
 use super::request::ScoreInput;
 use crate::domain::predictor::MetricKind;
@@ -47,13 +48,10 @@ pub struct Explanation {
 impl CompiledModel {
     /// Explains the scores of these agents, in their order; none for an agent whom the set does not hold.
     /// `agents` must have been built for this model.
-    pub fn explain(&self, input: &ScoreInput<'_>, agents: &AgentSet, ids: &[&str]) -> Vec<Option<Explanation>> {
+    pub fn explain(&self, input: &ScoreInput<'_, '_>, agents: &AgentSet, ids: &[&str]) -> Vec<Option<Explanation>> {
         let context = self.encode_context(input);
         let expected = self.artifact().forest.expected();
-        let explain = |id: &&str| {
-            let position = agents.position(id)?;
-            Some(self.explain_one(&context, expected, agents.part(position).clone()))
-        };
+        let explain = |id: &&str| Some(self.explain_one(&context, expected, agents.part(agents.position(id)?)?));
         ids.iter().map(explain).collect()
     }
 
@@ -79,10 +77,8 @@ impl CompiledModel {
         }
         if let Some(own) = agent.trained.filter(|_| agent.local) {
             values[identity] += linear.agents.get(own as usize).map_or(0.0, |value| f64::from(*value));
-            let crosses = linear.crosses.iter().zip(&self.cross_starts).zip(&context.cross_levels);
-            for ((cross, start), level) in crosses {
-                values[fields + encoding.inputs[cross.input as usize].field as usize] +=
-                    f64::from(agent.crosses[start + *level as usize]);
+            for (cross, at) in linear.crosses.iter().zip(&context.crosses) {
+                values[fields + encoding.inputs[cross.input as usize].field as usize] += f64::from(agent.crosses[*at]);
             }
         }
         let mut tree_inputs = context.tree_inputs.clone();

@@ -1,21 +1,14 @@
-//! Boosted trees: the plain form that the artifact stores, and the factorised form that scores.
-//!
-//! The factorised form is QuickScorer (Lucchese et al., SIGIR 2015) split in two. A tree's leaves are numbered from the
-//! left; each split has a mask of 64 bits in which the leaves under its left child are 0. The masks of the splits that
-//! send the input right, ANDed, have their lowest set bit at the leaf that is reached. Every split tests either the
-//! waiting interaction or the agent, and AND is associative: an agent's masks are computed once, a request's once, and
-//! a pair costs one AND, one count of trailing zeros, one load and one addition a tree.
+//! Boosted trees in the plain form that the artifact stores.
 
 use super::artifact::ArtifactError;
 use super::container::{Reader, Writer};
-use super::encoding::Encoding;
 
 /// Most leaves a tree can have: one bit each.
 pub const MAX_LEAVES: usize = 64;
 /// In [`Forest::inputs`]: the node is a leaf.
 pub const LEAF: u16 = u16::MAX;
-/// Agents whose sums advance together, so that additions of one agent need not wait for each other.
-pub(super) const LANES: usize = 4;
+/// Leaves have at most so many binary digits in the forest's common unit: no fewer than the largest leaf has anyway.
+const LEAF_DIGITS: i32 = 24;
 
 /// Trees as arrays of nodes. A tree's first node is its root.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -58,7 +51,25 @@ impl Forest {
         self.values[node]
     }
 
-    /// The sum over all trees, in their order.
+    /// The common unit of [`Forest::round_leaves`]: the power of two of which the largest leaf is less than 2²⁴.
+    pub(super) fn unit(&self) -> f64 {
+        let leaves = self.inputs.iter().zip(&self.values).filter(|(input, _)| **input == LEAF);
+        let largest = leaves.map(|(_, value)| value.abs()).fold(0.0, f32::max);
+        // A float's exponent without a logarithm's rounding: 1 is the smallest normal number's.
+        let exponent = (largest.to_bits() >> 23).max(1) as i32 - 127;
+        2f64.powi(exponent + 1 - LEAF_DIGITS)
+    }
+
+    /// Rounds every leaf to a whole number of the forest's unit. Sums of leaves are then exact, and the same in any order,
+    /// which the engine makes use of. An artifact's leaves are rounded when it is made and when it is read.
+    pub fn round_leaves(&mut self) {
+        let unit = self.unit();
+        for (_, value) in self.inputs.iter().zip(&mut self.values).filter(|(input, _)| **input == LEAF) {
+            *value = ((f64::from(*value) / unit).round() * unit) as f32;
+        }
+    }
+
+    /// The sum over all trees.
     pub fn sum(&self, tree_inputs: &[f32]) -> f64 {
         (0..self.trees()).map(|tree| f64::from(self.leaf(tree, tree_inputs))).sum::<f64>() + 0.0
     }
@@ -104,6 +115,7 @@ impl Forest {
             weights: Vec::new(),
         };
         forest.weights = if format == 1 { forest.leaf_counts() } else { reader.f32s()? };
+        forest.round_leaves();
         Ok(forest)
     }
 
@@ -168,129 +180,4 @@ impl Forest {
         }
         Ok(())
     }
-}
-
-/// A split as a mask, of one side.
-#[derive(Debug, Clone, Copy)]
-struct MaskedSplit {
-    threshold: f32,
-    tree: u32,
-    /// Zeros at the leaves under the left child.
-    mask: u64,
-}
-
-/// The splits that test one tree input.
-#[derive(Debug, Clone, Default)]
-struct InputSplits {
-    /// Ascending by threshold: a value sends every split up to itself right.
-    splits: Vec<MaskedSplit>,
-    /// Those that send a missing value right.
-    missing_right: Vec<(u32, u64)>,
-}
-
-/// The forest, ready to score.
-#[derive(Debug, Clone)]
-pub(super) struct FactorisedForest {
-    /// Per tree input.
-    inputs: Vec<InputSplits>,
-    is_agent: Vec<bool>,
-    /// Per tree, its leaves from the left.
-    leaves: Vec<[f32; MAX_LEAVES]>,
-}
-
-impl FactorisedForest {
-    pub fn new(forest: &Forest, encoding: &Encoding) -> Self {
-        let mut inputs = vec![InputSplits::default(); encoding.tree_inputs.len()];
-        let mut leaves = Vec::with_capacity(forest.trees());
-        for tree in 0..forest.trees() {
-            let start = forest.starts[tree] as usize;
-            let mut values = [0.0; MAX_LEAVES];
-            let mut count = 0;
-            number_leaves(forest, start, 0, &mut count, &mut |event| match event {
-                Visited::Leaf { number, value } => values[number] = value,
-                Visited::Split { node, first, middle } => {
-                    let splits = &mut inputs[forest.inputs[node] as usize];
-                    let mask = !(below(middle) & !below(first));
-                    splits.splits.push(MaskedSplit { threshold: forest.values[node], tree: tree as u32, mask });
-                    if forest.missing[node] == forest.right[node] {
-                        splits.missing_right.push((tree as u32, mask));
-                    }
-                }
-            });
-            leaves.push(values);
-        }
-        for input in &mut inputs {
-            input.splits.sort_by(|a, b| a.threshold.total_cmp(&b.threshold).then(a.tree.cmp(&b.tree)));
-        }
-        let is_agent = encoding.tree_inputs.iter().map(|input| encoding.is_agent_tree_input(*input)).collect();
-        Self { inputs, is_agent, leaves }
-    }
-
-    pub fn trees(&self) -> usize {
-        self.leaves.len()
-    }
-
-    /// Writes one side's masks, one a tree.
-    pub fn masks(&self, agent_side: bool, tree_inputs: &[f32], masks: &mut [u64]) {
-        masks.fill(u64::MAX);
-        for ((input, value), is_agent) in self.inputs.iter().zip(tree_inputs).zip(&self.is_agent) {
-            if *is_agent != agent_side {
-                continue;
-            }
-            if value.is_nan() {
-                for (tree, mask) in &input.missing_right {
-                    masks[*tree as usize] &= mask;
-                }
-            } else {
-                for split in input.splits.iter().take_while(|split| split.threshold <= *value) {
-                    masks[split.tree as usize] &= split.mask;
-                }
-            }
-        }
-    }
-
-    /// The sums of a few agents' trees, each in the order of the trees, as [`Forest::sum`] adds them.
-    pub fn sums(&self, context: &[u64], agents: [&[u64]; LANES]) -> [f64; LANES] {
-        let mut sums = [0.0; LANES];
-        let [a, b, c, d] = agents;
-        for (((((leaves, context), a), b), c), d) in self.leaves.iter().zip(context).zip(a).zip(b).zip(c).zip(d) {
-            for (sum, agent) in sums.iter_mut().zip([a, b, c, d]) {
-                let leaf = (context & agent).trailing_zeros() as usize % MAX_LEAVES;
-                *sum += f64::from(leaves[leaf]);
-            }
-        }
-        sums
-    }
-}
-
-/// The lowest `count` bits.
-fn below(count: usize) -> u64 {
-    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
-}
-
-enum Visited {
-    Leaf {
-        number: usize,
-        value: f32,
-    },
-    /// Leaves from `first` up to `middle` are under the left child.
-    Split {
-        node: usize,
-        first: usize,
-        middle: usize,
-    },
-}
-
-/// Walks a tree from the left. A tree is at most 63 splits deep.
-fn number_leaves(forest: &Forest, start: usize, node: usize, count: &mut usize, visit: &mut dyn FnMut(Visited)) {
-    let at = start + node;
-    if forest.inputs[at] == LEAF {
-        visit(Visited::Leaf { number: *count, value: forest.values[at] });
-        *count += 1;
-        return;
-    }
-    let first = *count;
-    number_leaves(forest, start, forest.left[at] as usize, count, visit);
-    visit(Visited::Split { node: at, first, middle: *count });
-    number_leaves(forest, start, forest.right[at] as usize, count, visit);
 }

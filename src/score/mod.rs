@@ -12,22 +12,28 @@ pub mod assignment;
 pub mod bins;
 mod compiled;
 mod container;
+mod context;
 pub mod encoding;
 mod explain;
+mod factorised;
 mod forest;
 mod linear;
 mod ranking;
 mod request;
+mod roster;
 mod shapley;
+mod wide;
 
 pub use agents::{AgentInput, AgentSet};
 pub use artifact::{Artifact, ArtifactError, Outcome, TrainedAgents};
 pub use compiled::CompiledModel;
 pub use explain::{Contribution, ContributionSide, Explanation};
+pub use factorised::TreeCounts;
 pub use forest::{Forest, LEAF, MAX_LEAVES};
 pub use linear::{Cross, LinearPart};
 pub use ranking::{Summary, rank, summarize};
 pub use request::{AgentScore, DefaultPolicy, Eligible, ScoreInput, ScoreOutput, ScoreSource};
+pub use roster::Roster;
 
 #[cfg(test)]
 mod samples;

@@ -30,6 +30,12 @@ pub(super) const MIGRATIONS: &[Migration] = &[
         sqlite: include_str!("../../migrations/0002_production/sqlite.sql"),
         mongodb: include_str!("../../migrations/0002_production/mongodb.json"),
     },
+    Migration {
+        name: "0003_score_samples",
+        min_program: "0.1.0",
+        sqlite: include_str!("../../migrations/0003_score_samples/sqlite.sql"),
+        mongodb: include_str!("../../migrations/0003_score_samples/mongodb.json"),
+    },
 ];
 
 const PROGRAM: &str = env!("CARGO_PKG_VERSION");

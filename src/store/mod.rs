@@ -74,10 +74,12 @@ pub enum Collection {
     ScoringHours,
     /// What was scored, for the outcomes that arrive later.
     ScoredContexts,
+    /// Score requests kept whole.
+    ScoreSamples,
 }
 
 impl Collection {
-    pub const ALL: [Collection; 24] = [
+    pub const ALL: [Collection; 25] = [
         Collection::Meta,
         Collection::Accounts,
         Collection::Users,
@@ -102,6 +104,7 @@ impl Collection {
         Collection::Schedules,
         Collection::ScoringHours,
         Collection::ScoredContexts,
+        Collection::ScoreSamples,
     ];
 
     /// The table's or collection's name.
@@ -131,6 +134,7 @@ impl Collection {
             Collection::Schedules => "schedules",
             Collection::ScoringHours => "scoring_hours",
             Collection::ScoredContexts => "scored_contexts",
+            Collection::ScoreSamples => "score_samples",
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::profiles::{Profile, indexes};
 use crate::store::{Batch, Collection, Key, Op, Query, Record as _, SharedStore, StoreExt as _};
 
 /// In this order: what others refer to comes first, and jobs, which workers claim as soon as they see them, last.
-const ORDER: [Collection; 23] = [
+const ORDER: [Collection; 24] = [
     Collection::Accounts,
     Collection::Meta,
     Collection::Blobs,
@@ -44,6 +44,7 @@ const ORDER: [Collection; 23] = [
     Collection::ScoreLog,
     Collection::ScoringHours,
     Collection::ScoredContexts,
+    Collection::ScoreSamples,
     Collection::Schedules,
     Collection::Audit,
     Collection::Idempotency,

@@ -25,6 +25,7 @@ mod reports;
 mod s3_service;
 mod score;
 mod score_log;
+mod score_turns;
 #[path = "../support/services.rs"]
 mod services;
 mod session;

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use self::client::Sent;
 use self::prepared::BATCH;
-use super::cpu_seconds;
+use super::{cpu_seconds, lean_client};
 use crate::app::App;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Secret};
@@ -147,7 +147,7 @@ async fn through_http(
     let requests: Vec<Vec<Vec<u8>>> = bodies
         .iter()
         .map(|bodies| {
-            bodies.iter().map(|body| client::request(address, "/api/v1/agents/records", &token, body)).collect()
+            bodies.iter().map(|body| lean_client::request(address, "/api/v1/agents/records", &token, body)).collect()
         })
         .collect();
     let (started, cpu_before) = (Instant::now(), cpu_seconds());

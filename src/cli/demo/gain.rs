@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::table::{Table, percent};
+use crate::client::Client;
 use crate::simulation::{Centre, Choice, Outcome};
 
 /// Waiting interactions over which is averaged: a standard error of a tenth of a percentage point.

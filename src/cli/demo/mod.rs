@@ -4,7 +4,6 @@
 //! known to the demo alone, and with it the truth next to which the estimates are shown.
 #![expect(clippy::print_stdout, reason = "the demo speaks to the person who started it")]
 
-mod client;
 mod gain;
 mod show;
 mod table;
@@ -17,11 +16,11 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use self::client::{Client, text};
 use self::table::Table;
 use super::serve::{Signals, print_welcome, run_app};
 use crate::app::control::{self, Request};
 use crate::app::{App, listen};
+use crate::client::{Client, text};
 use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
 use crate::http::pages::figures::grouped;

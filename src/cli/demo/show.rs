@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
-use super::client::Client;
 use super::table::{Table, percent};
+use crate::client::Client;
 use crate::http::pages::figures::grouped;
 use crate::simulation::world::{REASONS, SEGMENTS, SKILLS, TIERS};
 use crate::simulation::{Centre, Interaction, MINIMUM_LEVEL};

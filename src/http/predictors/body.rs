@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use crate::domain::Timestamp;
 use crate::domain::id::{DatasetId, ModelId, PredictorId};
 use crate::domain::predictor::{AgentSource, CustomerSource, Features, Metric, Predictor, PredictorDefinition};
+use crate::domain::rotation::Rotation;
 use crate::http::json::optional_time;
 
 /// A predictor to create or to replace: either a simple one (`dataset_id`, `metric`, `features`, …) or a composite
@@ -35,6 +36,9 @@ pub struct PredictorBody {
     pub score_expression: Option<String>,
     /// Over the names of simple predictors, whose scores it combines, such as `0.7*fcr + 0.3*nps`.
     pub combine: Option<String>,
+    /// How several active models take turns; by share when absent.
+    #[serde(default)]
+    pub rotation: Rotation,
 }
 
 /// A predictor as it is answered.
@@ -66,6 +70,7 @@ pub struct PredictorAnswer {
     pub score_expression: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub combine: Option<String>,
+    pub rotation: Rotation,
     /// The models that answer scores now.
     #[schema(value_type = Vec<String>)]
     pub active_models: Vec<ModelId>,
@@ -93,6 +98,7 @@ impl PredictorAnswer {
             features: None,
             score_expression: None,
             combine: None,
+            rotation: predictor.rotation,
             active_models,
             warnings: Vec::new(),
             created_at: predictor.created_at,

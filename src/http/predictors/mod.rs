@@ -26,6 +26,7 @@ use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::model::Model;
 use crate::domain::predictor::{Predictor, PredictorDefinition};
+use crate::domain::rotation::Rotation;
 use crate::expression::Expression;
 use crate::live::artifacts;
 use crate::store::{Batch, Collection, Condition, Key, Op, Path, Query, StoreError, StoreExt, Stored};
@@ -46,7 +47,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
         (status = NOT_FOUND, body = ProblemBody, description = "`dataset_not_found`"),
         (status = CONFLICT, body = ProblemBody, description = "`name_taken`, `dataset_not_ready`"),
         (status = UNPROCESSABLE_ENTITY, body = ProblemBody,
-            description = "`bad_name`, `missing_field`, `one_class`, `bad_metric`, `bad_feature`, `bad_expression`, …")))]
+            description = "`bad_name`, `bad_rotation`, `missing_field`, `one_class`, `bad_metric`, `bad_feature`, `bad_expression`, …")))]
 async fn create(
     State(app): State<AppState>,
     session: Session,
@@ -56,6 +57,7 @@ async fn create(
     if let Some(saved) = idem.replay(&app, &session, &hash).await? {
         return Ok(saved);
     }
+    let rotation = checked_rotation(&body)?;
     let (name, definition, warnings) = define(&app, &session.account_id, None, body).await?;
     let now = app.ctx.clock.now();
     let predictor = Predictor {
@@ -63,6 +65,7 @@ async fn create(
         account_id: session.account_id.clone(),
         name,
         definition,
+        rotation,
         created_at: now,
         updated_at: now,
     };
@@ -81,6 +84,18 @@ async fn create(
     })?;
     app.live.until(&session.account_id, PATIENCE, |view| view.predictor_by_id(&predictor.id).is_some()).await;
     Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+fn checked_rotation(body: &PredictorBody) -> ApiResult<Rotation> {
+    if body.combine.is_some() && body.rotation != Rotation::Share {
+        let text =
+            "A composite predictor has no models of its own: set the rotation of the predictors that it combines.";
+        return Err(ApiError::unprocessable("bad_rotation", text).field("rotation", "not for composite predictors"));
+    }
+    body.rotation.check().map_err(|reason| {
+        ApiError::unprocessable("bad_rotation", format!("`rotation`: {reason}.")).field("rotation", reason)
+    })?;
+    Ok(body.rotation.clone())
 }
 
 /// Filters of the list.
@@ -151,6 +166,7 @@ async fn replace(
     ApiJson(body): ApiJson<PredictorBody>,
 ) -> ApiResult<Json<PredictorAnswer>> {
     let mut stored = load(&app, &session.account_id, &id_or_name).await?;
+    let rotation = checked_rotation(&body)?;
     let (name, definition, warnings) = define(&app, &session.account_id, Some(&stored.value), body).await?;
     let models = models_of(&app, &stored.value).await?;
     if models.iter().any(|model| model.value.version > 0) && learns_otherwise(&stored.value.definition, &definition) {
@@ -160,6 +176,7 @@ async fn replace(
     }
     let before = stored.value.clone();
     stored.value.definition = definition;
+    stored.value.rotation = rotation;
     stored.value.name = name;
     stored.value.updated_at = app.ctx.clock.now();
     let mut batch = Batch::new();

@@ -1,20 +1,21 @@
 //! The shapes of score requests and answers.
 
-use std::sync::Arc;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use indexmap::IndexMap;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use crate::domain::id::{ModelId, PredictorId, RequestId};
 use crate::domain::model::ModelType;
+use crate::domain::score_log::Mode;
 use crate::score::{AgentScore, DefaultPolicy, Explanation, ScoreSource};
 
 /// One waiting interaction and who could take it. Exactly one of `agents` and `action_filters`.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct ScoreBody {
+pub struct ScoreBody<'a> {
     /// The customer's id; looked up in the customer profile. May be unknown, empty or absent.
     #[serde(default)]
     pub context_id: Option<String>,
@@ -23,8 +24,9 @@ pub struct ScoreBody {
     #[schema(value_type = Option<Object>)]
     pub context: Option<Map<String, Value>>,
     /// Agent ids; each is scored once, whatever its login state.
-    #[serde(default)]
-    pub agents: Option<Vec<String>>,
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub agents: Option<Vec<Text<'a>>>,
     /// Agents of the profile that match, such as `English>3 & (loginStatus=4|loginStatus=9)`.
     #[serde(default)]
     pub action_filters: Option<String>,
@@ -42,6 +44,11 @@ pub struct ScoreBody {
     pub explain: bool,
 }
 
+/// A text that stays where it came, unless it had to be unescaped.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Text<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -55,8 +62,9 @@ pub enum Format {
 /// Many waiting interactions in one call.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct BatchBody {
-    pub interactions: Vec<ScoreBody>,
+pub struct BatchBody<'a> {
+    #[serde(borrow)]
+    pub interactions: Vec<ScoreBody<'a>>,
     /// Also answer which interaction to give to which agent, so that the total score is greatest.
     #[serde(default)]
     pub assign: bool,
@@ -64,18 +72,22 @@ pub struct BatchBody {
 
 /// The answer to one interaction.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ScoreAnswer {
+pub struct ScoreAnswer<'a> {
     #[schema(value_type = Option<String>)]
     pub request_id: Option<RequestId>,
-    pub context_id: Option<String>,
+    pub context_id: Option<&'a str>,
     pub customer_found: bool,
-    pub predictor: PredictorName,
+    /// `off` while the predictor's rotation says that scores are not to be followed, for comparison: route without them, and say so in the
+    /// score log.
+    pub mode: Mode,
+    pub predictor: PredictorName<'a>,
     /// None for a composite predictor: see `components`.
-    pub model: Option<ModelName>,
+    pub model: Option<ModelName<'a>>,
     /// The predictors and models behind a composite.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub components: Vec<Component>,
-    pub scores: Scores,
+    pub components: Vec<Component<'a>>,
+    #[schema(value_type = ListOrMap)]
+    pub scores: Scores<'a>,
     /// Over the agents that the model scored, or over all when it scored none; null when nobody is eligible.
     pub median: Option<f64>,
     pub max: Option<f64>,
@@ -85,45 +97,54 @@ pub struct ScoreAnswer {
     /// Agents considered, before `top`.
     pub eligible: usize,
     /// Values that were scored as missing, names that the model does not know.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Cow<'a, str>>,
     pub took_us: u64,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct PredictorName {
+pub struct PredictorName<'a> {
     #[schema(value_type = String)]
-    pub id: PredictorId,
-    pub name: String,
+    pub id: &'a PredictorId,
+    pub name: &'a str,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ModelName {
+pub struct ModelName<'a> {
     #[schema(value_type = String)]
-    pub id: ModelId,
+    pub id: &'a ModelId,
     pub version: u32,
     #[serde(rename = "type")]
     pub model_type: ModelType,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Component {
-    pub predictor: PredictorName,
-    pub model: ModelName,
+pub struct Component<'a> {
+    pub predictor: PredictorName<'a>,
+    pub model: ModelName<'a>,
 }
 
-#[derive(Debug, Clone, Serialize, ToSchema)]
+/// Scores, best first, written as they are asked for.
+#[derive(Debug, Clone)]
+pub struct Scores<'a> {
+    pub format: Format,
+    pub scores: Vec<AgentScore<'a>>,
+    /// Of the first scores, when asked for.
+    pub explanations: Vec<Option<Explanation>>,
+}
+
+/// How `scores` looks.
+#[derive(ToSchema)]
 #[serde(untagged)]
-pub enum Scores {
-    List(Vec<ListedScore>),
-    #[schema(value_type = Object)]
-    Map(IndexMap<Arc<str>, f64>),
+#[expect(dead_code, reason = "describes what Scores writes")]
+enum ListOrMap<'a> {
+    List(Vec<ListedScore<'a>>),
+    Map(BTreeMap<String, f64>),
 }
 
 /// One agent's score in a list.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct ListedScore {
-    #[schema(value_type = String)]
-    pub agent_id: Arc<str>,
+pub struct ListedScore<'a> {
+    pub agent_id: &'a str,
     /// Finite, at least 0, higher is better.
     pub score: f64,
     /// Probability of the positive class or the predicted metric; the combined score of a
@@ -134,14 +155,14 @@ pub struct ListedScore {
     pub rank: u32,
     /// On request; none when `source` is `default`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub explanation: Option<Explanation>,
+    pub explanation: Option<&'a Explanation>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct BatchAnswer {
-    pub results: Vec<ScoreAnswer>,
+pub struct BatchAnswer<'a> {
+    pub results: Vec<ScoreAnswer<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub assignment: Option<Vec<Assigned>>,
+    pub assignment: Option<Vec<Assigned<'a>>>,
     /// The sum of the assigned scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
@@ -149,33 +170,26 @@ pub struct BatchAnswer {
 
 /// One interaction given to one agent.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub struct Assigned {
+pub struct Assigned<'a> {
     /// Position in `interactions`.
     pub interaction: usize,
-    #[schema(value_type = String)]
-    pub agent_id: Arc<str>,
+    pub agent_id: &'a str,
     pub score: f64,
 }
 
-impl Scores {
-    /// Explanations, if any, are those of the first scores.
-    pub fn new(format: Format, scores: Vec<AgentScore>, explanations: Vec<Option<Explanation>>) -> Self {
-        let mut explanations = explanations.into_iter();
-        match format {
-            Format::Map => Scores::Map(scores.into_iter().map(|score| (score.agent_id, score.score)).collect()),
-            Format::List => Scores::List(
-                scores
-                    .into_iter()
-                    .map(|score| ListedScore {
-                        agent_id: score.agent_id,
-                        score: score.score,
-                        p_score: score.p_score,
-                        source: score.source,
-                        rank: score.rank,
-                        explanation: explanations.next().flatten(),
-                    })
-                    .collect(),
-            ),
+impl Serialize for Scores<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut explanations = self.explanations.iter();
+        match self.format {
+            Format::Map => serializer.collect_map(self.scores.iter().map(|score| (score.agent_id, score.score))),
+            Format::List => serializer.collect_seq(self.scores.iter().map(|score| ListedScore {
+                agent_id: score.agent_id,
+                score: score.score,
+                p_score: score.p_score,
+                source: score.source,
+                rank: score.rank,
+                explanation: explanations.next().and_then(Option::as_ref),
+            })),
         }
     }
 }

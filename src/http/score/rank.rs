@@ -1,7 +1,8 @@
 //! From a request to ranked agents: what happens between the extractors and the engine.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -10,49 +11,68 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::body::{Component, Format, ModelName, PredictorName, ScoreAnswer, ScoreBody, Scores};
 use crate::domain::Timestamp;
 use crate::domain::id::AccountId;
+use crate::domain::predictor::PredictorDefinition;
+use crate::domain::score_log::Mode;
 use crate::filter::CompiledFilter;
 use crate::http::{ApiError, ApiResult, AppState, request_id};
-use crate::live::{AccountView, ActiveModel, Agent, Customer, LivePredictor};
-use crate::production::{ScoredRequest, Tally};
+use crate::live::{AccountView, ActiveModel, Agent, Customer, LivePredictor, Work};
+use crate::production::{SampledAgent, SampledScore, ScoreSample, ScoredRequest, Tally};
 use crate::score::artifact::held;
+use crate::score::encoding::Side;
 use crate::score::{AgentScore, Eligible, Explanation, ScoreInput, ScoreOutput, ScoreSource, rank, summarize};
 use crate::store::StoreError;
 
 /// Longest that a score waits for a customer who is not in memory. Usually it takes some milliseconds.
 const CUSTOMER_PATIENCE: Duration = Duration::from_millis(500);
 /// Most agents whose scores one call explains.
-const MAX_EXPLAINED: usize = 100;
+pub const MAX_EXPLAINED: usize = 100;
+/// What explaining a score costs, in scores; and what an agent costs besides its trees, in trees.
+const EXPLAINED_COSTS: usize = 200;
+const REST_IN_TREES: usize = 100;
+/// Pairs of agent and tree that take about a millisecond.
+const LONG_PAIRS: usize = 2_000_000;
+static NO_FIELDS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 const CUSTOMER_MISSED: &str =
     "context_id: the customer profile cannot be read at the moment; scored as if there were no such customer";
 
 /// The name under which a score expression reads the model's prediction is known to the checker; every name is it.
-type Models = Vec<(Arc<LivePredictor>, Arc<ActiveModel>)>;
+type Models = Vec<Answering>;
+/// A predictor and the model that answers for it.
+type Answering = (Arc<LivePredictor>, Arc<ActiveModel>);
 
 /// A request whose parts are all found: nothing that follows can fail.
-pub struct Prepared {
-    pub body: ScoreBody,
+pub struct Prepared<'b> {
+    body: ScoreBody<'b>,
     predictor: Arc<LivePredictor>,
     /// One, or the components of a composite in the order of their names in it.
     models: Models,
-    eligible: Vec<Arc<str>>,
+    eligible: EligibleAgents,
     /// Why nobody may be eligible.
     filter_warnings: Vec<String>,
     customer: Customer,
     /// The store could not say in time who the customer is.
     customer_missed: bool,
     now: Timestamp,
+    mode: Mode,
     started: Instant,
     pub filter_took: Duration,
     pub customer_took: Duration,
 }
 
-/// What the engine answers, before the answer is cut to `top` and put in form.
-pub struct Ranked {
-    pub output: ScoreOutput,
-    /// Of the scores that will be answered, in their order; empty unless asked for.
+/// Who may take the interaction.
+enum EligibleAgents {
+    /// Those that the body names.
+    Named,
+    /// Positions of the profile's agents.
+    Found(Vec<u32>),
+}
+
+/// What the engine answers.
+pub struct Ranked<'a> {
+    pub output: ScoreOutput<'a>,
+    /// Of the scores, in their order; empty unless asked for.
     explanations: Vec<Option<Explanation>>,
-    prepared: Prepared,
-    tally: Tally,
+    prepared: &'a Prepared<'a>,
 }
 
 /// The predictor, or 404. A name that this node has not followed yet counts as unknown.
@@ -61,20 +81,25 @@ pub fn find_predictor(view: &AccountView, id_or_name: &str) -> ApiResult<Arc<Liv
 }
 
 /// Checks a request and gathers what it needs. `path` is put before the names of fields in problems.
-pub async fn prepare(
+pub async fn prepare<'b>(
     app: &AppState,
     account: &AccountId,
     view: &AccountView,
     predictor: &Arc<LivePredictor>,
-    body: ScoreBody,
+    body: ScoreBody<'b>,
     path: &str,
-) -> ApiResult<Prepared> {
+) -> ApiResult<Prepared<'b>> {
     let started = Instant::now();
     check(app, &body, path)?;
     let (eligible, filter_warnings) = eligible(app, account, view, &body, path)?;
+    let count = match &eligible {
+        EligibleAgents::Named => body.agents.as_ref().map_or(0, Vec::len),
+        EligibleAgents::Found(positions) => positions.len(),
+    };
     let filter_took = started.elapsed();
-    let models = choose_models(view, predictor, &body)?;
-    check_explain(predictor, &body, eligible.len(), path)?;
+    let now = app.ctx.clock.now();
+    let (models, mode) = choose_models(view, predictor, &body, now)?;
+    check_explain(predictor, &body, count, path)?;
     let before_customer = Instant::now();
     let (customer, customer_missed) = match body.context_id.as_deref().filter(|id| !id.is_empty()) {
         // Also looked up when no model reads it: the answer says whether the customer was found.
@@ -94,14 +119,15 @@ pub async fn prepare(
         filter_warnings,
         customer,
         customer_missed,
-        now: app.ctx.clock.now(),
+        now,
+        mode,
         started,
         filter_took,
         customer_took: before_customer.elapsed(),
     })
 }
 
-fn check(app: &AppState, body: &ScoreBody, path: &str) -> ApiResult<()> {
+fn check(app: &AppState, body: &ScoreBody<'_>, path: &str) -> ApiResult<()> {
     if body.agents.is_some() == body.action_filters.is_some() {
         let text =
             "Say who is eligible by exactly one of `agents` (a list of ids) and `action_filters` (an expression).";
@@ -134,7 +160,7 @@ fn check(app: &AppState, body: &ScoreBody, path: &str) -> ApiResult<()> {
 }
 
 /// Explanations cost some hundred times as much as scores.
-fn check_explain(predictor: &LivePredictor, body: &ScoreBody, eligible: usize, path: &str) -> ApiResult<()> {
+fn check_explain(predictor: &LivePredictor, body: &ScoreBody<'_>, eligible: usize, path: &str) -> ApiResult<()> {
     if !body.explain {
         return Ok(());
     }
@@ -161,27 +187,24 @@ fn check_explain(predictor: &LivePredictor, body: &ScoreBody, eligible: usize, p
     Ok(())
 }
 
-/// Ids of the agents to score, each once, and warnings.
+/// The agents to score, and warnings.
 fn eligible(
     app: &AppState,
     account: &AccountId,
     view: &AccountView,
-    body: &ScoreBody,
+    body: &ScoreBody<'_>,
     path: &str,
-) -> ApiResult<(Vec<Arc<str>>, Vec<String>)> {
-    let Some(text) = &body.action_filters else {
-        return Ok((body.agents.iter().flatten().map(|id| Arc::from(id.as_str())).collect(), Vec::new()));
-    };
+) -> ApiResult<(EligibleAgents, Vec<String>)> {
+    let Some(text) = &body.action_filters else { return Ok((EligibleAgents::Named, Vec::new())) };
     let filter = app.live.filter(account, view, text).map_err(|error| {
         let text = format!("`action_filters` cannot be used: at position {}, {}.", error.position, error.message);
         ApiError::unprocessable("bad_filter", text)
             .field(format!("{path}action_filters"), error.message)
             .with("position", error.position)
     })?;
-    let matching = view.agents.iter().filter(|(id, agent)| filter.matches(id, agent.fields()));
-    let eligible: Vec<Arc<str>> = matching.map(|(id, _)| Arc::clone(id)).collect();
-    let warnings = if eligible.is_empty() { names_of_nobody(view, &filter) } else { Vec::new() };
-    Ok((eligible, warnings))
+    let positions = view.agents.matching(&filter);
+    let warnings = if positions.is_empty() { names_of_nobody(view, &filter) } else { Vec::new() };
+    Ok((EligibleAgents::Found(positions), warnings))
 }
 
 /// Skills and groups that a filter names and no agent has: a letter may be missing.
@@ -194,27 +217,33 @@ fn names_of_nobody(view: &AccountView, filter: &CompiledFilter) -> Vec<String> {
     let nobodys = filter
         .entries()
         .into_iter()
-        .filter(|(field, entry)| !view.agents.values().any(|agent| has(agent, field, entry)));
+        .filter(|(field, entry)| !view.agents.iter().any(|(_, agent)| has(agent, field, entry)));
     nobodys.map(|(field, entry)| format!("action_filters: no agent has {entry:?} in {field}")).collect()
 }
 
-fn choose_models(view: &AccountView, predictor: &Arc<LivePredictor>, body: &ScoreBody) -> ApiResult<Models> {
-    let choose = |predictor: &Arc<LivePredictor>| {
-        let model = predictor.choose(share_point(predictor, body)).ok_or_else(|| {
+fn choose_models(
+    view: &AccountView,
+    predictor: &Arc<LivePredictor>,
+    body: &ScoreBody<'_>,
+    now: Timestamp,
+) -> ApiResult<(Models, Mode)> {
+    let choose = |predictor: &Arc<LivePredictor>| -> ApiResult<(Answering, Mode)> {
+        let (model, mode) = predictor.choose(share_point(predictor, body), now).ok_or_else(|| {
             let name = &predictor.predictor.name;
             let text = format!("The predictor {name} has no active model. Train one and activate it: POST /api/v1/models/{{id}}/activate.");
             ApiError::conflict("no_active_model", text)
         })?;
-        Ok((Arc::clone(predictor), Arc::clone(model)))
+        Ok(((Arc::clone(predictor), Arc::clone(model)), mode))
     };
     if !predictor.is_composite() {
-        return Ok(vec![choose(predictor)?]);
+        let (model, mode) = choose(predictor)?;
+        return Ok((vec![model], mode));
     }
     let names = predictor.expression.as_ref().map(|expression| expression.names()).unwrap_or_default();
-    names
+    let models = names
         .into_iter()
         .map(|name| match view.predictor(name).filter(|component| !component.is_composite()) {
-            Some(component) => choose(component),
+            Some(component) => Ok(choose(component)?.0),
             None => {
                 let text = format!(
                     "The composite predictor combines {name}, which does not exist any more. Change its expression."
@@ -222,12 +251,13 @@ fn choose_models(view: &AccountView, predictor: &Arc<LivePredictor>, body: &Scor
                 Err(ApiError::conflict("no_active_model", text))
             }
         })
-        .collect()
+        .collect::<ApiResult<Models>>()?;
+    Ok((models, Mode::On))
 }
 
 /// Where an interaction falls between 0 and 1 when several models share a predictor: the same on every
 /// node and on every repetition, as it comes from the request alone.
-fn share_point(predictor: &LivePredictor, body: &ScoreBody) -> f64 {
+fn share_point(predictor: &LivePredictor, body: &ScoreBody<'_>) -> f64 {
     let seed = xxh3_64_with_seed(predictor.predictor.id.as_str().as_bytes(), 0);
     let hash = match body.context_id.as_deref().filter(|id| !id.is_empty()) {
         Some(id) => xxh3_64_with_seed(id.as_bytes(), seed),
@@ -240,46 +270,59 @@ fn share_point(predictor: &LivePredictor, body: &ScoreBody) -> f64 {
     (hash >> 11) as f64 / (1u64 << 53) as f64
 }
 
-impl Prepared {
-    /// Computes every score: pure, and the only expensive part.
-    pub fn compute(self) -> Ranked {
+impl Prepared<'_> {
+    /// What computing costs, about.
+    pub fn work(&self) -> Work {
+        let agents = match &self.eligible {
+            EligibleAgents::Named => self.body.agents.as_ref().map_or(0, Vec::len),
+            EligibleAgents::Found(positions) => positions.len(),
+        };
+        let trees: usize = self.models.iter().map(|(_, model)| model.compiled.artifact().forest.trees()).sum();
+        let explained = if self.body.explain { EXPLAINED_COSTS } else { 1 };
+        if agents * (trees + REST_IN_TREES) * explained > LONG_PAIRS { Work::Long } else { Work::Short }
+    }
+
+    /// Computes every score, `top` of them in order: pure, and the only expensive part.
+    pub fn compute(&self, top: Option<usize>) -> Ranked<'_> {
+        let names: Vec<&str> = self.body.agents.iter().flatten().map(|id| id.0.as_ref()).collect();
+        let eligible = match &self.eligible {
+            EligibleAgents::Named => Eligible::Ids(&names),
+            EligibleAgents::Found(positions) => Eligible::Positions(positions),
+        };
         let output = match self.models.as_slice() {
-            [(predictor, model)] if !self.predictor.is_composite() => self.score(predictor, model),
-            _ => self.combine(),
+            [(predictor, model)] if !self.predictor.is_composite() => {
+                self.with_input(predictor, eligible, top, |input| model.compiled.score(input, &model.agents))
+            }
+            _ => self.combine(eligible, top),
         };
         let explanations = self.explanations(&output);
-        let outcome = match self.models.as_slice() {
-            [(_, model)] if !self.predictor.is_composite() => Some(&model.compiled.artifact().outcome),
-            _ => None,
-        };
-        let tally = Tally::of(&output.scores, outcome);
-        Ranked { output, explanations, prepared: self, tally }
+        Ranked { output, explanations, prepared: self }
     }
 
-    fn explanations(&self, output: &ScoreOutput) -> Vec<Option<Explanation>> {
+    fn explanations(&self, output: &ScoreOutput<'_>) -> Vec<Option<Explanation>> {
         let (true, Some((predictor, model))) = (self.body.explain, self.models.first()) else { return Vec::new() };
-        let answered = output.scores.iter().take(self.body.top.unwrap_or(usize::MAX));
-        let ids: Vec<&str> = answered.map(|score| score.agent_id.as_ref()).collect();
-        self.with_input(predictor, &ids, |input| model.compiled.explain(input, &model.agents, &ids))
-    }
-
-    fn score(&self, predictor: &LivePredictor, model: &ActiveModel) -> ScoreOutput {
-        let ids: Vec<&str> = self.eligible.iter().map(AsRef::as_ref).collect();
-        self.with_input(predictor, &ids, |input| model.compiled.score(input, &model.agents))
+        let ids: Vec<&str> = output.scores.iter().map(|score| score.agent_id).collect();
+        self.with_input(predictor, Eligible::Ids(&ids), None, |input| {
+            model.compiled.explain(input, &model.agents, &ids)
+        })
     }
 
     /// The engine's input for these agents.
-    fn with_input<T>(&self, predictor: &LivePredictor, ids: &[&str], work: impl FnOnce(&ScoreInput<'_>) -> T) -> T {
-        let empty = Map::new();
+    fn with_input<'a, T>(
+        &self,
+        predictor: &LivePredictor,
+        eligible: Eligible<'_, 'a>,
+        top: Option<usize>,
+        work: impl FnOnce(&ScoreInput<'_, 'a>) -> T,
+    ) -> T {
         let expression =
             predictor.expression.as_ref().map(|expression| move |p_score: f64| expression.eval(&|_| p_score));
         let input = ScoreInput {
-            context: self.body.context.as_ref().unwrap_or(&empty),
+            context: self.body.context.as_ref().unwrap_or(&NO_FIELDS),
             customer: self.customer.as_deref(),
             now: self.now,
-            eligible: Eligible::Ids(ids),
-            // Cut later: an assignment needs every pair.
-            top: None,
+            eligible,
+            top,
             default: self.body.default,
             expression: expression.as_ref().map(|expression| expression as &(dyn Fn(f64) -> f64 + Sync)),
         };
@@ -287,15 +330,15 @@ impl Prepared {
     }
 
     /// A composite: every component scores every agent, the expression combines the scores.
-    fn combine(&self) -> ScoreOutput {
-        let outputs: Vec<(&str, ScoreOutput)> = self
-            .models
+    fn combine<'a>(&'a self, eligible: Eligible<'_, 'a>, top: Option<usize>) -> ScoreOutput<'a> {
+        let score = |(predictor, model): &'a Answering| {
+            let work = |input: &ScoreInput<'_, 'a>| model.compiled.score(input, &model.agents);
+            (predictor.predictor.name.as_str(), self.with_input(predictor, eligible, None, work))
+        };
+        let outputs: Vec<(&str, ScoreOutput<'a>)> = self.models.iter().map(score).collect();
+        let by_agent: Vec<(&str, HashMap<&str, &AgentScore<'a>>)> = outputs
             .iter()
-            .map(|(predictor, model)| (predictor.predictor.name.as_str(), self.score(predictor, model)))
-            .collect();
-        let by_agent: Vec<(&str, HashMap<&str, &AgentScore>)> = outputs
-            .iter()
-            .map(|(name, output)| (*name, output.scores.iter().map(|score| (score.agent_id.as_ref(), score)).collect()))
+            .map(|(name, output)| (*name, output.scores.iter().map(|score| (score.agent_id, score)).collect()))
             .collect();
         let combine = |value: &dyn Fn(&str) -> Option<f64>| match &self.predictor.expression {
             Some(expression) => held(expression.eval(&|name| value(name).unwrap_or(f64::NAN))),
@@ -305,10 +348,10 @@ impl Prepared {
             by_agent.iter().find(|(known, _)| *known == name).and_then(|(_, scores)| scores.get(agent)).copied()
         };
         let agents = outputs.first().map(|(_, output)| output.scores.as_slice()).unwrap_or_default();
-        let mut scores: Vec<AgentScore> = agents
+        let mut scores: Vec<AgentScore<'a>> = agents
             .iter()
             .map(|first| {
-                let agent = first.agent_id.as_ref();
+                let agent = first.agent_id;
                 let sources = || by_agent.iter().filter_map(|(name, _)| find(name, agent)).map(|score| score.source);
                 let source = if sources().all(|source| source == ScoreSource::Default) {
                     ScoreSource::Default
@@ -319,91 +362,163 @@ impl Prepared {
                 };
                 let score = combine(&|name| find(name, agent).map(|score| score.score));
                 let p_score = (source != ScoreSource::Default).then_some(score);
-                AgentScore { agent_id: Arc::clone(&first.agent_id), score, p_score, source, rank: 0 }
+                AgentScore { agent_id: agent, score, p_score, source, rank: 0 }
             })
             .collect();
-        rank(&mut scores);
-        let known = summarize(scores.iter().filter(|s| s.source != ScoreSource::Default).map(|s| s.score));
-        let summary = known.or_else(|| summarize(scores.iter().map(|score| score.score)));
+        let predicted: Vec<f64> = scores.iter().filter_map(|score| score.p_score).collect();
+        let summary =
+            summarize(predicted.iter().copied()).or_else(|| summarize(scores.iter().map(|score| score.score)));
         let mut warnings: Vec<String> = Vec::new();
         for (name, output) in &outputs {
             warnings.extend(output.warnings.iter().map(|warning| format!("{name}: {warning}")));
         }
+        let eligible = scores.len();
+        let local = scores.iter().filter(|score| score.source == ScoreSource::Local).count();
+        rank(&mut scores, top);
         ScoreOutput {
-            eligible: scores.len(),
             scores,
             median: summary.map(|summary| summary.median),
             max: summary.map(|summary| summary.max),
             min: summary.map(|summary| summary.min),
             global: combine(&|name| outputs.iter().find(|(known, _)| *known == name).map(|(_, output)| output.global)),
+            eligible,
+            local,
+            predicted,
             warnings,
         }
     }
-}
 
-impl Ranked {
-    pub fn filter_and_customer_took(&self) -> (Duration, Duration) {
-        (self.prepared.filter_took, self.prepared.customer_took)
+    /// The time of the request.
+    pub fn now(&self) -> Timestamp {
+        self.now
     }
 
-    /// Hands the request to those who count. Takes its context along: the answer does without.
-    pub fn record(&mut self, app: &AppState, account: &AccountId) {
-        let prepared = &mut self.prepared;
-        let composite = prepared.predictor.is_composite();
+    /// The best so many that are answered.
+    pub fn top(&self) -> Option<usize> {
+        self.body.top
+    }
+
+    pub fn filter_and_customer_took(&self) -> (Duration, Duration) {
+        (self.filter_took, self.customer_took)
+    }
+
+    /// Hands the request to those who count, with what [`Ranked::tally`] said of it.
+    pub fn record(self, app: &AppState, account: &AccountId, (tally, warned): (Tally, bool)) {
+        let composite = self.predictor.is_composite();
         app.production.record(ScoredRequest {
             account: account.clone(),
-            predictor: Arc::clone(&prepared.predictor),
-            model: prepared.models.first().filter(|_| !composite).map(|(_, model)| Arc::clone(model)),
-            at: prepared.now,
+            predictor: self.predictor,
+            model: self.models.into_iter().next().filter(|_| !composite).map(|(_, model)| model),
+            at: self.now,
             request_id: request_id::current(),
-            context: prepared.body.context.take(),
-            customer: prepared.customer.clone(),
-            context_id: prepared.body.context_id.clone().filter(|id| !id.is_empty()),
-            warned: prepared.customer_missed
-                || !prepared.filter_warnings.is_empty()
-                || !self.output.warnings.is_empty(),
-            tally: self.tally,
+            context: self.body.context,
+            customer: self.customer,
+            context_id: self.body.context_id.filter(|id| !id.is_empty()),
+            warned,
+            tally,
         });
+    }
+}
+
+impl<'a> Ranked<'a> {
+    /// The scores counted, and whether anything was warned of.
+    pub fn tally(&self) -> (Tally, bool) {
+        let prepared = self.prepared;
+        let outcome = match prepared.models.as_slice() {
+            [(_, model)] if !prepared.predictor.is_composite() => Some(&model.compiled.artifact().outcome),
+            _ => None,
+        };
+        let warned =
+            prepared.customer_missed || !prepared.filter_warnings.is_empty() || !self.output.warnings.is_empty();
+        (Tally::of(&self.output, outcome), warned)
+    }
+
+    /// The request with everything that it came from; none for a composite predictor.
+    pub fn sample(&self, account: &AccountId, view: &AccountView) -> Option<ScoreSample> {
+        let prepared = self.prepared;
+        let ([(_, model)], false) = (prepared.models.as_slice(), prepared.predictor.is_composite()) else {
+            return None;
+        };
+        let read = |fields: &Map<String, Value>, side: Side| -> Map<String, Value> {
+            let known = |name: &str| Some((name.to_owned(), fields.get(name)?.clone()));
+            model.compiled.fields_of(side).filter_map(known).collect()
+        };
+        let agent = |id: &str| SampledAgent {
+            id: id.to_owned(),
+            fields: view.agents.get(id).map(|agent| read(agent.fields(), Side::Agent)),
+        };
+        let agents = match &prepared.eligible {
+            EligibleAgents::Named => prepared.body.agents.iter().flatten().map(|id| agent(&id.0)).collect(),
+            EligibleAgents::Found(positions) => {
+                positions.iter().filter_map(|at| view.agents.roster().id(*at)).map(|id| agent(id)).collect()
+            }
+        };
+        Some(ScoreSample {
+            account_id: account.clone(),
+            request_id: request_id::current()?.to_string(),
+            at_ms: prepared.now.timestamp_millis(),
+            at: prepared.now,
+            predictor_id: prepared.predictor.predictor.id.clone(),
+            predictor_name: prepared.predictor.predictor.name.clone(),
+            model_id: model.id.clone(),
+            model_version: model.version,
+            artifact: model.artifact.clone(),
+            mode: prepared.mode,
+            score_expression: match &prepared.predictor.predictor.definition {
+                PredictorDefinition::Simple { score_expression, .. } => score_expression.clone(),
+                PredictorDefinition::Composite { .. } => None,
+            },
+            context_id: prepared.body.context_id.clone(),
+            context: prepared.body.context.clone().unwrap_or_default(),
+            customer: prepared.customer.as_deref().map(|fields| read(fields, Side::Customer)),
+            action_filters: prepared.body.action_filters.clone(),
+            default: prepared.body.default,
+            top: prepared.body.top,
+            agents,
+            scores: SampledScore::all(&self.output),
+            global: self.output.global,
+        })
     }
 
     /// Cuts to `top` and puts the answer in form.
-    pub fn into_answer(self) -> ScoreAnswer {
-        let Ranked { mut output, explanations, prepared, .. } = self;
-        if prepared.customer_missed {
-            output.warnings.push(CUSTOMER_MISSED.to_owned());
-        }
-        output.warnings.extend(prepared.filter_warnings);
+    pub fn into_answer(self) -> ScoreAnswer<'a> {
+        let Ranked { output, explanations, prepared } = self;
         let mut scores = output.scores;
         scores.truncate(prepared.body.top.unwrap_or(usize::MAX));
-        let name = |predictor: &LivePredictor| PredictorName {
-            id: predictor.predictor.id.clone(),
-            name: predictor.predictor.name.clone(),
-        };
-        let model = |model: &ActiveModel| ModelName {
-            id: model.id.clone(),
-            version: model.version,
-            model_type: model.model_type,
-        };
+        let mut warnings: Vec<Cow<'a, str>> = output.warnings.into_iter().map(Cow::Owned).collect();
+        if prepared.customer_missed {
+            warnings.push(Cow::Borrowed(CUSTOMER_MISSED));
+        }
+        warnings.extend(prepared.filter_warnings.iter().map(|warning| Cow::Borrowed(warning.as_str())));
         let composite = prepared.predictor.is_composite();
-        let component = |(predictor, active): &(Arc<LivePredictor>, Arc<ActiveModel>)| Component {
-            predictor: name(predictor),
-            model: model(active),
+        let component = |(predictor, active): &'a Answering| Component {
+            predictor: predictor_name(predictor),
+            model: model_name(active),
         };
         ScoreAnswer {
             request_id: request_id::current(),
-            context_id: prepared.body.context_id,
+            context_id: prepared.body.context_id.as_deref(),
             customer_found: prepared.customer.is_some(),
-            predictor: name(&prepared.predictor),
-            model: if composite { None } else { prepared.models.first().map(|(_, active)| model(active)) },
+            mode: prepared.mode,
+            predictor: predictor_name(&prepared.predictor),
+            model: if composite { None } else { prepared.models.first().map(|(_, active)| model_name(active)) },
             components: if composite { prepared.models.iter().map(component).collect() } else { Vec::new() },
-            scores: Scores::new(prepared.body.format, scores, explanations),
+            scores: Scores { format: prepared.body.format, scores, explanations },
             median: output.median,
             max: output.max,
             min: output.min,
             global: output.global,
             eligible: output.eligible,
-            warnings: output.warnings,
+            warnings,
             took_us: u64::try_from(prepared.started.elapsed().as_micros()).unwrap_or(u64::MAX),
         }
     }
+}
+
+fn predictor_name(live: &LivePredictor) -> PredictorName<'_> {
+    PredictorName { id: &live.predictor.id, name: &live.predictor.name }
+}
+
+fn model_name(active: &ActiveModel) -> ModelName<'_> {
+    ModelName { id: &active.id, version: active.version, model_type: active.model_type }
 }

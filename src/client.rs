@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::cli::progress::style;
+use crate::progress::style;
 
 /// How often a job is asked how far it is.
 const POLL: Duration = Duration::from_millis(100);
@@ -29,6 +29,10 @@ impl Client {
         let answer = client.post("/api/v1/auth/login", &body).await?;
         client.token = text(&answer["token"])?;
         Ok(client)
+    }
+
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     pub async fn get(&self, path: &str) -> anyhow::Result<Value> {

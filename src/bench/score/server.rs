@@ -1,0 +1,154 @@
+//! A server with agents and a model of the wanted size, made through its own API.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::simulated::{NUMBERS, agent_of, agent_value, context_value, reason_of, won};
+use super::{Options, simulated};
+use crate::app::App;
+use crate::bench::Folder;
+use crate::client::{Client, text};
+use crate::clock::SystemClock;
+use crate::config::{Config, Secret};
+
+pub const PREDICTOR: &str = "won";
+const PASSWORD: &str = "for a benchmark only";
+
+pub struct Server {
+    pub app: App,
+    pub token: String,
+    _folder: Folder,
+}
+
+impl Server {
+    /// Twice as many agents as asked for: half of them match [`filters`].
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        let folder = Folder::new("score")?;
+        let any_port = ([127, 0, 0, 1], 0).into();
+        let config = Config {
+            data_dir: folder.0.join("data"),
+            listen: any_port,
+            s3_listen: Some(any_port),
+            super_user_password: Some(Secret(PASSWORD.to_owned())),
+            drain_seconds: 0,
+            ..Config::default()
+        };
+        let username = config.super_user.clone();
+        let app = App::start(config, Arc::new(SystemClock)).await?;
+        let client = Client::sign_in(&app.url, &username, PASSWORD).await?;
+        let agents = 2 * options.agents;
+        post_agents(&client, agents).await?;
+        let dataset = upload(&client, agents).await?;
+        train(&client, &dataset, options).await?;
+        let token = client.token().to_owned();
+        Ok(Self { app, token, _folder: folder })
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.app.stop().await
+    }
+}
+
+pub fn agent_id(agent: usize) -> String {
+    format!("agent-{agent:05}")
+}
+
+/// Filters of five atoms that all mean the even agents, each in words of its own.
+pub fn filters() -> Vec<String> {
+    let about = |skill: usize| {
+        format!("English > {} & (loginStatus = 4 | loginStatus = 9) & !Training & Frontline", 2 + skill % 2)
+    };
+    (0..4)
+        .map(|at| match at {
+            0 | 1 => about(at),
+            at => format!("Frontline & English >= {} & !Training & (loginStatus = 9 | loginStatus = 4)", 2 + at % 2),
+        })
+        .collect()
+}
+
+async fn post_agents(client: &Client, agents: usize) -> anyhow::Result<()> {
+    let record = |agent: usize| {
+        let even = agent.is_multiple_of(2);
+        let mut record = json!({
+            "id": agent_id(agent),
+            "loginStatus": if even { [4, 9][agent / 2 % 2] } else { 0 },
+            "skills": {"English": if even { 4 } else { agent % 6 }, "Billing": agent % 11},
+            "groups": if even { json!(["Frontline"]) } else { json!(["Frontline", "Training"]) },
+        });
+        for number in 0..NUMBERS {
+            record[format!("a{number}")] = json!(agent_value(agent, number));
+        }
+        record
+    };
+    for chunk in (0..agents).collect::<Vec<_>>().chunks(1_000) {
+        let records: Vec<Value> = chunk.iter().map(|agent| record(*agent)).collect();
+        client.post("/api/v1/agents/records", &json!({ "records": records })).await?;
+    }
+    Ok(())
+}
+
+async fn upload(client: &Client, agents: usize) -> anyhow::Result<String> {
+    let mut csv = String::from("agent,reason,won");
+    for number in 0..NUMBERS {
+        write!(csv, ",c{number},a{number}")?;
+    }
+    csv.push('\n');
+    for row in 0..agents * simulated::ROWS_PER_AGENT {
+        let agent = agent_of(row, agents);
+        write!(csv, "{},reason {},{}", agent_id(agent), reason_of(row), won(row, agents))?;
+        for number in 0..NUMBERS {
+            write!(csv, ",{},{}", context_value(row, number), agent_value(agent, number))?;
+        }
+        csv.push('\n');
+    }
+    let ask = json!({ "target": "dataset", "name": "simulated", "filename": "simulated.csv", "mode": "create" });
+    let done = client.upload(csv.into_bytes(), ask, false).await?;
+    client.wait(&done["job_id"], "discovering the schema").await?;
+    let dataset = text(&done["dataset_id"])?;
+    let path = format!("/api/v1/datasets/{dataset}");
+    let schema = client.get(&format!("{path}/schema")).await?;
+    let role = |name: &str| match name {
+        "agent" => "agent_id",
+        "won" => "metric",
+        name if name.starts_with('a') => "agent",
+        _ => "context",
+    };
+    let fields: Vec<Value> = schema["fields"]
+        .as_array()
+        .context("the schema has no fields")?
+        .iter()
+        .map(|field| {
+            let name = field["name"].as_str().unwrap_or_default();
+            json!({ "name": name, "type": field["type"], "role": role(name) })
+        })
+        .collect();
+    client.put(&format!("{path}/schema"), &json!({ "fields": fields })).await?;
+    let accepted = client.post(&format!("{path}/schema/accept"), &json!({})).await?;
+    client.wait(&accepted["job_id"], "writing columns").await?;
+    Ok(dataset)
+}
+
+async fn train(client: &Client, dataset: &str, options: &Options) -> anyhow::Result<()> {
+    let names = |prefix: &str| (0..NUMBERS).map(|number| format!("{prefix}{number}")).collect::<Vec<_>>();
+    let mut context = names("c");
+    context.push("reason".to_owned());
+    let predictor = json!({
+        "name": PREDICTOR,
+        "dataset_id": dataset,
+        "metric": { "field": "won", "kind": "classification", "goal": "maximize" },
+        "agent_source": "profile",
+        "features": { "context": context, "agent": names("a") },
+    });
+    client.post("/api/v1/predictors", &predictor).await?;
+    let settings = json!({ "trees": options.trees, "max_leaves": 64, "early_stop": false, "holdout": "random", "crosses": ["reason"] });
+    let model = json!({ "name": "benchmark", "type": "HYBRID", "seed": 1, "settings": settings });
+    let model = client.post(&format!("/api/v1/predictors/{PREDICTOR}/models"), &model).await?;
+    let path = format!("/api/v1/models/{}", text(&model["id"])?);
+    let job = client.post(&format!("{path}/train"), &json!({})).await?;
+    client.wait(&job["job_id"], "training").await?;
+    client.post(&format!("{path}/activate"), &json!({})).await?;
+    Ok(())
+}

@@ -1,12 +1,14 @@
 //! `tango bench …`: figures that anyone can measure again, printed beside an alternative's.
 
 mod append;
+mod counting;
 mod customers;
 pub mod ingest;
 pub mod learn;
 pub mod lift;
 mod public_data;
 pub mod score;
+pub mod variance;
 
 /// One benchmark.
 pub struct Bench {
@@ -35,7 +37,7 @@ pub const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "learn",
-        about: "Quality of the model types, and what a training costs, beside other tools: [insteval|flights-random|flights-time|centre|cost] [--python] [--repeat] [--threads N]",
+        about: "Quality of the model types, and what a training costs, beside other tools: [insteval|flights-random|flights-time|centre|cost] [--python] [--repeat] [--progress] [--threads N]",
         run: learn::command,
     },
     Bench {
@@ -45,8 +47,13 @@ pub const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "score",
-        about: "The engine beside plain traversal: [--agents N] [--trees N] [--requests N]",
+        about: "The engine beside plain traversal, and what counting adds: [--agents N] [--trees N] [--requests N]",
         run: score::command,
+    },
+    Bench {
+        name: "variance",
+        about: "Coverage of the agent variance report's intervals on simulated centres: [runs] [--interactions N] [--agents N] [--handle-time]",
+        run: variance::command,
     },
 ];
 

@@ -1,4 +1,4 @@
-//! `tango bench score`: the engine beside plain traversal of the same trees.
+//! `tango bench score`: the engine beside plain traversal of the same trees, and what counting adds to a score.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -7,13 +7,14 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use super::number;
+use super::{counting, number};
 use crate::domain::Timestamp;
 use crate::domain::column::{Column, Table};
 use crate::domain::job::Silent;
 use crate::domain::model::{ModelSettings, ModelType};
 use crate::domain::predictor::{AgentSource, Features, Goal, MetricKind};
 use crate::learn::{TrainingSpec, TrainingTable, train};
+use crate::score::encoding::Side;
 use crate::score::{AgentSet, CompiledModel, DefaultPolicy, Eligible, ScoreInput};
 
 /// How large the model is and how often it is asked.
@@ -100,7 +101,24 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
             times.len()
         )?;
     }
-    Ok(())
+    let middle = times[0].len() / 2;
+    let (input, score_ms) = (context(0), times[0].get(middle).copied().unwrap_or(f64::NAN));
+    let input = ScoreInput {
+        context: &input,
+        customer: None,
+        now: Timestamp::UNIX_EPOCH,
+        eligible: Eligible::Positions(&positions),
+        top: None,
+        default: DefaultPolicy::Global,
+        expression: None,
+    };
+    let scored = model.score(&input, &agents);
+    let side = |side: Side| -> Vec<String> {
+        let features = table.features.iter().filter(|feature| feature.side == side);
+        features.map(|feature| feature.name.clone()).collect()
+    };
+    let features = Features { context: side(Side::Context), customer: Vec::new(), agent: side(Side::Agent) };
+    counting::run(Arc::new(model), &scored, features, context, score_ms, out)
 }
 
 fn context(row: usize) -> Map<String, Value> {

@@ -108,6 +108,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lifecycle",
             "live",
             "objects",
+            "production",
             "profiles",
             "score",
             "simulation",

@@ -250,6 +250,10 @@ mod tests {
             assert!(propensities.fields.contains(&"language".to_owned()), "{propensities:?}");
             // One free agent is any one, in truth and in every estimate.
             assert_eq!(estimation.curve[0].doubly_robust.estimate, estimation.random.estimate);
+            let alone = [&estimation.curve[0].ips, &estimation.curve[0].doubly_robust];
+            assert!(
+                alone.iter().all(|own| own.against_actual.estimate == 0.0 && own.against_actual.interval == [0.0; 2])
+            );
             assert_eq!(truth.curve[0], truth.random);
         }
         assert!(own > 0.1 && corrected.abs() < own, "the model overstates by {own}, the estimate by {corrected}");

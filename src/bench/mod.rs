@@ -8,6 +8,7 @@ pub mod learn;
 pub mod lift;
 mod public_data;
 pub mod score;
+pub mod variance;
 
 /// One benchmark.
 pub struct Bench {
@@ -36,7 +37,7 @@ pub const BENCHES: &[Bench] = &[
     },
     Bench {
         name: "learn",
-        about: "Quality of the model types, and what a training costs, beside other tools: [insteval|flights-random|flights-time|centre|cost] [--python] [--repeat] [--threads N]",
+        about: "Quality of the model types, and what a training costs, beside other tools: [insteval|flights-random|flights-time|centre|cost] [--python] [--repeat] [--progress] [--threads N]",
         run: learn::command,
     },
     Bench {
@@ -48,6 +49,11 @@ pub const BENCHES: &[Bench] = &[
         name: "score",
         about: "Scores alone and over HTTP, beside alternatives: [engine|http] [--agents N] [--trees N] [--requests N] [--seconds N]",
         run: score::command,
+    },
+    Bench {
+        name: "variance",
+        about: "Coverage of the agent variance report's intervals on simulated centres: [runs] [--interactions N] [--agents N] [--handle-time]",
+        run: variance::command,
     },
 ];
 

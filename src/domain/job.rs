@@ -47,6 +47,24 @@ pub struct Progress {
     pub total: Option<u64>,
     pub unit: String,
     pub phase: String,
+    /// Of a training: how good the model is so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<LiveMetric>,
+    /// Of a training: the share of all its work that is done, 0 to 1. It never falls, and jumps when trees end early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<f64>,
+    /// How long the rest takes at the pace so far; absent until there is a pace to go by. While trees are being tried it is
+    /// the longest that it can take, since they may end early.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_left_ms: Option<u64>,
+}
+
+/// A measure of a model that is being trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct LiveMetric {
+    /// What it is and of which rows, such as `log loss on the validation part`.
+    pub name: String,
+    pub value: f64,
 }
 
 /// One job. Every effect of a run is guarded by `fence`: a worker that lost its lease changes nothing.

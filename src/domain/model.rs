@@ -74,8 +74,8 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             trees: 500,
-            max_leaves: 32,
-            learning_rate: 0.05,
+            max_leaves: 64,
+            learning_rate: 0.1,
             l2: 1.0,
             early_stop: true,
             holdout: Holdout::Time,

@@ -10,12 +10,13 @@ const PROBLEM: &str = "application/problem+json";
 const BINARY: &str = "application/octet-stream";
 
 /// The operations that honour `Idempotency-Key`, by operation id; a test asks each of them, and all others.
-const REPEATABLE: [&str; 15] = [
+const REPEATABLE: [&str; 17] = [
     "post_agents_records",
     "post_customers_records",
     "post_datasets_id_append",
     "post_datasets_id_compute_cardinalities",
     "post_datasets_id_delete_range",
+    "post_datasets_id_refresh",
     "post_datasets_id_revert",
     "post_datasets_id_schema_accept",
     "put_datasets_id_schema",
@@ -23,6 +24,7 @@ const REPEATABLE: [&str; 15] = [
     "post_predictors",
     "post_predictors_predictor_models",
     "post_predictors_predictor_outcome_dataset",
+    "post_predictors_predictor_retraining_run",
     "post_reports",
     "post_score_log",
     "post_uploads",

@@ -3,6 +3,8 @@
 //! Quality and coverage of a model are computed by its training, so their reports are ready when they are
 //! asked for. A job makes the other kinds.
 
+mod options;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -25,7 +27,6 @@ use crate::domain::predictor::{Predictor, PredictorDefinition};
 use crate::domain::report::{Report, ReportKind, ReportOptions, ReportState};
 use crate::jobs::enqueue;
 use crate::jobs::make_report::{self, MakeReport};
-use crate::learn::LiftOptions;
 use crate::store::{Batch, Collection, Condition, Key, Op, Path, Query, StoreExt, Stored};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -121,9 +122,12 @@ async fn create(
     if let Some(saved) = idem.replay(&app, &session, &hash).await? {
         return Ok(saved);
     }
-    check_options(&body)?;
-    let now = app.ctx.clock.now();
+    options::check(&body)?;
     let (predictor, model) = subject(&app, &session, &body).await?;
+    if let Some(field) = &body.segment_by {
+        options::check_segment(&app, body.kind, field, &predictor, model.as_ref()).await?;
+    }
+    let now = app.ctx.clock.now();
     let mut report = Report {
         id: ReportId::generate(now),
         account_id: session.account_id.clone(),
@@ -164,28 +168,6 @@ async fn create(
     idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
     app.ctx.store.commit(batch).await.map_err(|error| idem.explain(error))?;
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
-}
-
-/// Options of other kinds of reports are not accepted and ignored.
-fn check_options(body: &ReportBody) -> ApiResult<()> {
-    let refuse =
-        |path: &str, text: String| Err(ApiError::unprocessable("invalid_body", text.clone()).field(path, text));
-    if let Some(numbers) = &body.agents_free {
-        if body.kind != ReportKind::LiftEstimation {
-            return refuse("agents_free", "Only a lift_estimation takes agents_free: leave it out.".to_owned());
-        }
-        let options = LiftOptions { agents_free: numbers.clone(), segment_by: None };
-        if let Err(error) = options.check() {
-            return refuse("agents_free", format!("{error}."));
-        }
-    }
-    if body.segment_by.is_some() && !matches!(body.kind, ReportKind::LiftEstimation | ReportKind::AgentVariance) {
-        return refuse(
-            "segment_by",
-            "Only lift_estimation and agent_variance take segment_by: leave it out.".to_owned(),
-        );
-    }
-    Ok(())
 }
 
 /// The predictor, and the model when the report is about one.

@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::error::ProblemBody;
-use super::json::{ApiJson, ApiPath};
+use super::idempotency::Idempotency;
+use super::json::{ApiJson, ApiPath, BodyHash};
 use super::models::{self, Started};
 use super::{ApiError, ApiResult, AppState, Session, predictors, schedules};
 use crate::domain::Timestamp;
@@ -18,7 +20,7 @@ use crate::domain::id::{AccountId, JobId, ModelId};
 use crate::domain::predictor::{Predictor, PredictorDefinition};
 use crate::domain::schedule::{Activate, MAX_MINUTES, Schedule, Task, retraining_id};
 use crate::domain::schema::Role;
-use crate::store::{Key, StoreExt, Stored};
+use crate::store::{Batch, Key, StoreExt, Stored};
 
 const MINUTES_PER_HOUR: u32 = 60;
 
@@ -197,13 +199,18 @@ async fn remove(
 async fn run(
     State(app): State<AppState>,
     session: Session,
+    mut idem: Idempotency,
     ApiPath(predictor): ApiPath<String>,
-) -> ApiResult<(StatusCode, Json<Started>)> {
+) -> ApiResult<Response> {
+    if let Some(saved) = idem.replay(&app, &session, &BodyHash::default()).await? {
+        return Ok(saved);
+    }
     let schedule = load(&app, &session.account_id, &predictor).await?;
     if !schedule.value.enabled {
         let text = "The retraining is not enabled: PUT it with `enabled` true first, or train by POST /api/v1/models/{id}/train.";
         return Err(ApiError::conflict("schedule_disabled", text));
     }
-    let job_id = schedules::start_now(&app, schedule).await?;
-    Ok((StatusCode::ACCEPTED, Json(Started { job_id })))
+    let started = |job_id| Started { job_id };
+    let answer = schedules::start_now(&app, schedule, Batch::new(), &mut idem, started).await?;
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }

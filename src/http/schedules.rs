@@ -1,11 +1,13 @@
 //! Schedules as requests change them: set, started now, removed. What may be scheduled is each task's own business.
 
 use axum::http::StatusCode;
+use serde::Serialize;
 
+use super::idempotency::Idempotency;
 use super::{ApiError, ApiResult, AppState};
 use crate::domain::id::{AccountId, JobId};
 use crate::domain::schedule::{Schedule, Task};
-use crate::jobs::schedules::{Start, start};
+use crate::jobs::schedules::{Plan, plan};
 use crate::store::{Batch, Key, StoreExt, Stored};
 
 /// Creates or changes a schedule. A changed one is next due a period from now.
@@ -43,21 +45,37 @@ pub(super) async fn set(
     }
 }
 
-/// Starts a schedule's task, or says why not.
-pub(super) async fn start_now(app: &AppState, schedule: Stored<Schedule>) -> ApiResult<JobId> {
-    match start(&app.ctx, schedule).await? {
-        Start::Started(job_id) => Ok(job_id),
-        Start::Busy(job) => {
+/// Starts a schedule's task together with `also`, or says why not. The answer is saved under the request's `Idempotency-Key`.
+pub(super) async fn start_now<T: Serialize>(
+    app: &AppState,
+    schedule: Stored<Schedule>,
+    also: Batch,
+    idem: &mut Idempotency,
+    answer: impl FnOnce(JobId) -> T,
+) -> ApiResult<T> {
+    let (mut batch, job) = match plan(&app.ctx, schedule).await? {
+        Plan::Ready { batch, job } => (batch, job),
+        Plan::Busy(job) => {
             let job = job.map(String::from).unwrap_or_default();
             let text =
                 format!("It is under way: {job}. Wait for that job, or cancel it: POST /api/v1/jobs/{job}/cancel.");
-            Err(ApiError::conflict("already_running", text).with("job_id", job))
+            return Err(ApiError::conflict("already_running", text).with("job_id", job));
         }
-        Start::Lost => Err(ApiError::conflict("already_running", "Another node has just started it.")),
-        Start::Gone => {
+        Plan::Gone(batch) => {
+            app.ctx.store.commit(batch).await?;
             let text = "What it was for does not exist any more: the schedule was removed.";
-            Err(ApiError::new(StatusCode::NOT_FOUND, "schedule_not_found", text))
+            return Err(ApiError::new(StatusCode::NOT_FOUND, "schedule_not_found", text));
         }
+    };
+    batch.ops.extend(also.ops);
+    let answer = answer(job);
+    idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
+    match app.ctx.store.commit(batch).await {
+        Ok(()) => Ok(answer),
+        Err(error) if error.is_conflict() && !idem.lost(&error) => {
+            Err(ApiError::conflict("already_running", "Another request has just started it."))
+        }
+        Err(error) => Err(idem.explain(error)),
     }
 }
 

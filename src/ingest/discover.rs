@@ -191,6 +191,7 @@ impl Run<'_> {
                 total: Some(total),
                 unit: "bytes".to_owned(),
                 phase: format!("{} rows looked at", self.rows),
+                ..Progress::default()
             });
         }
         Ok(())

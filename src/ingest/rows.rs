@@ -391,6 +391,7 @@ impl<T: RowTarget> Feed<'_, T> {
             total: Some(self.size_bytes),
             unit: "bytes".to_owned(),
             phase: format!("{} rows read", self.totals.rows),
+            ..Progress::default()
         });
     }
 

@@ -116,7 +116,13 @@ impl ConvertDataset {
             .await?;
             converted.extend(made.into_iter().map(|made| (id.clone(), made)));
             let done = position as u64 + 1;
-            run.report(Progress { done, total: Some(total), unit: "segments".into(), phase: "converting".into() });
+            run.report(Progress {
+                done,
+                total: Some(total),
+                unit: "segments".into(),
+                phase: "converting".into(),
+                ..Progress::default()
+            });
         }
         Ok(())
     }

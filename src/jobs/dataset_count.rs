@@ -109,7 +109,13 @@ async fn count(
             let table = table.map_err(job_error)?;
             add_table(&mut state, &table);
             done += table.rows as u64;
-            run.report(Progress { done, total: Some(total), unit: "rows".into(), phase: "counting".into() });
+            run.report(Progress {
+                done,
+                total: Some(total),
+                unit: "rows".into(),
+                phase: "counting".into(),
+                ..Progress::default()
+            });
         }
         Ok(state)
     })

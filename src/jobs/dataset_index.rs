@@ -118,7 +118,13 @@ impl IndexDataset {
                     .await?,
                 );
                 let done = replacements.len() as u64;
-                run.report(Progress { done, total, unit: "segments".into(), phase: "indexing".into() });
+                run.report(Progress {
+                    done,
+                    total,
+                    unit: "segments".into(),
+                    phase: "indexing".into(),
+                    ..Progress::default()
+                });
             }
         }
         Ok(replacements)

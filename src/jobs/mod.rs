@@ -29,6 +29,7 @@ mod control;
 mod finish;
 mod lease;
 pub mod make_report;
+mod pace;
 mod registry;
 mod resting;
 mod run;

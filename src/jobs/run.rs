@@ -1,9 +1,11 @@
 //! One run of a job, as its code sees it.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::pace::Pace;
 use super::{JobError, RunJob};
 use crate::context::Context;
 use crate::domain::id::{AccountId, JobId};
@@ -19,6 +21,7 @@ pub struct JobRun {
     /// Fires when the job is cancelled, its lease is lost or the process shuts down.
     pub cancel: CancellationToken,
     pub(super) progress: Arc<Mutex<Progress>>,
+    pace: Arc<Mutex<Pace>>,
     /// Objects that this run has stored, with the document that is to refer to each.
     stored: Arc<Mutex<Vec<(Collection, Key, String)>>>,
 }
@@ -26,7 +29,7 @@ pub struct JobRun {
 impl JobRun {
     pub(super) fn new(ctx: Context, job: Job, cancel: CancellationToken) -> Self {
         let progress = Arc::new(Mutex::new(job.progress.clone()));
-        Self { ctx, job, cancel, progress, stored: Arc::default() }
+        Self { ctx, job, cancel, progress, pace: Arc::default(), stored: Arc::default() }
     }
 
     /// Remembers an object that a document under this key will refer to, if the run succeeds.
@@ -87,7 +90,11 @@ impl JobRun {
 }
 
 impl Reporter for JobRun {
-    fn report(&self, progress: Progress) {
+    fn report(&self, mut progress: Progress) {
+        if let Some(share) = progress.share {
+            let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+            progress.time_left_ms = pace.time_left(share, Instant::now()).map(|left| left.as_millis() as u64);
+        }
         *self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = progress;
     }
 

@@ -62,13 +62,39 @@ pub async fn run_due(ctx: &Context) -> Result<Vec<JobId>> {
     Ok(started)
 }
 
+/// What it takes to start a schedule's task.
+pub enum Plan {
+    /// This batch starts it: the job, and the schedule that names it in the revision that was read.
+    Ready {
+        batch: Batch,
+        job: JobId,
+    },
+    Busy(Option<JobId>),
+    /// What it was for is gone: this batch removes the schedule.
+    Gone(Batch),
+}
+
 /// Starts a schedule's task now, due or not, unless it is under way.
-pub async fn start(ctx: &Context, mut schedule: Stored<Schedule>) -> Result<Start> {
+pub async fn start(ctx: &Context, schedule: Stored<Schedule>) -> Result<Start> {
+    let (batch, done) = match plan(ctx, schedule).await? {
+        Plan::Ready { batch, job } => (batch, Start::Started(job)),
+        Plan::Gone(batch) => (batch, Start::Gone),
+        Plan::Busy(job) => return Ok(Start::Busy(job)),
+    };
+    match ctx.store.commit(batch).await {
+        Ok(()) => Ok(done),
+        Err(error) if error.is_conflict() => Ok(Start::Lost),
+        Err(error) => Err(error),
+    }
+}
+
+/// Looks whether the task can start now, due or not, and says what to commit.
+pub async fn plan(ctx: &Context, mut schedule: Stored<Schedule>) -> Result<Plan> {
     let account = schedule.value.account_id.clone();
     if let Some(job) = &schedule.value.last_job
         && is_under_way(ctx, &account, job).await?
     {
-        return Ok(Start::Busy(Some(job.clone())));
+        return Ok(Plan::Busy(Some(job.clone())));
     }
     let mut batch = Batch::new();
     let job = match schedule.value.task.clone() {
@@ -76,17 +102,15 @@ pub async fn start(ctx: &Context, mut schedule: Stored<Schedule>) -> Result<Star
             let key = Key::new(account.as_str(), dataset_id.as_str());
             let dataset = ctx.store.load::<Dataset>(&key).await?;
             if dataset.is_none_or(|dataset| dataset.value.deleted_at.is_some()) {
-                return forget(ctx, &schedule).await;
+                return Ok(forget(&schedule));
             }
             add(&mut batch, ctx, &account, &RefreshOutcomes { dataset_id })?
         }
         Task::Retrain { model_id, activate, .. } => {
             let key = Key::new(account.as_str(), model_id.as_str());
-            let Some(mut model) = ctx.store.load::<Model>(&key).await? else {
-                return forget(ctx, &schedule).await;
-            };
+            let Some(mut model) = ctx.store.load::<Model>(&key).await? else { return Ok(forget(&schedule)) };
             if matches!(model.value.state, ModelState::Queued | ModelState::Training) {
-                return Ok(Start::Busy(model.value.job_id));
+                return Ok(Plan::Busy(model.value.job_id));
             }
             let job = add(&mut batch, ctx, &account, &TrainModel { model_id, activate: Some(activate) })?;
             model.value.state = ModelState::Queued;
@@ -99,7 +123,7 @@ pub async fn start(ctx: &Context, mut schedule: Stored<Schedule>) -> Result<Star
     };
     schedule.value.ran(job.clone(), ctx.clock.now());
     batch.replace(&schedule);
-    commit(ctx, batch, Start::Started(job)).await
+    Ok(Plan::Ready { batch, job })
 }
 
 fn add<J: RunJob>(batch: &mut Batch, ctx: &Context, account: &AccountId, job: &J) -> Result<JobId> {
@@ -111,16 +135,8 @@ async fn is_under_way(ctx: &Context, account: &AccountId, job: &JobId) -> Result
     Ok(job.is_some_and(|job| !job.value.state.is_final()))
 }
 
-async fn forget(ctx: &Context, schedule: &Stored<Schedule>) -> Result<Start> {
+fn forget(schedule: &Stored<Schedule>) -> Plan {
     let mut batch = Batch::new();
     batch.delete(schedule);
-    commit(ctx, batch, Start::Gone).await
-}
-
-async fn commit(ctx: &Context, batch: Batch, done: Start) -> Result<Start> {
-    match ctx.store.commit(batch).await {
-        Ok(()) => Ok(done),
-        Err(error) if error.is_conflict() => Ok(Start::Lost),
-        Err(error) => Err(error),
-    }
+    Plan::Gone(batch)
 }

@@ -57,6 +57,7 @@ impl RunJob for TestJob {
             total: None,
             unit: "attempts".into(),
             phase: "working".into(),
+            ..Progress::default()
         });
         let mut effects = Batch::new();
         effects.push(effect(run));

@@ -74,7 +74,13 @@ impl RunJob for TrainModel {
         .await
         .map_err(|error| JobError::Retry(error.into()))?
         .map_err(train_error)?;
-        run.report(Progress { done: 0, total: None, unit: "bytes".to_owned(), phase: "storing the model".to_owned() });
+        run.report(Progress {
+            done: 0,
+            total: None,
+            unit: "bytes".to_owned(),
+            phase: "storing the model".to_owned(),
+            ..Progress::default()
+        });
         warnings.extend(trained.warnings.iter().cloned());
         let learned = Learned { trained, bytes: Bytes::from(bytes), trained_on, warnings, compared };
         self.store(run, &predictor, learned).await

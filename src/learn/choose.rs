@@ -1,12 +1,13 @@
 //! Choices made on a validation part: how strongly to shrink, what to cross with agents, how many trees.
 
+use super::course::{self, live_metric};
 use super::error::TrainError;
 use super::fit::{Choices, CrossKey, LinearFit, Trees, cross_candidates, finish};
 use super::inputs::Drifting;
 use super::part::{FitPart, Part, Task, linear_margins};
 use super::regression::{loss, mean_loss, sigmoid};
 use super::target::{NO_AGENT, Parts};
-use crate::domain::job::Reporter;
+use crate::domain::job::{Progress, Reporter};
 use crate::domain::model::{Holdout, ModelType};
 use crate::domain::predictor::MetricKind;
 use crate::score::LinearPart;
@@ -55,7 +56,8 @@ pub(super) fn choose(task: &Task<'_>, parts: &Parts, reporter: &dyn Reporter) ->
             }
         }
     }
-    for ridge in FACTORS {
+    for (done, ridge) in FACTORS.into_iter().enumerate() {
+        trial.report(done + FACTORS.len(), &best);
         let choices = Choices { ridge, ..best.choices.clone() };
         trial.try_out(&mut best, choices)?;
     }
@@ -91,12 +93,26 @@ impl<'a> Trial<'a> {
         let mut tuned = Tuned { regression, choices: start, losses: Vec::new() };
         tuned.losses = self.losses(&mut tuned.regression, &tuned.choices)?;
         if !tuned.choices.crosses.is_empty() {
-            for cross_ridge in FACTORS {
+            for (done, cross_ridge) in FACTORS.into_iter().enumerate() {
+                self.report(done, &tuned);
                 let choices = Choices { cross_ridge, ..tuned.choices.clone() };
                 self.try_out(&mut tuned, choices)?;
             }
         }
         Ok(tuned)
+    }
+
+    fn report(&self, done: usize, best: &Tuned<'_>) {
+        let deviation = self.fit.standard.deviation;
+        let metric = live_metric(self.task.spec.kind, self.mean(&best.losses), deviation, "validation part");
+        self.reporter.report(Progress {
+            done: done as u64,
+            total: Some(2 * FACTORS.len() as u64),
+            unit: "fits".into(),
+            phase: course::SHRINKAGE.into(),
+            metric: Some(metric),
+            ..Progress::default()
+        });
     }
 
     /// Keeps other choices if they lower the loss by more than a standard error: the estimated strengths are good, and of

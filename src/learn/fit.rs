@@ -1,6 +1,7 @@
 //! One fit with settled choices: the regression, its out-of-fold margins, the trees on them.
 
 use super::boosting::{self, Grower, Rows, Until};
+use super::course;
 use super::design::{Block, Design, Term};
 use super::error::TrainError;
 use super::inputs::Drifting;
@@ -94,7 +95,8 @@ impl<'a> LinearFit<'a> {
                 done: round as u64,
                 total: Some(RIDGE_ROUNDS as u64),
                 unit: "rounds".into(),
-                phase: "regression".into(),
+                phase: course::REGRESSION.into(),
+                ..Progress::default()
             };
             reporter.report(step);
             let problem = problem(task.spec.kind, &design, &fit.part, &fit.part.weights);
@@ -182,7 +184,8 @@ impl<'a> LinearFit<'a> {
                 done: u64::from(fold),
                 total: Some(FOLDS as u64),
                 unit: "folds".into(),
-                phase: "out-of-fold margins".into(),
+                phase: course::FOLDS.into(),
+                ..Progress::default()
             };
             reporter.report(step);
             let kept = |(weight, own): (&f32, &u8)| if *own == fold { 0.0 } else { *weight };
@@ -298,10 +301,14 @@ pub(super) fn finish(
     drop(estimate);
     let part = &fit.part;
     let rows = Rows { columns: &columns.columns, outcomes: &part.outcomes, weights: &part.weights, offset: &offset };
-    let grower =
-        Grower { kind: spec.kind, settings: &spec.settings, directions: &tree_directions(task, &fit.encoding) };
+    let grower = Grower {
+        kind: spec.kind,
+        settings: &spec.settings,
+        directions: &tree_directions(task, &fit.encoding),
+        deviation: fit.standard.deviation,
+    };
     let forest = match trees {
-        Trees::Exactly(count) => grower.boost(&rows, &Until::Trees(*count), reporter, "trees")?,
+        Trees::Exactly(count) => grower.boost(&rows, &Until::Trees(*count), reporter, course::TREES)?,
         Trees::Judged { most, part: judge } => {
             let judge_columns = columns.of(judge, &fit.encoding);
             let judge_offset = linear_margins(&linear, &fit.encoding, judge);
@@ -311,7 +318,7 @@ pub(super) fn finish(
                 weights: &judge.weights,
                 offset: &judge_offset,
             };
-            grower.boost(&rows, &Until::Best { most: *most, rows: judge }, reporter, "trying trees")?
+            grower.boost(&rows, &Until::Best { most: *most, rows: judge }, reporter, course::TRYING)?
         }
     };
     Ok(Fitted { linear, kept, trees: columns, forest })

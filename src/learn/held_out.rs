@@ -53,7 +53,7 @@ impl<'a> Plan<'a> {
         }
         let inner = target::split(target, &parts.train, settings.holdout, 0.2, spec.seed.wrapping_add(1));
         let phase = "choosing settings".to_owned();
-        reporter.report(Progress { done: 0, total: Some(3), unit: "rounds".into(), phase });
+        reporter.report(Progress { done: 0, total: Some(3), unit: "rounds".into(), phase, ..Progress::default() });
         let choices = choose(&task, &inner, reporter)?;
         if settings.early_stop && settings.trees > 0 && choices.trees == settings.trees as usize {
             warnings.push(format!(
@@ -101,9 +101,14 @@ impl HeldOut<'_> {
     /// What was chosen without the holdout.
     pub fn choices_made(&self) -> ChoicesMade {
         let names = |fields: &mut dyn Iterator<Item = u32>| {
-            let mut names: Vec<String> =
-                fields.map(|field| self.fit.encoding.fields[field as usize].name.clone()).collect();
-            names.dedup();
+            // A field may have several inputs, and they need not follow each other.
+            let mut names: Vec<String> = Vec::new();
+            for field in fields {
+                let name = &self.fit.encoding.fields[field as usize].name;
+                if !names.contains(name) {
+                    names.push(name.clone());
+                }
+            }
             names
         };
         ChoicesMade {

@@ -73,6 +73,7 @@ pub(super) fn importances(
             total: Some(wanted.len() as u64),
             unit: "features".into(),
             phase: "dealing each feature's values to other rows".into(),
+            ..Progress::default()
         });
         let repeats: Vec<(Vec<f64>, Option<f64>)> = (0..REPEATS)
             .into_par_iter()

@@ -15,6 +15,8 @@ mod breakdown;
 mod card;
 mod choose;
 mod compare;
+
+mod course;
 mod coverage;
 mod curves;
 mod design;
@@ -40,6 +42,7 @@ mod regression;
 mod spec;
 mod target;
 mod train;
+mod tree;
 mod univariate;
 
 pub use agent_variance::{AgentEffect, AgentVariance, BestOf, ContextVariance, ValueVariance, agent_variance};

@@ -12,6 +12,7 @@ use crate::domain::column::{Column, MISSING_CODE, Table};
 use crate::domain::job::{Progress, Reporter, Silent};
 use crate::domain::model::{Direction, Holdout, ModelSettings, ModelType};
 use crate::domain::predictor::{AgentSource, Features, Goal, MetricKind};
+use crate::score::encoding::Side;
 use crate::score::{AgentInput, AgentSet, Artifact, CompiledModel, DefaultPolicy, Eligible, ScoreInput, ScoreSource};
 
 mod proof;
@@ -111,6 +112,20 @@ fn every_type_learns_and_hybrid_finds_the_hidden_strengths() {
     let (global, disjoint, hybrid) = (auc(ModelType::Global), auc(ModelType::Disjoint), auc(ModelType::Hybrid));
     // Measured on 600 rows: an AUC has a standard error of 0.02 there.
     assert!(global > 0.60 && disjoint > 0.68 && hybrid > 0.67, "{global} {disjoint} {hybrid}");
+}
+
+#[test]
+fn a_field_is_listed_once_among_the_crosses() {
+    let mut table = simulated(1_500);
+    // A number whose values repeat gives two inputs, ranges and single values.
+    let lines = (0..1_500).map(|row| Some(i64::from(row % 50))).collect();
+    table.table.columns.push(("line".into(), Column::Integer(lines)));
+    table.features.push(FeatureColumn { name: "line".into(), column: "line".into(), side: Side::Context });
+    let mut spec = spec(ModelType::Disjoint);
+    spec.settings.crosses = Some(strings(&["line", "reason", "line"]));
+    let trained = train(&table, &spec, &Silent, None).unwrap();
+    assert_eq!(trained.choices.crosses, ["line", "reason"]);
+    assert_eq!(trained.quality.crosses, ["line", "reason"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 use super::breakdown::Breakdown;
 use super::card::ChoicesMade;
+use super::course::Course;
 use super::coverage::{AgentCoverage, ClassCounts, Coverage, MIN_LOCAL_SAMPLES, NotLocal};
 use super::error::TrainError;
 use super::fit::{Choices, Fitted, LinearFit, Trees, finish};
@@ -15,7 +16,7 @@ use super::quality::Quality;
 use super::reference::{ReferenceInput, reference};
 use super::spec::{TrainingSpec, TrainingTable, check_settings};
 use super::target::{self, NO_AGENT, Target};
-use crate::domain::job::{Progress, Reporter};
+use crate::domain::job::{LiveMetric, Progress, Reporter};
 use crate::domain::model::ModelType;
 use crate::domain::predictor::{AgentSource, Goal, MetricKind};
 use crate::score::{Artifact, Outcome, TrainedAgents};
@@ -63,11 +64,19 @@ pub(super) fn in_pool<T: Send>(
 fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Reporter) -> Result<Trained, TrainError> {
     let mut warnings = Vec::new();
     check_features(table, spec)?;
+    let course = Course::new(spec, reporter);
+    let reporter: &dyn Reporter = &course;
     let round = |done: u64, phase: &str| -> Result<(), TrainError> {
         if reporter.is_cancelled() {
             return Err(TrainError::Cancelled);
         }
-        reporter.report(Progress { done, total: Some(3), unit: "rounds".into(), phase: phase.into() });
+        reporter.report(Progress {
+            done,
+            total: Some(3),
+            unit: "rounds".into(),
+            phase: phase.into(),
+            ..Progress::default()
+        });
         Ok(())
     };
     round(0, "reading the outcomes")?;
@@ -75,11 +84,13 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let task = Task { table, spec, target: &target };
     let all = target.positions();
     let plan = Plan::make(task, reporter, &mut warnings)?;
+    course.chose(plan.choices.trees);
     round(1, "measuring on the holdout")?;
     let held_out = plan.fit(reporter)?;
     let (quality, breakdown, choices) = (held_out.quality(), held_out.breakdown(), held_out.choices_made());
     warnings.extend(held_out.leakage_warnings());
     drop(held_out);
+    course.measured(holdout_metric(&quality));
     round(2, "fitting to all rows")?;
     let fit = task.fit_part(&all, &plan.choices.drifting, &mut warnings)?;
     let fitted = fit_with(&task, &fit, &plan.choices, reporter)?;
@@ -87,6 +98,16 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let reference = reference(&fit);
     let artifact = artifact(&task, &fit, fitted);
     Ok(Trained { artifact, quality, breakdown, choices, coverage, reference, warnings })
+}
+
+/// As it is told while the rest goes on.
+fn holdout_metric(quality: &Quality) -> LiveMetric {
+    let of = |name: &str, value: f64| LiveMetric { name: format!("{name} on the holdout"), value };
+    match (&quality.classification, &quality.regression) {
+        (Some(found), _) => of("log loss", found.log_loss.value),
+        (None, Some(found)) => of("RMSE", found.rmse.value),
+        (None, None) => of("rows", quality.holdout_rows as f64),
+    }
 }
 
 pub(super) fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {

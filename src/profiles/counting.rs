@@ -288,7 +288,7 @@ impl Counter<'_> {
 }
 
 fn progress(phase: &str, done: u64, total: Option<u64>) -> Progress {
-    Progress { done, total, unit: "records".to_owned(), phase: phase.to_owned() }
+    Progress { done, total, unit: "records".to_owned(), phase: phase.to_owned(), ..Progress::default() }
 }
 
 /// Queued or running.

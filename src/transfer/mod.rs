@@ -75,6 +75,7 @@ impl Phase {
             total: self.total,
             unit: self.unit.to_owned(),
             phase: self.name.to_owned(),
+            ..Progress::default()
         });
         if self.reporter.is_cancelled() { Err(TransferError::Cancelled) } else { Ok(()) }
     }

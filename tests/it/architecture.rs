@@ -111,6 +111,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "lifecycle",
             "live",
             "objects",
+            "production",
             "profiles",
             "score",
             "simulation",

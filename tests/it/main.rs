@@ -6,6 +6,7 @@ mod architecture;
 mod centre;
 mod crash_jobs;
 mod crash_node;
+mod crash_outcomes;
 mod crash_store;
 mod datasets;
 mod disk_full;

@@ -112,13 +112,23 @@ async fn a_report_that_cannot_be_made_says_why() {
     loaded.create_predictor().await;
     let app = &loaded.app;
     let ask = json!({"kind": "agent_variance", "predictor_id": "fcr", "segment_by": "skills"});
+    let problem = app.post("/api/v1/reports").json(&ask).send().await.expect_problem(422, "invalid_body");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("segment_by") && detail.contains("channel") && !detail.contains("start_time"), "{detail}");
+    // What only the rows tell is told by the report: a period without any.
+    let empty = json!({
+        "name": "nothing", "dataset_id": loaded.dataset, "to": "2000-01-01T00:00:00Z",
+        "metric": {"field": "first_contact_resolution", "kind": "classification", "goal": "maximize"},
+        "agent_source": "dataset", "features": {"context": ["reason"], "customer": [], "agent": []},
+    });
+    app.post("/api/v1/predictors").json(&empty).send().await.expect_status(201);
+    let ask = json!({"kind": "agent_variance", "predictor_id": "nothing"});
     let made = app.post("/api/v1/reports").json(&ask).send().await.expect_status(202).json();
     let job = app.wait_for_job_end(made["job_id"].as_str().unwrap()).await;
     assert_eq!(job["state"], "failed", "{job:#}");
     let report = app.get(&format!("/api/v1/reports/{}", made["id"].as_str().unwrap())).send().await.json();
     assert_eq!(report["state"], "failed");
-    let error = report["error"].as_str().unwrap();
-    assert!(error.contains("segment_by") && error.contains("channel"), "{error}");
+    assert!(report["error"].as_str().unwrap().contains("choose another"), "{report:#}");
 }
 
 #[tokio::test]

@@ -8,11 +8,11 @@ use std::time::Instant;
 use anyhow::Result;
 use rand::{RngExt, SeedableRng};
 
+use super::progress::Watch;
 use super::tasks::OUTCOME;
 use super::{Options, python, spec};
 use crate::bench::{Folder, cpu_seconds};
 use crate::domain::column::{Column, Table};
-use crate::domain::job::Silent;
 use crate::domain::model::{Holdout, ModelType};
 use crate::domain::predictor::Features;
 use crate::learn::{TrainingTable, train};
@@ -44,9 +44,13 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
         }),
     };
     let (wall, cpu) = (Instant::now(), cpu_seconds());
-    let trained = train(&training, &spec(ModelType::Hybrid, Holdout::Random), &Silent, options.threads)?;
+    let watch = Watch::start();
+    let trained = train(&training, &spec(ModelType::Hybrid, Holdout::Random), &watch, options.threads)?;
     let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
     let peak = peak_megabytes();
+    if options.progress {
+        watch.print(out)?;
+    }
     let auc = trained.quality.classification.and_then(|quality| quality.auc).map_or(f64::NAN, |auc| auc.value);
     writeln!(
         out,

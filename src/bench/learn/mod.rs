@@ -5,6 +5,7 @@
 //! encoding and the ranking, not only the trainer's own arithmetic.
 
 mod cost;
+mod progress;
 mod python;
 mod tasks;
 
@@ -18,6 +19,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
+use self::progress::Watch;
 use self::tasks::{OUTCOME, Task, value};
 use super::public_data::{folder, take};
 use super::{cpu_seconds, number};
@@ -40,6 +42,8 @@ pub struct Options {
     pub python: bool,
     /// Train again on one thread (and first on two, unless `threads` says otherwise) and compare the artifacts.
     pub repeat: bool,
+    /// Print how long each phase took, and how long the rest was said to take.
+    pub progress: bool,
 }
 
 const FILES: &str = "flights.csv.gz and insteval.csv.gz";
@@ -51,6 +55,7 @@ pub fn command(arguments: &[String]) -> Result<()> {
         threads: number(arguments, "--threads")?,
         python: arguments.iter().any(|argument| argument == "--python"),
         repeat: arguments.iter().any(|argument| argument == "--repeat"),
+        progress: arguments.iter().any(|argument| argument == "--progress"),
     };
     run(&options, &mut std::io::stdout())
 }
@@ -211,8 +216,12 @@ fn measure(
     let spec = spec(model_type, task.holdout);
     let threads = options.threads.or(options.repeat.then_some(2));
     let (wall, cpu) = (Instant::now(), cpu_seconds());
-    let trained = train(&training, &spec, &Silent, threads)?;
+    let watch = Watch::start();
+    let trained = train(&training, &spec, &watch, threads)?;
     let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+    if options.progress {
+        watch.print(out)?;
+    }
     let bytes = trained.artifact.encode()?;
     let model = CompiledModel::new(Arc::new(trained.artifact));
     let name = format!("tango {}", format!("{model_type:?}").to_uppercase());

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::{Options, peer, percentile, simulated};
+use super::{Options, counting, peer, percentile, simulated};
 use crate::domain::Timestamp;
 use crate::domain::job::Silent;
 use crate::domain::model::{ModelSettings, ModelType};
@@ -71,6 +71,11 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     let mut times = updates(&model, &roster, &agents, options);
     line(out, "a changed agent, encoded", &mut times)?;
 
+    let model = Arc::new(model);
+    let (context, positions) = (simulated::context(0), agents.all_positions());
+    let scored = with_input(&context, &positions, |input| model.score(input, &agents));
+    counting::run(Arc::clone(&model), &scored, simulated::features(), simulated::context, median, out)?;
+
     writeln!(out, "  cost by agents:")?;
     for size in SIZES {
         let (_, agents) = profile(&model, size);
@@ -107,10 +112,10 @@ fn profile(model: &CompiledModel, agents: usize) -> (Roster, AgentSet) {
     (roster, set)
 }
 
-fn with_input<T>(
+fn with_input<'a, T>(
     context: &serde_json::Map<String, serde_json::Value>,
     positions: &[u32],
-    work: impl FnOnce(&ScoreInput<'_, '_>) -> T,
+    work: impl FnOnce(&ScoreInput<'_, 'a>) -> T,
 ) -> T {
     work(&ScoreInput {
         context,

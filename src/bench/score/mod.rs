@@ -1,5 +1,6 @@
 //! `tango bench score`: how fast scores are, alone and over HTTP.
 
+mod counting;
 mod echo;
 mod engine;
 mod http;

@@ -61,6 +61,13 @@ pub fn agent(agent: usize) -> Map<String, Value> {
     (0..NUMBERS).map(|number| (format!("a{number}"), Value::from(agent_value(agent, number)))).collect()
 }
 
+pub fn features() -> Features {
+    let names = |prefix: &str| (0..NUMBERS).map(|number| format!("{prefix}{number}")).collect::<Vec<_>>();
+    let mut context = names("c");
+    context.push("reason".into());
+    Features { context, customer: Vec::new(), agent: names("a") }
+}
+
 pub fn table(agents: usize) -> TrainingTable {
     let rows = agents * ROWS_PER_AGENT;
     let mut columns = vec![(
@@ -81,14 +88,11 @@ pub fn table(agents: usize) -> TrainingTable {
     let ids = (0..rows).map(|row| Some(agent_of(row, agents) as i64)).collect();
     columns.push(("agent".into(), Column::Integer(ids)));
     columns.push(("won".into(), Column::Boolean((0..rows).map(|row| Some(won(row, agents))).collect())));
-    let names = |prefix: &str| (0..NUMBERS).map(|number| format!("{prefix}{number}")).collect::<Vec<_>>();
-    let mut context = names("c");
-    context.push("reason".into());
     TrainingTable {
         table: Table { rows, columns },
         metric: "won".into(),
         agent_id: Some("agent".into()),
         timestamp: None,
-        features: TrainingTable::feature_columns(&Features { context, customer: Vec::new(), agent: names("a") }),
+        features: TrainingTable::feature_columns(&features()),
     }
 }

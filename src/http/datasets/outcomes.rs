@@ -10,19 +10,19 @@ use utoipa::ToSchema;
 use super::{DatasetBody, StartedJob, load};
 use crate::domain::Timestamp;
 use crate::domain::dataset::{Dataset, DatasetSchema, DatasetState, OutcomeSource};
-use crate::domain::id::DatasetId;
+use crate::domain::id::{DatasetId, JobId};
 use crate::domain::predictor::PredictorDefinition;
 use crate::domain::profile::ProfileKind;
 use crate::domain::schedule::{MAX_MINUTES, Schedule, Task, refresh_id};
 use crate::http::error::ProblemBody;
 use crate::http::idempotency::Idempotency;
-use crate::http::json::{ApiBytes, ApiJson, ApiPath, HashedJson, parse};
+use crate::http::json::{ApiBytes, ApiJson, ApiPath, BodyHash, HashedJson, parse};
 use crate::http::{ApiError, ApiResult, AppState, Session, predictors, schedules};
 use crate::jobs::dataset_change::load_schema;
 use crate::jobs::dataset_outcomes::RefreshOutcomes;
 use crate::jobs::{enqueue, outcome_rows};
 use crate::profiles::{self, Profile};
-use crate::store::{Batch, Key, StoreExt, Stored};
+use crate::store::{Batch, Key, StoreExt};
 
 /// The most characters of a dataset's name.
 const MAX_NAME_CHARACTERS: usize = 200;
@@ -225,37 +225,38 @@ pub struct Refresh {
 pub async fn refresh(
     State(app): State<AppState>,
     session: Session,
+    mut idem: Idempotency,
     ApiPath(id): ApiPath<String>,
     ApiBytes(bytes): ApiBytes,
-) -> ApiResult<(StatusCode, Json<StartedJob>)> {
+) -> ApiResult<Response> {
+    if let Some(saved) = idem.replay(&app, &session, &BodyHash::of(&bytes)).await? {
+        return Ok(saved);
+    }
     let body: Refresh = if bytes.is_empty() { Refresh::default() } else { parse(&bytes)? };
     let mut dataset = load(&app, &session, &id).await?;
     check_source(&dataset.value)?;
     let key = Key::new(session.account_id.as_str(), refresh_id(&dataset.value.id));
-    if body.all {
-        start_over(&app, &mut dataset).await?;
+    let mut batch = Batch::new();
+    if body.all
+        && let Some(source) = &mut dataset.value.source
+    {
+        source.read_from = None;
+        dataset.value.updated_at = app.ctx.clock.now();
+        batch.replace(&dataset);
     }
-    let job_id = match app.ctx.store.load::<Schedule>(&key).await? {
+    let started = |job: JobId| StartedJob { job_id: job.to_string() };
+    let answer = match app.ctx.store.load::<Schedule>(&key).await? {
         // Through the schedule, so that the two never run side by side.
-        Some(schedule) => schedules::start_now(&app, schedule).await?,
+        Some(schedule) => schedules::start_now(&app, schedule, batch, &mut idem, started).await?,
         None => {
-            let mut batch = Batch::new();
             let job = RefreshOutcomes { dataset_id: dataset.value.id };
-            let job = enqueue(&mut batch, &app.ctx, &session.account_id, &job).map_err(ApiError::internal)?;
-            app.ctx.store.commit(batch).await?;
-            job
+            let answer = started(enqueue(&mut batch, &app.ctx, &session.account_id, &job).map_err(ApiError::internal)?);
+            idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
+            app.ctx.store.commit(batch).await.map_err(|error| idem.explain(error))?;
+            answer
         }
     };
-    Ok((StatusCode::ACCEPTED, Json(StartedJob { job_id: job_id.to_string() })))
-}
-
-async fn start_over(app: &AppState, dataset: &mut Stored<Dataset>) -> ApiResult<()> {
-    let Some(source) = &mut dataset.value.source else { return Ok(()) };
-    source.read_from = None;
-    dataset.value.updated_at = app.ctx.clock.now();
-    let mut batch = Batch::new();
-    batch.replace(dataset);
-    Ok(app.ctx.store.commit(batch).await?)
+    Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
 fn check_source(dataset: &Dataset) -> ApiResult<()> {

@@ -189,8 +189,18 @@ fn far(progress: &Progress) -> String {
         None if progress.done > 0 => format!("{}{unit}", count(progress.done)),
         None => String::new(),
     };
-    let phase = phase(&progress.phase);
-    if counted.is_empty() || phase.is_empty() { format!("{counted}{phase}") } else { format!("{counted}, {phase}") }
+    let metric = progress.metric.as_ref().map(|metric| format!("{} {:.4}", metric.name, metric.value));
+    let parts = [counted, phase(&progress.phase), metric.unwrap_or_default(), time_left(progress.time_left_ms)];
+    parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+}
+
+/// Rounded up, so that nobody waits longer than was said at that pace.
+fn time_left(time_left_ms: Option<u64>) -> String {
+    match time_left_ms.map(|left| left.div_ceil(1_000)) {
+        None => String::new(),
+        Some(seconds @ 0..90) => format!("about {seconds} s left"),
+        Some(seconds) => format!("about {} min left", seconds.div_ceil(60)),
+    }
 }
 
 /// A phase starts with a number when it counts something.
@@ -207,6 +217,7 @@ fn phase(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::job::LiveMetric;
 
     #[test]
     fn every_kind_of_job_has_its_words() {
@@ -223,12 +234,24 @@ mod tests {
     #[test]
     fn progress_is_easy_to_read() {
         let progress = |done, total, unit: &str, phase: &str| {
-            far(&Progress { done, total, unit: unit.to_owned(), phase: phase.to_owned() })
+            far(&Progress { done, total, unit: unit.to_owned(), phase: phase.to_owned(), ..Progress::default() })
         };
         let reading = progress(12_100_000, Some(43_500_000), "bytes", "245760 rows read");
         assert_eq!(reading, "12.1 MB of 43.5 MB, 245,760 rows read");
         assert_eq!(progress(3, Some(8), "segments", "indexing"), "3 of 8 segments, indexing");
         assert_eq!(progress(0, None, "rows", "reading the dataset"), "reading the dataset");
         assert_eq!(progress(1_200, None, "rows", ""), "1,200 rows");
+        let training = Progress {
+            done: 120,
+            total: Some(500),
+            unit: "trees".to_owned(),
+            phase: "trying trees".to_owned(),
+            metric: Some(LiveMetric { name: "log loss on the validation part".to_owned(), value: 0.61234 }),
+            share: Some(0.3),
+            time_left_ms: Some(41_300),
+        };
+        let text = "120 of 500 trees, trying trees, log loss on the validation part 0.6123, about 42 s left";
+        assert_eq!(far(&training), text);
+        assert_eq!(time_left(Some(600_001)), "about 11 min left");
     }
 }

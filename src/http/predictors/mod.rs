@@ -2,7 +2,7 @@
 
 mod body;
 pub(super) mod check;
-mod surroundings;
+pub(super) mod surroundings;
 
 use std::time::Duration;
 

@@ -18,6 +18,8 @@ use super::result::{Estimated, FreeAgentsPoint, Interval};
 struct Measured {
     estimate: f64,
     influence: Vec<f64>,
+    /// Variance by what the influences do not show.
+    doubt: f64,
 }
 
 /// All five for one number of free agents.
@@ -71,7 +73,7 @@ impl Evidence<'_> {
         }
         Estimates {
             replay: ratio(&of(&|at| chosen.matched[at]), &outcomes),
-            ips: mean(weights.iter().zip(&outcomes).map(|(weight, outcome)| weight * outcome).collect()),
+            ips: inverse_propensity(&weights, &outcomes),
             snips: ratio(&weights, &outcomes),
             direct,
             doubly_robust: mean(of(&|at| chosen.direct[at] + chosen.weight[at] * self.residual(at))),
@@ -79,20 +81,18 @@ impl Evidence<'_> {
     }
 
     /// One of them in full. `random` are the estimates for one free agent.
-    fn estimated(&self, own: &Measured, random: &Measured, happened: &Measured) -> Estimated {
+    fn estimated(&self, own: &Measured, random: &Measured, happened: &Measured, agents_free: u32) -> Estimated {
         let Interval { estimate, interval } = own.interval();
-        Estimated {
-            estimate,
-            interval,
-            against_actual: own.less(happened, self.sign),
-            against_random: own.less(random, self.sign),
-        }
+        // The only free agent is the actual one: there is nothing to choose and nothing to estimate.
+        let nothing = Interval { estimate: 0.0, interval: [0.0; 2] };
+        let against_actual = if agents_free == 1 { nothing } else { own.less(happened, self.sign) };
+        Estimated { estimate, interval, against_actual, against_random: own.less(random, self.sign) }
     }
 
     /// The doubly robust estimate alone.
     pub fn doubly_robust(&self, chosen: &Chosen, random: &Chosen, rows: &[u32]) -> Estimated {
         let (own, random) = (self.estimate(chosen, rows), self.estimate(random, rows));
-        self.estimated(&own.doubly_robust, &random.doubly_robust, &self.happened(rows))
+        self.estimated(&own.doubly_robust, &random.doubly_robust, &self.happened(rows), chosen.agents_free)
     }
 
     /// A point of the curve, from all interactions.
@@ -101,14 +101,15 @@ impl Evidence<'_> {
         let own = self.estimate(chosen, &rows);
         let happened = self.happened(&rows);
         let average = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let full = |own: &Measured, random: &Measured| self.estimated(own, random, &happened, chosen.agents_free);
         FreeAgentsPoint {
             agents_free: chosen.agents_free,
             distinct_agents: average(&chosen.distinct),
-            replay: self.estimated(&own.replay, &random.replay, &happened),
-            ips: self.estimated(&own.ips, &random.ips, &happened),
-            snips: self.estimated(&own.snips, &random.snips, &happened),
-            direct_method: self.estimated(&own.direct, &random.direct, &happened),
-            doubly_robust: self.estimated(&own.doubly_robust, &random.doubly_robust, &happened),
+            replay: full(&own.replay, &random.replay),
+            ips: full(&own.ips, &random.ips),
+            snips: full(&own.snips, &random.snips),
+            direct_method: full(&own.direct, &random.direct),
+            doubly_robust: full(&own.doubly_robust, &random.doubly_robust),
             model_expects: average(&chosen.expected),
             effective_sample_size: effective_sample_size(&chosen.weight),
             mean_weight: average(&chosen.weight),
@@ -132,7 +133,16 @@ pub(super) fn effective_sample_size(weights: &[f64]) -> f64 {
 
 fn mean(values: Vec<f64>) -> Measured {
     let estimate = values.iter().sum::<f64>() / values.len().max(1) as f64;
-    Measured { estimate, influence: values.into_iter().map(|value| value - estimate).collect() }
+    Measured { estimate, influence: values.into_iter().map(|value| value - estimate).collect(), doubt: 0.0 }
+}
+
+/// The mean of weighted outcomes. Weights have a mean of 1 when the propensities are right, and theirs shows how wrong these
+/// may be: the error that this brings lies somewhere between none and all that scaling the weights to 1 would change, any of
+/// it as likely as the rest (the variance of a uniform distribution from 0).
+fn inverse_propensity(weights: &[f64], outcomes: &[f64]) -> Measured {
+    let plain = mean(weights.iter().zip(outcomes).map(|(weight, outcome)| weight * outcome).collect());
+    let change = plain.estimate - ratio(weights, outcomes).estimate;
+    Measured { doubt: change * change / 3.0, ..plain }
 }
 
 /// The weighted mean; its influences by the delta method. The plain mean when nothing has weight.
@@ -143,27 +153,30 @@ fn ratio(weights: &[f64], outcomes: &[f64]) -> Measured {
     }
     let estimate = weights.iter().zip(outcomes).map(|(w, y)| w * y).sum::<f64>() / sum;
     let scale = weights.len() as f64 / sum;
-    Measured { estimate, influence: weights.iter().zip(outcomes).map(|(w, y)| scale * w * (y - estimate)).collect() }
+    let influence = weights.iter().zip(outcomes).map(|(w, y)| scale * w * (y - estimate)).collect();
+    Measured { estimate, influence, doubt: 0.0 }
 }
 
 impl Measured {
     fn interval(&self) -> Interval {
-        interval(self.estimate, &self.influence)
+        interval(self.estimate, &self.influence, self.doubt)
     }
 
     /// `sign · (self − other)`, of the same interactions.
     fn less(&self, other: &Measured, sign: f64) -> Interval {
         let influence: Vec<f64> =
             self.influence.iter().zip(&other.influence).map(|(own, other)| sign * (own - other)).collect();
-        interval(sign * (self.estimate - other.estimate), &influence)
+        // Of the same weights, these doubts are the same.
+        let doubt = (self.doubt.sqrt() - other.doubt.sqrt()).powi(2);
+        interval(sign * (self.estimate - other.estimate), &influence, doubt)
     }
 }
 
-fn interval(estimate: f64, influence: &[f64]) -> Interval {
+fn interval(estimate: f64, influence: &[f64], doubt: f64) -> Interval {
     let rows = influence.len() as f64;
     let center = influence.iter().sum::<f64>() / rows.max(1.0);
     let squares: f64 = influence.iter().map(|own| (own - center).powi(2)).sum();
-    let error = Z * (squares / (rows * (rows - 1.0)).max(1.0)).sqrt();
+    let error = Z * (squares / (rows * (rows - 1.0)).max(1.0) + doubt).sqrt();
     Interval { estimate, interval: [estimate - error, estimate + error] }
 }
 
@@ -184,5 +197,19 @@ mod tests {
         assert_eq!(effective_sample_size(&[4.0, 1.0, 1.0, 1.0, 1.0]), 64.0 / 20.0);
         assert_eq!(effective_sample_size(&[0.0; 3]), 0.0);
         assert_eq!(mean(outcomes.to_vec()).less(&equal, -1.0).interval, [0.0, 0.0]);
+    }
+
+    #[test]
+    fn weights_whose_mean_is_not_1_make_the_plain_estimate_less_sure() {
+        let outcomes = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0];
+        let weights = [0.5, 2.0, 1.0, 0.5, 1.5, 0.5];
+        let width = |scale: f64| {
+            let scaled: Vec<f64> = weights.iter().map(|weight| scale * weight).collect();
+            let interval = inverse_propensity(&scaled, &outcomes).interval().interval;
+            (interval[1] - interval[0]) / scale
+        };
+        assert!(width(0.8) > 1.02 * width(1.0) && width(1.3) > 1.02 * width(1.0));
+        let all = [1.0; 6];
+        assert_eq!(inverse_propensity(&all, &outcomes).interval(), mean(outcomes.to_vec()).interval());
     }
 }

@@ -73,6 +73,7 @@ pub(super) fn rank(
             total: Some(rows.len() as u64),
             unit: "interactions".into(),
             phase: "ranking the free agents".into(),
+            ..Progress::default()
         });
         found.par_extend(chunk.par_iter().map(rank_row));
     }

@@ -110,7 +110,7 @@ pub(super) fn estimate(
     let mut step = || {
         let total = Some((MOST_FIELDS + SWEEPS) as u64);
         let phase = "estimating who takes what".to_owned();
-        reporter.report(Progress { done, total, unit: "rounds".into(), phase });
+        reporter.report(Progress { done, total, unit: "rounds".into(), phase, ..Progress::default() });
         done += 1;
         if reporter.is_cancelled() { Err(TrainError::Cancelled) } else { Ok(()) }
     };

@@ -19,7 +19,8 @@ pub struct Estimated {
     /// The mean of the metric: a probability, or in its unit.
     pub estimate: f64,
     pub interval: [f64; 2],
-    /// The difference from the mean of what happened; above 0 is better, also when the metric is to be low.
+    /// The difference from the mean of what happened; above 0 is better, also when the metric is to be low. With one agent free
+    /// it is 0 by construction.
     pub against_actual: Interval,
     /// Likewise from any one of the free agents, by the same estimator.
     pub against_random: Interval,

@@ -25,6 +25,9 @@ pub(super) fn assumptions(found: &LiftEstimation, propensities: &Propensities) -
              to choose among the free agents without regard to what the model prefers. propensities.actual_by_rank shows how \
              far that holds."
         ),
+        "With one agent free that agent is the actual one: there is nothing to choose, and the difference from actual routing is 0 by \
+         construction."
+            .to_owned(),
         "Whoever is drawn twice counts twice: where few agents take such contacts, the model chooses among fewer than \
          agents_free (see distinct_agents)."
             .to_owned(),

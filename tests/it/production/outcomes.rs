@@ -126,6 +126,27 @@ async fn scored_interactions_become_rows_and_late_outcomes_update_them() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_is_asked_for_twice_under_one_key_happens_once() {
+    let loaded = centre::start().await;
+    loaded.create_predictor().await;
+    let app = &loaded.app;
+    for (at, schedule) in [json!({}), json!({"refresh_minutes": 15})].into_iter().enumerate() {
+        let (dataset, _) = create(app, schedule).await;
+        let path = format!("/api/v1/datasets/{dataset}/refresh");
+        let before = jobs(app, "dataset_outcomes").await.len();
+        let key = format!("once {at}");
+        let ask = |body: &'static str| {
+            app.post(&path).header("idempotency-key", &key).body("application/json", body.to_owned()).send()
+        };
+        let first = ask(r#"{"all":true}"#).await.expect_status(202).json();
+        app.wait_for_job(first["job_id"].as_str().unwrap()).await;
+        assert_eq!(ask(r#"{"all":true}"#).await.expect_status(202).json(), first);
+        ask("{}").await.expect_problem(422, "idempotency_key_reused");
+        assert_eq!(jobs(app, "dataset_outcomes").await.len(), before + 1);
+    }
+}
+
+#[tokio::test]
 async fn a_due_refresh_happens_once_however_many_look() {
     let (mut loaded, clock) = start().await;
     loaded.create_predictor().await;

@@ -85,6 +85,23 @@ async fn a_version_is_replaced_when_it_is_beaten_and_only_then() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_asked_for_twice_under_one_key_happens_once() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let (_, model) = loaded.activate("GLOBAL").await;
+    app.put(RETRAINING).json(&json!({"every_hours": 24, "model_id": model})).send().await.expect_status(200);
+    let ask = |key| app.post(&format!("{RETRAINING}/run")).header("idempotency-key", key).send();
+    let first = ask("once").await.expect_status(202).json();
+    app.wait_for_job(first["job_id"].as_str().unwrap()).await;
+    let again = ask("once").await.expect_status(202).json();
+    assert_eq!(again, first);
+    assert_eq!(jobs(app, "train_model").await.len(), 2, "the first training, and one run");
+    let other = ask("twice").await.expect_status(202).json();
+    assert_ne!(other, first);
+    app.wait_for_job(other["job_id"].as_str().unwrap()).await;
+}
+
+#[tokio::test]
 async fn a_persons_training_of_an_active_model_is_compared_and_taken() {
     let loaded = centre::start().await;
     let (_, model) = loaded.activate("GLOBAL").await;

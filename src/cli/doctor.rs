@@ -80,7 +80,8 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
     match control::ask(&config.data_dir, &Request::Status).await {
         Ok(Some(status)) => {
             let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
-            findings.fine(format!("tango {} runs at {} and is {}", text("version"), text("url"), text("phase")));
+            let place = status["url"].as_str().map_or_else(|| "works on jobs".to_owned(), |url| format!("runs at {url}"));
+            findings.fine(format!("tango {} {place} and is {}", text("version"), text("phase")));
             if status["object_store"] != "ok" {
                 findings.warn(format!("it waits for its object store: {}", text("object_store")));
             }

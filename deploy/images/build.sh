@@ -17,7 +17,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${TANGO_CACHE_DIR:-$HOME/.cache/tango}
 fail() { echo "build.sh: $*" >&2; exit 1; }
-# shellcheck source=deploy/images/lib/archive.sh
+# shellcheck disable=SC1091
 . "$here/lib/archive.sh"
 
 out='' tango=$here/../../target/release/tango mongod='' garage=$cache/bin/garage version='' dry_run=no
@@ -102,7 +102,7 @@ mongo_image() {
 
 objects_image() {
   local root=$root/objects tag
-  tag=$("$garage" --version | sed -n 's/^garage v\{0,1\}\([0-9.]*[0-9]\).*/\1/p')
+  tag=$("$garage" --version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)
   if [ "$dry_run" = yes ]; then echo "would make $out/tango_objects-$tag.tar.gz from $garage"; return; fi
   base_root "$root"
   copy_certificates "$root"

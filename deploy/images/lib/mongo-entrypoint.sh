@@ -8,11 +8,12 @@ if [ $# -gt 0 ]; then exec "$@"; fi
 
 key=${MONGO_KEY_FILE:?the key file with which the members know each other is missing: MONGO_KEY_FILE}
 user=${MONGO_USER_ID:-10002}
+if [ "$(id -u)" != 0 ]; then user=$(id -u); fi
 private=/run/mongo
 mkdir -p "$private"
 install -m 0400 -o "$user" -g "$user" "$key" "$private/key"
 arguments=(
-  --dbpath /data/db --port "${MONGO_PORT:-27017}" --bind_ip_all --replSet "${MONGO_REPLICA_SET:-rs0}" --auth --keyFile "$private/key"
+  --quiet --dbpath /data/db --port "${MONGO_PORT:-27017}" --bind_ip_all --replSet "${MONGO_REPLICA_SET:-rs0}" --auth --keyFile "$private/key"
   --unixSocketPrefix "$private" --pidfilepath "$private/mongod.pid" --setParameter shutdownTimeoutMillisForSignaledShutdown=5000
   --setParameter oplogNetworkTimeoutBufferSeconds=1 --setParameter oplogFetcherSteadyStateMaxFetcherRestarts=0
 )
@@ -25,6 +26,7 @@ fi
 if [ -n "${MONGO_CACHE_GB:-}" ]; then arguments+=(--wiredTigerCacheSizeGB "$MONGO_CACHE_GB"); fi
 if [ -n "${MONGO_OPLOG_MB:-}" ]; then arguments+=(--oplogSize "$MONGO_OPLOG_MB"); fi
 # What lies beside the database (backups, objects) is not ours.
+if [ "$(id -u)" != 0 ]; then exec mongod "${arguments[@]}"; fi # Kubernetes has given the folder to us
 if [ "$(stat -c %u /data/db)" != "$user" ]; then
   chown "$user:$user" /data/db
   find /data/db -mindepth 1 -maxdepth 1 \( -name 'WiredTiger*' -o -name '*.wt' -o -name mongod.lock -o -name storage.bson -o -name journal \

@@ -70,7 +70,7 @@ check_tango_env() {
   esac
   if [ "$dry_run" = no ] && [ ${#problems[@]} -eq 0 ] && docker image inspect "$TANGO_IMAGE" >/dev/null 2>&1; then
     if ! answer=$(docker run --rm -i --network none --env MONGODB_URL=mongodb://u:p@h/tango --env TOKEN_SECRET=0123456789012345678901234567890123456789 \
-      --env S3_ACCESS_KEY=x --env S3_SECRET_KEY=y "$TANGO_IMAGE" --env-file /dev/stdin config check <"$file" 2>&1); then
+      --env S3_ACCESS_KEY=accesskey --env S3_SECRET_KEY=secretkey "$TANGO_IMAGE" --env-file /dev/stdin config check <"$file" 2>&1); then
       problem "$file: $(grep '^error' <<<"$answer" | head -n 3)"
     else
       grep '^warning' <<<"$answer" | sed 's/^warning: //' | while IFS= read -r line; do warn "$line"; done || true

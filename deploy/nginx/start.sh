@@ -8,7 +8,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 run=
 case ${1:-} in
   --help | -h) sed -n '2,/^set -/{/^set -/d;s/^# \{0,1\}//p}' "$0"; exit 0 ;;
-  --dry-run) run=echo ;;
+  --dry-run) run="echo" ;;
   '') ;;
   *) echo "start.sh: unknown option $1 (try --help)" >&2; exit 1 ;;
 esac

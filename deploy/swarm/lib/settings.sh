@@ -6,7 +6,7 @@ conf=$root/conf
 version=$(head -n 1 "$root/jop.version" 2>/dev/null || echo unknown)
 
 # value_of NAME FILE: as tango reads it; empty when it is not set.
-value_of() { sed -n "s/^[[:space:]]*$1[[:space:]]*=//p" "$2" 2>/dev/null | tail -n 1 | sed 's/[[:space:]]*$//'; }
+value_of() { [ ! -e "$2" ] || sed -n "s/^[[:space:]]*$1[[:space:]]*=//p" "$2" | tail -n 1 | sed 's/[[:space:]]*$//'; }
 
 # The image of the package whose archive begins with NAME.
 packaged_image() { # name

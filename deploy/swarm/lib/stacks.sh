@@ -14,7 +14,10 @@ deploy_stack() {
     say "with $(basename "$override")"
     files+=(--compose-file "$override")
   fi
-  run docker stack deploy "${files[@]}" --resolve-image never "$1" || fail "the stack $1 could not be deployed from $2"
+  local detach=()
+  # A newer client says so when it is not told.
+  if docker stack deploy --help 2>/dev/null | grep -q -- '--detach'; then detach=(--detach=true); fi
+  run docker stack deploy "${files[@]}" --resolve-image never "${detach[@]}" "$1" || fail "the stack $1 could not be deployed from $2"
 }
 
 # Plain HTTP is what is left when the two lines of the certificate are commented out.

@@ -69,7 +69,7 @@ spec:
         timeoutSeconds: 2
         failureThreshold: 2
       livenessProbe:
-        httpGet: {path: /healthz, port: api, scheme: {{ if .Values.tlsSecretName }}HTTPS{{ else }}HTTP{{ end }}}
+        httpGet: {path: /livez, port: api, scheme: {{ if .Values.tlsSecretName }}HTTPS{{ else }}HTTP{{ end }}}
         periodSeconds: 10
         timeoutSeconds: 5
         failureThreshold: 6

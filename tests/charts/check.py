@@ -4,6 +4,7 @@ kubernetes/ too, strictly against the schemas of Kubernetes. Nothing is installe
 
 import atexit
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -57,6 +58,18 @@ def as_packaged(deploy):
     return package
 
 
+def check_metrics(deploy):
+    """What dashboard and alerts ask for is what the program counts."""
+    with open(f"{deploy}/../src/telemetry.rs") as file:
+        known = set(re.findall(r'"(tango_[a-z_]+)"', file.read()))
+    for name in ("alerts.yml", "grafana-dashboard.json"):
+        with open(f"{deploy}/monitoring/{name}") as file:
+            asked = set(re.findall(r"\btango_[a-z_]+", file.read()))
+        unknown = {metric for metric in asked if metric not in known and metric.removesuffix("_bucket") not in known} - {"tango_tango"}
+        if unknown:
+            sys.exit(f"{name} asks for metrics that nothing counts: {', '.join(sorted(unknown))}")
+
+
 def main():
     deploy = sys.argv[1]
     count = 0
@@ -82,6 +95,7 @@ def main():
         documents = check(f"deploy-gpr-services.sh {options}", manifests)
         count += len(documents)
         print(f"deploy-gpr-services.sh {' '.join(options)}: {len(documents)} manifests")
+    check_metrics(deploy)
     print(f"{count} manifests are right for Kubernetes {', '.join(VERSIONS)}")
 
 

@@ -96,4 +96,5 @@ remove_machines() {
     if [ -d "$work/node-$n" ] || [ -e "/run/netns/tsw$n" ]; then remove_machine "$n"; fi
   done
   ip link delete "$bridge" 2>/dev/null || true
+  rmdir /datadir 2>/dev/null || true # what the machines' own folders were mounted on
 }

@@ -28,7 +28,6 @@ upgrades() {
   unpack_next "$next"
   # Of the next version: a setting that is new, and one of ours that it does not know.
   local file=$work/node-1/opt/tango-$next_version-linux/conf/tango.env
-  printf '\n# A setting that this version brings.\n#\nSCORE_QUEUE_MS=50\n' >>"$file"
   sed -i '/^SCORE_QUEUE_MS=/d' "$(home 1)/conf/tango.env"
   echo "OLD_SETTING=of mine" >>"$(home 1)/conf/tango.env"
 

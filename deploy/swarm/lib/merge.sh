@@ -33,13 +33,14 @@ merge_env() {
       if (!added++) printf "\n# ---------------------------------------------------------------- new on %s\n", today
       if (comments != shown) { printf "\n%s", comments; shown = comments }
       print
+      mine[name] = -1
       print "added: " name > "/dev/stderr"
     }
     END {
       for (name in mine) {
         bare = name
         sub(/_FILE$/, "", bare)
-        if (name !~ /^#/ && !(name in known) && !(bare in known)) print "no longer known, and without effect: " name " (line " mine[name] "; remove it when you like)" > "/dev/stderr"
+        if (name !~ /^#/ && mine[name] > 0 && !(name in known) && !(bare in known)) print "no longer known, and without effect: " name " (line " mine[name] "; remove it when you like)" > "/dev/stderr"
       }
       if (!added) print "nothing new" > "/dev/stderr"
     }' "$1" "$2"

@@ -77,7 +77,8 @@ is_settled() { case $(update_state "$1") in updating | rollback_started) return 
 # Waits until a rolling update is over; false when it was taken back or came to a halt.
 wait_for_update() { # service, seconds
   [ "$dry_run" = no ] || return 0
-  sleep 1
+  # Until the Swarm has begun with it.
+  sleep 2
   if ! until_true "$2" is_settled "$1"; then
     warn "the update of $1 has not ended within $2 s"
     return 1

@@ -41,15 +41,17 @@ refusals() {
   on 1 env MIN_ROOT_FREE_GB=100000 bash "$(home 1)/ha-scripts/start.sh" -l -p "$password" --check >"$work/disk.log" 2>&1 && failed "a full disk is not refused"
   grep -q 'GB are free on the root partition, and 100000 should be' "$work/disk.log" || failed "a full disk is not told: $(cat "$work/disk.log")"
   say "refused: too little disk, on every node: $(grep -c 'GB are free' "$work/disk.log") lines"
+  rm -f "$work/port.stop"
   on 2 python3 -c '
-import socket, time
+import os, socket, sys, time
 taken = socket.create_server(("0.0.0.0", 3031))
-time.sleep(120)' &
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.1)' "$work/port.stop" &
   local taker=$!
   sleep 1
   expect_refusal "node-2-hostname: port(s) 3031 are taken" "${begin[@]}" -p "$password"
-  kill $taker
-  wait $taker 2>/dev/null || true
+  touch "$work/port.stop"
+  wait $taker
   # Data centres: a majority of the members in one of three is refused, in one of two is warned of.
   label 1 datacenter=a
   label 2 datacenter=a

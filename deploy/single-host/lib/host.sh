@@ -30,7 +30,7 @@ prepare() {
   export CONF=$conf DATADIR=${DATADIR:-/datadir}
   export ALLOW_HTTP='' TLS_CERT_FILE=/data/ssl/tango.crt TLS_KEY_FILE=/data/ssl/tango.key
   scheme=https
-  if ! cat "$here/docker-compose.yml" "$here/docker-compose.override.yml" 2>/dev/null | grep -qE '^[^#]*:/data/ssl/tango\.crt'; then
+  if ! grep -qsE '^[^#]*:/data/ssl/tango\.crt' "$here/docker-compose.yml" "$here/docker-compose.override.yml"; then
     export ALLOW_HTTP=True TLS_CERT_FILE='' TLS_KEY_FILE=''
     scheme=http
     warn "tango serves plain HTTP, as the certificate's lines in docker-compose.yml are commented out. For tests only"

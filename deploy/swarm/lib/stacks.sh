@@ -23,7 +23,7 @@ deploy_stack() {
 # Plain HTTP is what is left when the two lines of the certificate are commented out.
 choose_http() {
   export ALLOW_HTTP='' TLS_CERT_FILE=/data/ssl/tango.crt TLS_KEY_FILE=/data/ssl/tango.key
-  if ! cat "$here/swarm/tango-swarm.yml" "$here/swarm/tango-swarm.override.yml" 2>/dev/null | grep -qE '^[^#]*target: /data/ssl/tango\.crt'; then
+  if ! grep -qsE '^[^#]*target: /data/ssl/tango\.crt' "$here/swarm/tango-swarm.yml" "$here/swarm/tango-swarm.override.yml"; then
     export ALLOW_HTTP=True TLS_CERT_FILE='' TLS_KEY_FILE=''
     warn "tango serves plain HTTP, as the certificate's lines in tango-swarm.yml are commented out: passwords and data can be read on the way. For tests only"
   fi

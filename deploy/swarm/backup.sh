@@ -25,5 +25,5 @@ parent=$(dirname "$folder")
 [ -d "$parent" ] || fail "there is no $parent on this node"
 set_tango_job_options
 run_job tango_backup 86400 "${tango_job_options[@]}" --user 0:0 --constraint "node.hostname == $(hostname)" \
-  --mount "type=bind,source=$parent,target=/backups" "$TANGO_IMAGE" -- backup "/backups/$(basename "$folder")" || fail "no backup was made"
+  --mount "type=bind,source=$parent,target=$parent" "$TANGO_IMAGE" -- backup "$folder" || fail "no backup was made"
 say "the backup is in $folder of $(hostname). Keep conf/ of this package with it"

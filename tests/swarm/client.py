@@ -167,7 +167,7 @@ def train(client):
 
 
 def load(client, rate, stop_file):
-    counts, failures, slowest, lock = {"ok": 0, "failed": 0}, {}, [0.0], threading.Lock()
+    counts, failures, times, slowest, lock = {"ok": 0, "failed": 0}, {}, [], [0.0], threading.Lock()
 
     def one():
         began = time.monotonic()
@@ -180,6 +180,7 @@ def load(client, rate, stop_file):
             slowest[0] = max(slowest[0], time.monotonic() - began)
             counts["failed" if what else "ok"] += 1
             if what:
+                times.append(round(time.time()))
                 failures[what] = failures.get(what, 0) + 1
 
     began, sent = time.monotonic(), 0
@@ -188,7 +189,7 @@ def load(client, rate, stop_file):
             pool.submit(one)
             sent += 1
             time.sleep(max(0.0, began + sent / rate - time.monotonic()))
-    print(json.dumps({"seconds": round(time.monotonic() - began), **counts, "slowest_ms": round(slowest[0] * 1000), "failures": failures}))
+    print(json.dumps({"seconds": round(time.monotonic() - began), **counts, "slowest_ms": round(slowest[0] * 1000), "failures": failures, "between": [time.strftime("%H:%M:%S", time.localtime(t)) for t in sorted(times)[:1] + sorted(times)[-1:]]}))
     sys.exit(1 if counts["failed"] else 0)
 
 

@@ -71,6 +71,9 @@ nodes_come_and_go() {
   join 4
   within 120 "a fourth node joined and serves" curl --silent --fail --insecure "https://$subnet.4:3031/login"
 
+}
+
+node_is_replaced() {
   # Node 3 burns down; node 4 takes its place with its labels.
   power_off 3
   within 60 "node 3 lost for good; the Swarm sees it as Down" unreachable 3

@@ -70,7 +70,7 @@ container_processes() {
   local n=$1 process
   find /sys/fs/cgroup -path "*/tsw$n/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u
   for process in /proc/[0-9]*; do
-    case $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) in *"$work/node-$n/"*) basename "$process" ;; esac
+    case $({ tr '\0' ' ' <"$process/cmdline"; } 2>/dev/null) in *"$work/node-$n/"*) basename "$process" ;; esac
   done
 }
 

@@ -110,7 +110,8 @@ run_job() {
   docker service create --quiet --detach --name "$name" --mode replicated-job --restart-condition none --no-resolve-image \
     --network tango_net --container-label tango.job="$name" "${options[@]}" "$image" "$@" >/dev/null || return 1
   until_true "$seconds" job_is_over "$name" 1 || status=1
-  if [ "$(task_states "$name" | head -n 1)" != Complete ]; then status=1; fi
+  # The Swarm may have begun it twice, when a manager was lost meanwhile: once is enough.
+  if ! task_states "$name" | grep -q '^Complete'; then status=1; fi
   # The last lines may come a moment after the end.
   sleep 1
   docker service logs --raw "$name" 2>&1 || true

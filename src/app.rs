@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use axum_server::Handle;
+use serde_json::json;
 
 pub use tls::CertificateFiles;
 
@@ -239,6 +240,7 @@ impl WorkerApp {
         let name = nodes::name(None);
         let worker = start_worker(&ctx, worker_name(&name));
         lifecycle.set_ready();
+        open_worker_door(&ctx, &lifecycle);
         let node = nodes::describe(&ctx, Role::WORKER, name.clone());
         tokio::spawn(nodes::tell(ctx.clone(), node, lifecycle.clone(), Sightings::default()));
         Ok(Self { ctx, lifecycle, worker, name })
@@ -253,6 +255,24 @@ impl WorkerApp {
         drop(self.ctx);
         let_go(store, &config).await;
         Ok(())
+    }
+}
+
+/// For `tango healthcheck`.
+fn open_worker_door(ctx: &Context, lifecycle: &Lifecycle) {
+    let started_at = ctx.clock.now();
+    let (of_status, phases) = (ctx.clone(), lifecycle.clone());
+    let status = move || {
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
+            "phase": phases.phase().as_str(),
+            "started_at": started_at,
+            "object_store": control::object_store(&of_status),
+        })
+    };
+    if let Err(error) = control::serve_status(&ctx.config.data_dir, status, lifecycle.stopped()) {
+        tracing::warn!(error = format!("{error:#}"), "`tango healthcheck` will not find this process");
     }
 }
 

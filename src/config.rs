@@ -7,6 +7,8 @@ mod settings;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use sha2::{Digest as _, Sha256};
+
 pub use load::{DEFAULTS, EffectiveValue, Loaded, Sources, load};
 
 use crate::domain::job::Topic;
@@ -84,6 +86,29 @@ pub struct Limits {
     pub max_context_fields: usize,
 }
 
+impl Config {
+    /// Eight characters that are the same for processes with the same settings, those aside that belong to one process alone. Secrets
+    /// do not enter it.
+    pub fn fingerprint(&self) -> String {
+        let own = Self::default();
+        let shared = Self {
+            data_dir: own.data_dir,
+            listen: own.listen,
+            s3_listen: None,
+            tls_cert_file: None,
+            tls_key_file: None,
+            mongodb_ca_file: None,
+            s3_ca_file: None,
+            super_user_password: None,
+            log_level: own.log_level,
+            worker_topics: own.worker_topics,
+            ..self.clone()
+        };
+        let digest = Sha256::digest(format!("{shared:?}"));
+        digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -143,5 +168,20 @@ impl Default for Config {
             token_secret: None,
             limits: Limits::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_tells_settings_apart_but_no_processes() {
+        let config = Config::default();
+        let listens = Config { listen: SocketAddr::from(([0, 0, 0, 0], 1)), ..config.clone() };
+        let other = Config { score_queue_ms: 51, ..config.clone() };
+        assert_eq!(config.fingerprint(), listens.fingerprint());
+        assert_ne!(config.fingerprint(), other.fingerprint());
+        assert_eq!(config.fingerprint().len(), 8);
     }
 }

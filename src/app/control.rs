@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::stores;
 use crate::auth::{Auth, AuthError};
+use crate::context::Context;
 use crate::domain::job::{Progress, Reporter};
 use crate::http::AppState;
 use crate::objects::Health;
@@ -77,11 +78,7 @@ pub fn socket_path(data_dir: &Path) -> PathBuf {
 
 /// Opens the door. The folder's lock is held, so a socket that is there is a dead process's.
 pub(super) fn serve(state: &AppState, url: String, stop: CancellationToken) -> anyhow::Result<()> {
-    let path = socket_path(&state.ctx.config.data_dir);
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path)
-        .with_context(|| format!("{} cannot be opened (its path may be too long)", path.display()))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    let (path, listener) = open_door(&state.ctx.config.data_dir)?;
     let state = state.clone();
     tokio::spawn(async move {
         while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
@@ -98,6 +95,48 @@ pub(super) fn serve(state: &AppState, url: String, stop: CancellationToken) -> a
     Ok(())
 }
 
+/// The door of a process that only works on jobs: it tells how it is, by `status`, and refuses everything else.
+pub(super) fn serve_status(
+    data_dir: &Path,
+    status: impl Fn() -> Value + Send + Sync + 'static,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (path, listener) = open_door(data_dir)?;
+    tokio::spawn(async move {
+        while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+            let Ok((stream, _)) = accepted else { continue };
+            let status = status();
+            // A client says all that it has to say at once.
+            let answer = tokio::time::timeout(PATIENCE, answer_status(stream, status));
+            if let Some(Ok(Err(error))) = stop.run_until_cancelled(answer).await {
+                tracing::debug!(error = format!("{error:#}"), "a command got no answer");
+            }
+        }
+        let _ = std::fs::remove_file(&path);
+    });
+    Ok(())
+}
+
+async fn answer_status(stream: UnixStream, status: Value) -> anyhow::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    BufReader::new(reader.take(MAX_LINE_BYTES)).read_line(&mut line).await?;
+    let answer = match serde_json::from_str::<Request>(&line) {
+        Ok(Request::Status) => Answer::Done(status),
+        _ => Answer::Refused("this process works on jobs only: ask a server".to_owned()),
+    };
+    write_line(&mut writer, &answer).await
+}
+
+fn open_door(data_dir: &Path) -> anyhow::Result<(PathBuf, UnixListener)> {
+    let path = socket_path(data_dir);
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)
+        .with_context(|| format!("{} cannot be opened (its path may be too long)", path.display()))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok((path, listener))
+}
+
 async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
@@ -110,7 +149,7 @@ async fn answer(stream: UnixStream, state: &AppState, url: &str) -> anyhow::Resu
             "url": url,
             "phase": state.lifecycle.phase().as_str(),
             "started_at": state.started_at,
-            "object_store": object_store(state),
+            "object_store": object_store(&state.ctx),
         })),
         Ok(Request::Backup { folder, skip_missing }) => {
             match back_up(state, &folder, skip_missing, &mut writer).await? {
@@ -173,8 +212,8 @@ impl Reporter for Told {
 }
 
 /// `ok`, or what stands between the process and its object store.
-fn object_store(state: &AppState) -> String {
-    match state.ctx.objects.health() {
+pub(super) fn object_store(ctx: &Context) -> String {
+    match ctx.objects.health() {
         Health::Ready => "ok".to_owned(),
         Health::Troubled(trouble) => trouble.to_string(),
     }

@@ -20,6 +20,7 @@ pub(super) fn describe(ctx: &Context, role: Role, name: String) -> Node {
         id: format!("{}-{}", now.timestamp_micros(), std::process::id()),
         name,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        settings: ctx.config.fingerprint(),
         role,
         state: String::new(),
         topics: if role.worker { ctx.config.worker_topics.clone() } else { Vec::new() },

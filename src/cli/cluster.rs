@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "the answer is the command's output")]
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::domain::Timestamp;
 use crate::store::mongo::MongoSettings;
 use crate::store::mongo::replica_set::{
-    self, Dropped, MemberStatus, NOT_REACHABLE, Overview, Reach, RecoveryPlan, Removal,
+    self, Dropped, Initiation, MemberStatus, NOT_REACHABLE, Overview, Reach, RecoveryPlan, Removal,
 };
 
 #[derive(Debug, Subcommand)]
@@ -20,6 +21,8 @@ pub enum ClusterCommand {
     Status(Form),
     /// Print the configuration of the members
     Members(Form),
+    /// Make the replica set of the members that MONGODB_URL names, and the user that it names; harmless when they are there
+    Initiate(InitiateArgs),
     /// Take a member out of the replica set
     Remove {
         /// As `tango cluster members` shows it
@@ -55,6 +58,17 @@ pub struct Form {
     json: bool,
 }
 
+/// How the set is to be.
+#[derive(Debug, Args)]
+pub struct InitiateArgs {
+    /// The key file with which the members (`mongod --keyFile`) know each other
+    #[arg(long, value_name = "FILE")]
+    key_file: PathBuf,
+    /// How long a PRIMARY may be silent before another member is elected, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(i32).range(500..=120_000))]
+    election_timeout_ms: i32,
+}
+
 pub async fn run(config: &Config, command: ClusterCommand) -> anyhow::Result<()> {
     let Some(url) = &config.mongodb_url else {
         bail!(
@@ -69,6 +83,7 @@ pub async fn run(config: &Config, command: ClusterCommand) -> anyhow::Result<()>
     match command {
         ClusterCommand::Status(form) => status(&settings, form).await,
         ClusterCommand::Members(form) => members(&settings, form).await,
+        ClusterCommand::Initiate(args) => initiate(&settings, args).await,
         ClusterCommand::Remove { host, yes } => remove(&settings, &host, yes).await,
         ClusterCommand::Add { host, priority } => add(&settings, &host, priority).await,
         ClusterCommand::Recover { fenced_off } => recover(&settings, fenced_off).await,
@@ -182,6 +197,24 @@ async fn members(settings: &MongoSettings, form: Form) -> anyhow::Result<()> {
         configuration.votes(),
         configuration.majority()
     );
+    Ok(())
+}
+
+async fn initiate(settings: &MongoSettings, args: InitiateArgs) -> anyhow::Result<()> {
+    let key = std::fs::read_to_string(&args.key_file)
+        .with_context(|| format!("the key file {} cannot be read", args.key_file.display()))?;
+    if key.split_whitespace().map(str::len).sum::<usize>() < 6 {
+        bail!("the key file {} holds no key (openssl rand -base64 512 makes one)", args.key_file.display());
+    }
+    let asked = Initiation { key, election_timeout_ms: args.election_timeout_ms };
+    let done = replica_set::initiate(settings, &asked).await?;
+    let was = if done.is_new { "was made of" } else { "was there; members asked:" };
+    println!("the replica set {} {was} {}; {} is PRIMARY", done.set, done.members.join(", "), done.primary);
+    if done.timeout_changed {
+        println!("electionTimeoutMillis is {} now", args.election_timeout_ms);
+    }
+    let user = if done.user_is_new { "was made" } else { "was there, and has the password of MONGODB_URL" };
+    println!("the user {} {user}", done.user);
     Ok(())
 }
 

@@ -1,12 +1,17 @@
 //! `tango doctor`: looks at everything that usually goes wrong.
 #![expect(clippy::print_stdout, reason = "the findings are the command's output")]
 
+mod bundle;
+mod certificate;
+mod cluster;
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::bail;
+use clap::Args;
 
 use crate::app::control::{self, Request};
 use crate::app::stores::backups_folder;
@@ -31,30 +36,44 @@ const FEW_FILES: u64 = 4_096;
 struct Findings {
     failures: usize,
     warnings: usize,
+    lines: Vec<String>,
 }
 
 impl Findings {
-    fn fine(&self, text: impl std::fmt::Display) {
-        println!("ok       {text}");
+    fn fine(&mut self, text: impl std::fmt::Display) {
+        self.tell(format!("ok       {text}"));
     }
 
     /// Something to know that needs no action.
-    fn note(&self, text: impl std::fmt::Display) {
-        println!("note     {text}");
+    fn note(&mut self, text: impl std::fmt::Display) {
+        self.tell(format!("note     {text}"));
     }
 
     fn warn(&mut self, text: impl std::fmt::Display) {
         self.warnings += 1;
-        println!("warning  {text}");
+        self.tell(format!("warning  {text}"));
     }
 
     fn fail(&mut self, text: impl std::fmt::Display) {
         self.failures += 1;
-        println!("FAILED   {text}");
+        self.tell(format!("FAILED   {text}"));
+    }
+
+    fn tell(&mut self, line: String) {
+        println!("{line}");
+        self.lines.push(line);
     }
 }
 
-pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
+/// What else is wanted.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Write findings, settings (without secrets) and facts of this machine into a file, for whoever helps
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+}
+
+pub async fn run(loaded: &Loaded, args: DoctorArgs) -> anyhow::Result<()> {
     let config = &loaded.config;
     let mut findings = Findings::default();
     match loaded.warnings.len() {
@@ -74,13 +93,16 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
             None
         }
     };
+    certificate::check(config, &mut findings);
     check_objects(config, &mut findings).await;
     check_folder(&config.data_dir, &mut findings);
     check_open_files(&mut findings);
     match control::ask(&config.data_dir, &Request::Status).await {
         Ok(Some(status)) => {
             let text = |name: &str| status[name].as_str().unwrap_or("?").to_owned();
-            findings.fine(format!("tango {} runs at {} and is {}", text("version"), text("url"), text("phase")));
+            let place =
+                status["url"].as_str().map_or_else(|| "works on jobs".to_owned(), |url| format!("runs at {url}"));
+            findings.fine(format!("tango {} {place} and is {}", text("version"), text("phase")));
             if status["object_store"] != "ok" {
                 findings.warn(format!("it waits for its object store: {}", text("object_store")));
             }
@@ -97,8 +119,12 @@ pub async fn run(loaded: &Loaded) -> anyhow::Result<()> {
         Err(error) => findings.fail(format!("the running process: {error:#}")),
     }
     check_http(config, &mut findings);
-    tell_of_backups(config, &findings);
+    tell_of_backups(config, &mut findings);
     println!();
+    if let Some(file) = &args.bundle {
+        bundle::write(file, loaded, &findings.lines)?;
+        println!("written to {}: look into it before you send it", file.display());
+    }
     match (findings.failures, findings.warnings) {
         (0, 0) => println!("everything is fine"),
         (0, warnings) => println!("{warnings} warning(s)"),
@@ -227,6 +253,9 @@ async fn check_store(config: &Config, cluster: Option<MigrationStatus>, findings
             return Ok((0, None));
         }
         let object = any_object(&store).await?;
+        if config.mongodb_url.is_some() {
+            cluster::check(config, &store, findings).await;
+        }
         let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
         anyhow::Ok((auth.users().await?.len(), object))
     };
@@ -290,7 +319,7 @@ async fn check_object(config: &Config, dataset: &Dataset, segment: &Segment, fin
 }
 
 /// What a person who only dumps the database has to know.
-fn tell_of_backups(config: &Config, findings: &Findings) {
+fn tell_of_backups(config: &Config, findings: &mut Findings) {
     findings.note(
         "a dump of the database alone is no whole backup: the objects that it refers to belong to it; \
          `tango backup` copies both",

@@ -77,7 +77,7 @@ enum Command {
     #[command(subcommand)]
     Config(ConfigCommand),
     /// Check this installation and say what is wrong in plain words
-    Doctor,
+    Doctor(doctor::DoctorArgs),
     /// Succeed when the running process should get traffic, for containers
     Healthcheck,
     /// Print the OpenAPI document
@@ -170,7 +170,7 @@ pub fn run() -> ExitCode {
             Some(Command::Worker) => serve::worker(loaded).await,
             Some(Command::Migrate { status }) => migrate::run(&loaded.config, status).await,
             Some(Command::Config(ConfigCommand::Check)) => config_check::run(&loaded),
-            Some(Command::Doctor) => doctor::run(&loaded).await,
+            Some(Command::Doctor(args)) => doctor::run(&loaded, args).await,
             Some(Command::Healthcheck) => healthcheck::run(&loaded.config).await,
             Some(Command::User(command)) => user::run(&loaded.config, command).await,
             Some(Command::Backup(args)) => transfer::backup(&loaded.config, args).await,

@@ -38,6 +38,9 @@ pub struct Node {
     /// Host and, for servers, port; for people.
     pub name: String,
     pub version: String,
+    /// A fingerprint of what all processes should be set to alike; empty of versions that did not tell.
+    #[serde(default)]
+    pub settings: String,
     pub role: Role,
     /// A phase of its life, such as `ready`.
     pub state: String,

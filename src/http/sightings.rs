@@ -45,6 +45,7 @@ mod tests {
             id: format!("{minutes_ahead}"),
             name,
             version,
+            settings: String::new(),
             role: Role::BOTH,
             state,
             topics: Vec::new(),

@@ -1,11 +1,13 @@
 //! The replica set as an operator sees it: who is a member, how each is doing, and what to do when a site is lost.
 //!
 //! Every member is asked by itself ([`ask`]), because one member's view of the others is what is wrong when a network is cut. A
-//! change goes through the primary ([`change`]); without one, and with the lost members fenced off, it is forced ([`recovery`]).
+//! change goes through the primary ([`change`]); without one, and with the lost members fenced off, it is forced ([`recovery`]). The set
+//! itself is made by [`initiate`].
 
 mod ask;
 mod change;
 mod error;
+mod initiate;
 mod look;
 mod parse;
 mod recovery;
@@ -19,6 +21,7 @@ use serde::Serialize;
 
 pub use change::{Addition, Removal, add, remove};
 pub use error::ReplicaSetError;
+pub use initiate::{Initiated, Initiation, initiate};
 pub use look::look;
 pub use recovery::{Dropped, Recovered, RecoveryPlan, Staying, recover};
 

@@ -110,6 +110,7 @@ async fn an_installation_moves_into_a_cluster_and_back_and_scores_the_same() {
         id: "killed".to_owned(),
         name: "killed:3031".to_owned(),
         version: "0.1.0".to_owned(),
+        settings: String::new(),
         role: Role::BOTH,
         state: "ready".to_owned(),
         topics: Vec::new(),

@@ -12,6 +12,10 @@ pub enum ReplicaSetError {
         "the user of MONGODB_URL may not do this ({problem}): it needs the role clusterMonitor on the database admin to look at the replica set, clusterManager to change it. Another user can be given for one command: MONGODB_URL=… tango cluster …"
     )]
     NotAllowed { problem: String },
+    #[error(
+        "MONGODB_URL names no user with a password: mongodb://USER:PASSWORD@host:port,…/tango?authSource=admin&replicaSet=rs0; this user is made"
+    )]
+    NoUser,
     #[error("no member tells the configuration of the replica set ({problem}); has it been initiated?")]
     NoConfiguration { problem: String },
     #[error(

@@ -1,0 +1,70 @@
+#!/bin/bash
+# Says which instances of the object store keep data, and makes the bucket and its key. Repeating it is harmless. By the environment:
+#   OBJECTS_NODES   host=zone,host=zone,...  the nodes that keep data from now on; others that did are taken out
+#   OBJECTS_CAPACITY_GB, OBJECTS_NAME, OBJECTS_BUCKET, OBJECTS_CA_FILE, OBJECTS_ADMIN_TOKEN_FILE, S3_ACCESS_KEY_FILE, S3_SECRET_KEY_FILE
+set -euo pipefail
+if [ "${1:-}" = --help ]; then sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0; fi
+fail() { echo "object store: $*" >&2; exit 1; }
+
+name=${OBJECTS_NAME:-objects}
+bucket=${OBJECTS_BUCKET:-tango}
+capacity=$((${OBJECTS_CAPACITY_GB:-50} * 1000000000))
+token=$(cat "${OBJECTS_ADMIN_TOKEN_FILE:?}")
+call() { # operation, curl's options...
+  curl --silent --show-error --max-time 20 --fail-with-body --cacert "${OBJECTS_CA_FILE:?}" --header "authorization: Bearer $token" \
+    "https://$name:3904/v2/$1" "${@:2}"
+}
+IFS=, read -r -a wanted <<<"${OBJECTS_NODES:?}"
+
+# Every wanted node has to be there.
+status='{}'
+for ((second = 0; ; second += 2)); do
+  status=$(call GetClusterStatus 2>/dev/null) || status='{"nodes":[]}'
+  missing=
+  for entry in "${wanted[@]}"; do
+    up=$(jq -r --arg host "${entry%%=*}" '[.nodes[] | select(.hostname == $host and .isUp)] | length' <<<"$status")
+    [ "$up" -gt 0 ] || missing+="${missing:+, }${entry%%=*}"
+  done
+  [ -n "$missing" ] || break
+  [ "$second" -lt 120 ] || fail "no instance has joined from: $missing (docker service ps minio_server_minio)"
+  sleep 2
+done
+
+changes='[]'
+for entry in "${wanted[@]}"; do
+  host=${entry%%=*} zone=${entry#*=}
+  # Of several with this name (a node that was installed anew), the one that is up.
+  id=$(jq -r --arg host "$host" '[.nodes[] | select(.hostname == $host and .isUp)][0].id' <<<"$status")
+  changes=$(jq -c --arg id "$id" --arg zone "$zone" --arg host "$host" --argjson capacity "$capacity" \
+    '. + [{id: $id, zone: $zone, capacity: $capacity, tags: [$host]}]' <<<"$changes")
+done
+layout=$(call GetClusterLayout)
+# Those that have a role and are not wanted.
+changes=$(jq -c --argjson wanted "$changes" '[.roles[].id] - [$wanted[].id] | map({id: ., remove: true}) | $wanted + .' <<<"$layout")
+different=$(jq -r --argjson changes "$changes" '
+  [.roles[] | {id, zone, capacity, tags}] as $roles
+  | [$changes[] | . as $change | select(if .remove then true else ([$roles[] | select(. == $change)] | length) == 0 end)] | length' <<<"$layout")
+if [ "$different" -gt 0 ]; then
+  call UpdateClusterLayout --json "$(jq -c '{roles: .}' <<<"$changes")" >/dev/null || fail "it refuses the layout $changes"
+  version=$(($(jq -r .version <<<"$layout") + 1))
+  call ApplyClusterLayout --json "{\"version\": $version}" >/dev/null || fail "it refuses layout $version"
+  echo "object store: layout $version: $OBJECTS_NODES"
+else
+  echo "object store: the layout is as it should be: $OBJECTS_NODES"
+fi
+
+access=$(cat "${S3_ACCESS_KEY_FILE:?}") secret=$(cat "${S3_SECRET_KEY_FILE:?}")
+for ((second = 0; ; second += 2)); do
+  if call "GetKeyInfo?id=$access" >/dev/null 2>&1; then break; fi
+  if call ImportKey --json "$(jq -nc --arg id "$access" --arg secret "$secret" '{accessKeyId: $id, secretAccessKey: $secret, name: "tango"}')" >/dev/null; then break; fi
+  [ "$second" -lt 60 ] || fail "the key could not be made"
+  sleep 2
+done
+id=$(call "GetBucketInfo?globalAlias=$bucket" 2>/dev/null | jq -r .id) || id=
+if [ -z "$id" ] || [ "$id" = null ]; then
+  id=$(call CreateBucket --json "{\"globalAlias\": \"$bucket\"}" | jq -r .id) || fail "the bucket $bucket could not be made"
+  echo "object store: the bucket $bucket was made"
+fi
+call AllowBucketKey --json "{\"bucketId\": \"$id\", \"accessKeyId\": \"$access\", \"permissions\": {\"read\": true, \"write\": true, \"owner\": true}}" >/dev/null \
+  || fail "the key could not be allowed to use the bucket $bucket"
+echo "object store: the key may use the bucket $bucket"

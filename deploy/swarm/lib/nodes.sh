@@ -1,0 +1,169 @@
+# shellcheck shell=bash
+# The nodes of the Swarm: what they are labelled for, and whether that can work. Sourced.
+
+need_docker() {
+  command -v docker >/dev/null || fail "docker is missing: install Docker Engine 20.10 or newer on this node"
+  docker version --format '{{.Server.Version}}' >/dev/null 2>&1 \
+    || fail "the Docker daemon does not answer: start it (systemctl start docker), and run this as a user who may use it"
+}
+
+need_manager() {
+  local state
+  need_docker
+  state=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
+  case $state in
+    'active true') ;;
+    'active false') fail "this node is no manager of its Swarm: run this on a manager, or: docker node promote $(hostname)" ;;
+    *) fail "this node is in no Swarm: docker swarm init --advertise-addr ADDRESS on the first node, docker swarm join on the others" ;;
+  esac
+}
+
+# One line a node: hostname, address, status, availability, manager's reachability, labels as NAME=VALUE,...
+read_nodes() {
+  local ids
+  ids=$(docker node ls --quiet)
+  # shellcheck disable=SC2086 # one word an id
+  nodes=$(docker node inspect --format '{{.Description.Hostname}} {{.Status.Addr}} {{.Status.State}} {{.Spec.Availability}} {{if .ManagerStatus}}{{.ManagerStatus.Reachability}}{{else}}worker{{end}} {{range $name, $value := .Spec.Labels}}{{$name}}={{$value}},{{end}}' $ids)
+}
+
+# Hostnames of the nodes with a label; with a second argument: with that value.
+labelled() { # label, value
+  awk -v label="$1" -v value="${2:-}" '{
+    count = split($6, labels, ",")
+    for (i = 1; i <= count; i++) if (labels[i] != "" && index(labels[i], label "=") == 1 && (value == "" || labels[i] == label "=" value)) print $1
+  }' <<<"$nodes"
+}
+
+label_of() { # hostname, label
+  awk -v node="$1" -v label="$2" '$1 == node {
+    count = split($6, labels, ",")
+    for (i = 1; i <= count; i++) if (index(labels[i], label "=") == 1) print substr(labels[i], length(label) + 2)
+  }' <<<"$nodes"
+}
+
+count_lines() { grep -c . || true; }
+
+# Whether the nodes are there and labelled so that it can work.
+check_nodes() {
+  local total host number holders members expected
+  read_nodes
+  total=$(count_lines <<<"$nodes")
+  while read -r host _ state availability manager _; do
+    [ "$state" = ready ] || problem "the node $host is $state: start it, or take it out (docker node demote $host; docker node rm $host)"
+    [ "$availability" = active ] || warn "the node $host is $availability: nothing is placed there"
+    [ "$manager" != unreachable ] || problem "the manager $host is unreachable"
+    [ "$manager" != worker ] || lab_problem "the node $host is no manager: docker node promote $host, so that every node can go on when others are lost"
+  done <<<"$nodes"
+  [ "$total" -ge 3 ] || lab_problem "the Swarm has $total node(s): three let one fail, five let two fail"
+  [ $((total % 2)) = 1 ] || warn "$total nodes are an even number: no more of them may fail than of $((total - 1))"
+
+  if [ "$external_mongo" = no ]; then
+    members=$(labelled mongo.replica | count_lines)
+    for host in $(labelled mongo.replica | sort -u); do
+      number=$(label_of "$host" mongo.replica)
+      [[ $number =~ ^[1-9]$ ]] || problem "the node $host has the label mongo.replica=$number: it is a number from 1 on"
+    done
+    expected=1
+    while [ "$expected" -le "$members" ]; do
+      holders=$(labelled mongo.replica "$expected" | tr '\n' ' ')
+      case $(wc -w <<<"$holders") in
+        1) ;;
+        0) problem "no node has the label mongo.replica=$expected: docker node update --label-add mongo.replica=$expected NODE" ;;
+        *) problem "mongo.replica=$expected is the label of several nodes ( $holders): each member needs a number of its own" ;;
+      esac
+      expected=$((expected + 1))
+    done
+    case $members in
+      3 | 5 | 7) ;;
+      0) problem "no node has the label mongo.replica: give 1, 2 and 3 to three nodes: docker node update --label-add mongo.replica=1 NODE" ;;
+      1) problem "one node has the label mongo.replica: the database needs at least three members" ;;
+      2 | 4 | 6) problem "$members nodes have the label mongo.replica: an even number of members lets no more of them fail than $((members - 1)) do; label one more or one fewer" ;;
+      *) problem "$members nodes have the label mongo.replica: 3, 5 or 7 are possible" ;;
+    esac
+    check_data_centres
+  else
+    members=0
+  fi
+  mongo_members=$members
+  if [ "$(labelled worker true | count_lines)" -lt 2 ]; then
+    problem "$(labelled worker true | count_lines) node(s) have the label worker=true, and at least two have to: docker node update --label-add worker=true NODE"
+  fi
+  minio_nodes=$(labelled minio true | count_lines)
+  if [ "$external_objects" = no ]; then
+    case $minio_nodes in
+      0) problem "no node has the label minio=true: give it to three nodes: docker node update --label-add minio=true NODE" ;;
+      1) warn "UNSAFE: one node has the label minio=true. The object store holds the rows of all datasets, here once: when its disk is lost, they are lost. Label three nodes" ;;
+      2) warn "UNSAFE: two nodes have the label minio=true. Each object is kept twice, but when either node is away nothing can be stored. Label three nodes" ;;
+    esac
+  fi
+  OBJECTS_REPLICATION=$minio_nodes
+  if [ "$minio_nodes" -gt 3 ]; then OBJECTS_REPLICATION=3; fi
+  export OBJECTS_REPLICATION
+}
+
+# Where the members of the database stand, by the label datacenter=.
+check_data_centres() {
+  local centres count centre there most
+  centres=$(for host in $(labelled mongo.replica); do label_of "$host" datacenter; done | sort -u)
+  count=$(count_lines <<<"$centres")
+  [ "$count" -gt 0 ] || return 0
+  for host in $(labelled mongo.replica); do
+    [ -n "$(label_of "$host" datacenter)" ] || problem "the node $host has no label datacenter=, and others have: docker node update --label-add datacenter=NAME $host"
+  done
+  most=0
+  for centre in $centres; do
+    there=0
+    for host in $(labelled mongo.replica); do
+      if [ "$(label_of "$host" datacenter)" = "$centre" ]; then there=$((there + 1)); fi
+    done
+    if [ "$there" -gt "$most" ]; then most=$there fullest=$centre; fi
+  done
+  if [ $((most * 2)) -gt "$members" ]; then
+    case $count in
+      1) warn "all members of the database are in the data centre $fullest: when it is lost, nothing can be written anywhere else" ;;
+      2) warn "the data centre $fullest has $most of the $members members of the database: when it is lost, the other one can only be read until somebody runs tango cluster recover (docs/OPERATIONS.md)" ;;
+      *) problem "the data centre $fullest has $most of the $members members of the database, a majority: when it is lost, nothing can be written although $((count - 1)) others are left. Spread the labels mongo.replica" ;;
+    esac
+  fi
+}
+
+# Asks every node, by a job on it, for its clock, its disks and its ports. $1: ports that must be free, or nothing.
+check_every_node() {
+  local answers line node pairs spread name value early=0 late=0
+  [ "$dry_run" = no ] || return 0
+  # shellcheck disable=SC2086 # one word a port
+  answers=$(job_on_every_node tango_probe "$MONGO_IMAGE" --env 'NODE={{.Node.Hostname}}' --network host \
+    --mount type=bind,source=/,target=/host,readonly --entrypoint /usr/bin/node-probe.sh -- $1) || true
+  [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $MONGO_IMAGE on every node (install.sh)?"; return; }
+  for node in $(awk '{ print $1 }' <<<"$nodes"); do
+    line=$(grep -o "probe node=$node .*" <<<"$answers" | tail -n 1)
+    if [ -z "$line" ]; then
+      problem "the node $node could not be asked: has install.sh been run there? $(grep "^$node:" <<<"$answers" | head -n 1)"
+      continue
+    fi
+    local epoch='' root_free_gb=0 datadir='' datadir_gb=0 datadir_has_data=no ports_used=none
+    for pairs in $line; do
+      name=${pairs%%=*} value=${pairs#*=}
+      case $name in epoch | root_free_gb | datadir | datadir_gb | datadir_has_data | ports_used) printf -v "$name" %s "$value" ;; esac
+    done
+    if [ "$early" = 0 ] || [ "$epoch" -lt "$early" ]; then early=$epoch; fi
+    if [ "$epoch" -gt "$late" ]; then late=$epoch; fi
+    [ "${root_free_gb:-0}" -ge "${MIN_ROOT_FREE_GB:-50}" ] || lab_problem "$node: $root_free_gb GB are free on the root partition, and ${MIN_ROOT_FREE_GB:-50} should be"
+    if [ -n "$(label_of "$node" mongo.replica)" ] && [ "$external_mongo" = no ]; then
+      case $datadir in
+        missing) problem "$node: there is no /datadir: make a partition of at least ${MIN_DATADIR_GB:-50} GB and mount it there" ;;
+        no) lab_problem "$node: /datadir is no mount of its own: the database would share the root partition" ;;
+      esac
+      [ "$datadir" = missing ] || [ "$datadir_gb" -ge "${MIN_DATADIR_GB:-50}" ] || lab_problem "$node: /datadir has $datadir_gb GB, and ${MIN_DATADIR_GB:-50} are needed"
+      if [ "$datadir_has_data" = yes ]; then nodes_with_data+=("$node"); fi
+    fi
+    [ "$ports_used" = none ] || problem "$node: port(s) $ports_used are taken by another program: end it, or move it elsewhere (ss -ltnp there shows it)"
+  done
+  check_clocks "$early" "$late"
+}
+
+# The jobs do not begin at the same second, so that small differences tell nothing.
+check_clocks() { # earliest, latest
+  local spread=$(($2 - $1))
+  [ "$spread" -le 30 ] || lab_problem "the clocks of the nodes are up to $spread s apart: set them by NTP (timedatectl set-ntp true)"
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# How the installation is: nodes, services, members of the database, the object store, in one table. Exit code 0 only when all is well.
+#
+#   bash status.sh [--dry-run]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=/dev/null
+. "$here/lib/all.sh"
+
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help | -h) usage "$0"; exit 0 ;;
+    --dry-run) dry_run=yes ;; # it changes nothing anyhow
+    *) fail "unknown option $1 (try --help)" ;;
+  esac
+  shift
+done
+need_manager
+read_deploy_env
+read_nodes
+bad=0
+say "Nodes"
+while read -r host address state availability manager labels; do
+  well=ok
+  if [ "$state" != ready ] || [ "$availability" != active ] || [ "$manager" = unreachable ]; then well=BAD; bad=$((bad + 1)); fi
+  answer=$(curl --silent --insecure --max-time 3 --output /dev/null --write-out '%{http_code}' "https://$address:3031/login" 2>/dev/null || true)
+  if [ "$answer" = 000 ]; then answer=$(curl --silent --max-time 3 --output /dev/null --write-out '%{http_code}' "http://$address:3031/login" 2>/dev/null || true); fi
+  [ "$answer" = 200 ] || { well=BAD; bad=$((bad + 1)); }
+  printf '  %-4s %-24s %-15s %-8s %-8s %-12s /login %s  %s\n' "$well" "$host" "$address" "$state" "$availability" "$manager" "$answer" "${labels%,}"
+done <<<"$nodes"
+say "Services"
+services=$(docker service ls --format '{{.Name}} {{.Replicas}} {{.Image}}' | grep -E '^(tango|mongo|minio_server|workers)_' | sort || true)
+[ -n "$services" ] || { say "  BAD  nothing runs (start.sh)"; bad=$((bad + 1)); }
+while read -r service replicas image; do
+  [ -n "$service" ] || continue
+  well=ok
+  if [ "${replicas%%/*}" != "${replicas#*/}" ]; then well=BAD; bad=$((bad + 1)); fi
+  printf '  %-4s %-28s %-6s %-24s %s\n' "$well" "$service" "$replicas" "$image" "$(update_state "$service")"
+  if [ "$well" = BAD ]; then complaints "$service"; fi
+done <<<"$services"
+say "Members of the database, as tango of this node sees them"
+if members=$(in_tango cluster status 2>&1); then sed 's/^/  ok   /' <<<"$members"; else sed 's/^/  BAD  /' <<<"$members"; bad=$((bad + 1)); fi
+say "Stores and settings, as tango of this node sees them"
+checks=$(in_tango doctor 2>&1) || true
+grep -E '^(FAILED|warning|note)' <<<"$checks" | sed 's/^/  /' || true
+if grep -q '^FAILED' <<<"$checks"; then bad=$((bad + 1)); fi
+if [ "$bad" -gt 0 ]; then fail "$bad thing(s) are not well, see BAD and FAILED above"; fi
+say "all is well"

@@ -128,7 +128,7 @@ impl App {
         let production = Production::start(&ctx, lifecycle.stopped());
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
-        let (in_flight, index_use, segments, sightings) = Default::default();
+        let (in_flight, index_use, looks, segments, sightings) = Default::default();
         let state = AppState {
             ctx,
             auth,
@@ -137,6 +137,7 @@ impl App {
             lifecycle,
             in_flight,
             index_use,
+            looks,
             segments,
             sightings,
             secure,

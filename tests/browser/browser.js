@@ -48,7 +48,9 @@ const SHOTS = process.env.TANGO_SCREENSHOTS;
 export async function holds(page, name) {
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme });
-    const { violations } = await new AxeBuilder({ page }).analyze();
+    // All but the contrast is the same in both themes.
+    const axe = new AxeBuilder({ page });
+    const { violations } = await (colorScheme === "dark" ? axe.withRules(["color-contrast"]) : axe).analyze();
     const told = violations.map((it) => `${it.id}: ${it.help}\n${it.nodes.slice(0, 4).map((node) => `    ${node.html.slice(0, 160)}\n      ${node.failureSummary?.replaceAll("\n", " ").slice(0, 240)}`).join("\n")}`);
     assert.equal(violations.length, 0, `axe on ${name} (${colorScheme}, ${page.url()}):\n${told.join("\n")}`);
     if (SHOTS) {

@@ -23,7 +23,7 @@ export function file(name, text) {
 }
 
 /** Calls whose outcome depends on who takes what; one value of the wrong type among them. */
-export function calls(rows = 3000) {
+export function calls(rows = 1500) {
   const next = dice(7);
   const reasons = ["billing", "technical", "cancel", "سؤال", "order 📦"];
   const lines = ["call_time,customer_id,agent_id,reason,language,age,waited_s,premium,resolved"];
@@ -57,7 +57,7 @@ export function dataset() {
   }
   console.log(`insteval.csv.gz is not used (${existsSync(insteval) ? "TANGO_BROWSER_SMALL is set" : `${insteval} is not there`}): the journey goes over calls made here`);
   return {
-    name: "calls", path: file("calls.csv", calls()), rows: 3000, time: "call_time",
+    name: "calls", path: file("calls.csv", calls()), rows: 1500, time: "call_time",
     roles: { call_time: "timestamp", agent_id: "agent_id", customer_id: "customer_id", resolved: "metric" },
     metric: "resolved", positive: "true", score: { reason: "billing", age: "42" }, agents: "agent 1, agent 2",
   };

@@ -11,6 +11,8 @@ for (const name of files) {
   const started = Date.now();
   console.log(`${name}`);
   const { steps, end } = await import(join(import.meta.dirname, name));
+  // Whoever is told to stop leaves no server and no browser behind.
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => end().finally(() => process.exit(1)));
   try {
     for (const [words, work] of steps) {
       const begun = Date.now();

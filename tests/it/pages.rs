@@ -257,7 +257,7 @@ async fn refused_rows_are_told_and_pasted_text_is_kept() {
     let shown = page(&test, &path, &cookie).await.expect_status(200);
     assert!(shown.text.contains("5 rows of the last upload were refused"), "{}", shown.text);
     let rejected = page(&test, &format!("{path}/rejected"), &cookie).await.expect_status(200);
-    assert!(rejected.text.contains("one value too many"), "{}", rejected.text);
+    assert!(rejected.text.contains("the row has 3 values"), "{}", rejected.text);
 
     let form = [("target", "agents"), ("name", "staff"), ("id_field", "id"), ("csv", "id,skill\n1,2\n")];
     let refused = post(&test, "/upload/text", &cookie, Some(&test.url), &form).await.expect_status(422);
@@ -316,7 +316,7 @@ async fn a_form_of_an_ended_session_is_shown_again_with_everything_that_was_type
     let form = [("name", "typed <by hand>"), ("current_password", "secret")];
     let answer = post(&test, "/predictors", "tango_session=ended", Some(&test.url), &form).await.expect_status(401);
     assert!(
-        answer.text.contains("typed &lt;by hand&gt;") && answer.text.contains("action=\"&#x2f;predictors\""),
+        answer.text.contains("typed &lt;by hand&gt;") && answer.text.contains("action=\"/predictors\""),
         "{}",
         answer.text
     );

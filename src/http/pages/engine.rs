@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 
 use minijinja::value::{Kwargs, Rest};
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter};
 use rust_embed::RustEmbed;
 
 use super::chart;
@@ -40,6 +40,7 @@ fn environment(language: Language) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_loader(|name| Ok(Templates::get(name).map(|it| String::from_utf8_lossy(&it.data).into_owned())));
     environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_formatter(format);
     environment.set_undefined_behavior(UndefinedBehavior::Chainable);
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
@@ -64,10 +65,22 @@ fn environment(language: Language) -> Environment<'static> {
     environment
 }
 
+/// Nothing is shown as nothing; texts are escaped for elements and for attributes in quotes.
+fn format(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
+    match value.as_str() {
+        _ if value.is_none() || value.is_undefined() => Ok(()),
+        Some(text) if !value.is_safe() => {
+            out.write_str(&html_escape::encode_quoted_attribute(text)).map_err(Error::from)
+        }
+        _ => escape_formatter(out, state, value),
+    }
+}
+
 fn fill(mut text: String, values: &Kwargs) -> Result<String, Error> {
     for name in values.args() {
         let value: Value = values.get(name)?;
-        text = text.replace(&format!("{{{name}}}"), &value.to_string());
+        let shown = if value.is_none() || value.is_undefined() { "–".to_owned() } else { value.to_string() };
+        text = text.replace(&format!("{{{name}}}"), &shown);
     }
     Ok(text)
 }
@@ -153,6 +166,10 @@ mod tests {
             },
         );
         assert_eq!(text, "Hello &lt;b&gt; 12,345 12.5\u{a0}% –");
+        assert_eq!(
+            shown("<a title=\"{{ text }}\">{{ nothing }}", context! { text => "a\"'/&", nothing => () }),
+            "<a title=\"a&quot;&#x27;/&amp;\">"
+        );
         assert!(shown("{{ at|time }}", context! { at => "2026-01-02T03:04:05Z" }).starts_with("<time datetime="));
     }
 

@@ -33,7 +33,7 @@ async function refresh() {
   if (parts.length === 0) return;
   reading = true;
   try {
-    const answer = await fetch(window.location.href, { headers: { accept: "text/html" } });
+    const answer = await fetch(window.location.href, { headers: { accept: "text/html", "x-tango-live": "yes" } });
     // Signed out: what is on the screen stays; the next click asks to sign in.
     if (answer.redirected && new URL(answer.url).pathname === "/login") return;
     if (!answer.ok) return;
@@ -95,7 +95,8 @@ function schedule() {
 
 function listen() {
   const events = new EventSource("/changes");
-  let lost = false;
+  // What was under way may have ended between the page and now.
+  let lost = document.querySelector("[data-live] progress, [data-live] .state.wait") !== null;
   events.addEventListener("open", () => {
     // What happened while nobody listened is not known.
     if (lost) changed.add("all");

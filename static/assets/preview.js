@@ -132,6 +132,7 @@ function show(rows) {
   const body = document.createElement("tbody");
   for (const row of values.slice(0, ROWS)) body.append(line("td", shown.map((_, index) => row[index] ?? "")));
   table.replaceChildren(head, body);
+  table.parentElement.tabIndex = 0;
   const rest = names.length - shown.length;
   count.textContent = t("{n} rows of {m} columns", { n: grouped(Math.min(values.length, ROWS)), m: grouped(names.length) }) + (rest > 0 ? t(", the first {n} of them", { n: shown.length }) : "");
 }

@@ -147,14 +147,14 @@ step("an agent's login state changes on the page while one looks", async () => {
 
 step("the wizard, by keyboard alone", async () => {
   await page.goto("/predictors/new");
-  await page.getByLabel("Dataset").focus();
+  await page.locator("#dataset").focus();
   await page.keyboard.press("ArrowDown");
   if (!page.url().includes("dataset=")) await page.waitForURL(/dataset=/);
   await holds(page, "wizard-1");
   await tabTo(page, null, "Next: the outcome");
   await page.keyboard.press("Enter");
   await page.waitForURL(/step=2/);
-  await page.getByLabel("Metric").selectOption(data.metric);
+  await page.locator("#metric").selectOption(data.metric);
   await page.waitForURL(new RegExp(`metric=${data.metric}`));
   await page.locator("#spread-title ~ figure, .card figure").first().waitFor();
   await page.getByLabel("the probability of one value").focus();
@@ -183,7 +183,7 @@ step("train two models and see them become ready by themselves", async () => {
     await page.goto(`/predictors/${ids.predictor}/models`);
     if (type === "HYBRID") await holds(page, "model-new");
     await page.getByLabel("Name", { exact: true }).fill(name);
-    await page.getByLabel(new RegExp(`^${type}`)).check();
+    await page.getByLabel(new RegExp(type)).check();
     await page.getByText("Settings", { exact: true }).last().click();
     await page.getByLabel("Trees at most").fill("40");
     await page.getByLabel("Held back", { exact: true }).selectOption("random");

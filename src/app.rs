@@ -129,7 +129,7 @@ impl App {
         let production = Production::start(&ctx, lifecycle.stopped());
         let started_at = ctx.clock.now();
         let secure = certificate.is_some();
-        let (in_flight, index_use, segments, sightings) = Default::default();
+        let (in_flight, index_use, looks, segments, sightings) = Default::default();
         let state = AppState::new(Shared {
             ctx,
             auth,
@@ -138,6 +138,7 @@ impl App {
             lifecycle,
             in_flight,
             index_use,
+            looks,
             segments,
             sightings,
             secure,

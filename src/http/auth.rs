@@ -78,10 +78,10 @@ async fn login(State(app): State<AppState>, ApiJson(body): ApiJson<Credentials>)
 /// Ends the token that the request carries.
 #[utoipa::path(post, path = "/auth/logout", tag = "session", responses((status = 204)))]
 async fn logout(State(app): State<AppState>, _session: Session, headers: HeaderMap) -> ApiResult<Response> {
-    if let Some(token) = session::token(&headers)? {
+    if let Some(token) = session::token(&headers, &app)? {
         app.auth.revoke(token).await?;
     }
-    Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, session::no_cookie())])).into_response())
+    Ok((StatusCode::NO_CONTENT, AppendHeaders([(header::SET_COOKIE, session::no_cookie(&app))])).into_response())
 }
 
 /// Who is signed in.

@@ -143,6 +143,10 @@ impl ApiError {
     pub fn detail(&self) -> &str {
         &self.0.detail
     }
+
+    pub fn fields(&self) -> &[FieldProblem] {
+        &self.0.fields
+    }
 }
 
 impl IntoResponse for ApiError {

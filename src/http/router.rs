@@ -88,7 +88,7 @@ pub fn router(app: AppState) -> Router {
     router
         .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", document))
         .merge(health::routes())
-        .merge(pages::routes())
+        .merge(pages::routes(&app))
         .route("/favicon.ico", get(pages::assets::favicon))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
@@ -114,7 +114,7 @@ async fn method_not_allowed(method: Method, uri: Uri, headers: HeaderMap) -> Res
 }
 
 fn refuse(uri: &Uri, headers: &HeaderMap, error: ApiError) -> Response {
-    if pages::wants_page(uri.path(), headers) { pages::problem(&error) } else { error.into_response() }
+    if pages::wants_page(uri.path(), headers) { pages::problem(headers, &error) } else { error.into_response() }
 }
 
 /// The panic's text stays in the log.

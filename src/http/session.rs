@@ -8,8 +8,15 @@ use super::{ApiError, AppState};
 use crate::auth::IssuedToken;
 use crate::domain::id::{AccountId, UserId};
 
-/// Name of the browser's cookie.
+/// Name of the browser's cookie over plain HTTP.
 pub const COOKIE: &str = "tango_session";
+/// Its name over TLS: browsers take it only from this very host, marked `Secure`, for every path.
+pub const HOST_COOKIE: &str = "__Host-tango_session";
+
+/// The name that counts on this server.
+fn cookie_name(secure: bool) -> &'static str {
+    if secure { HOST_COOKIE } else { COOKIE }
+}
 
 /// A signed-in user. As an extractor: 401 when nobody is signed in, 403 for a cookie-authenticated
 /// write that did not come from our own pages.
@@ -29,7 +36,7 @@ impl FromRequestParts<AppState> for Session {
 
     async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, ApiError> {
         let bearer = bearer_token(&parts.headers)?;
-        let token = bearer.or_else(|| cookie_token(&parts.headers)).ok_or_else(|| {
+        let token = bearer.or_else(|| cookie_token(&parts.headers, app.secure)).ok_or_else(|| {
             ApiError::unauthenticated(
                 "Sign in first: POST /api/v1/auth/login, then send `Authorization: Bearer <token>`.",
             )
@@ -60,22 +67,25 @@ impl Session {
 }
 
 /// The token of a request, from its header or else its cookie.
-pub fn token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
-    Ok(bearer_token(headers)?.or_else(|| cookie_token(headers)))
+pub fn token<'a>(headers: &'a HeaderMap, app: &AppState) -> Result<Option<&'a str>, ApiError> {
+    Ok(bearer_token(headers)?.or_else(|| cookie_token(headers, app.secure)))
 }
 
 /// The header value that signs a browser in.
 pub fn cookie(issued: &IssuedToken, app: &AppState) -> String {
     let secure = if app.secure { "; Secure" } else { "" };
     format!(
-        "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
-        issued.token, issued.expires_in_seconds
+        "{}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={}{secure}",
+        cookie_name(app.secure),
+        issued.token,
+        issued.expires_in_seconds
     )
 }
 
 /// The header value that signs a browser out.
-pub fn no_cookie() -> String {
-    format!("{COOKIE}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0")
+pub fn no_cookie(app: &AppState) -> String {
+    let secure = if app.secure { "; Secure" } else { "" };
+    format!("{}=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0{secure}", cookie_name(app.secure))
 }
 
 fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
@@ -86,14 +96,15 @@ fn bearer_token(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
 }
 
 /// The session cookie's value.
-pub fn cookie_token(headers: &HeaderMap) -> Option<&str> {
+pub fn cookie_token(headers: &HeaderMap, secure: bool) -> Option<&str> {
+    let wanted = cookie_name(secure);
     headers
         .get_all(header::COOKIE)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| *name == COOKIE && !value.is_empty())
+        .find(|(name, value)| *name == wanted && !value.is_empty())
         .map(|(_, value)| value)
 }
 

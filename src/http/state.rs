@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::datasets::IndexUse;
+use super::datasets::{IndexUse, Looks};
 use super::idempotency::InFlight;
 use super::sightings::Sightings;
 use crate::auth::Auth;
@@ -26,6 +26,7 @@ pub struct Shared {
     pub lifecycle: Lifecycle,
     pub in_flight: InFlight,
     pub index_use: IndexUse,
+    pub looks: Looks,
     pub segments: SegmentCache,
     pub sightings: Sightings,
     /// Served over TLS: cookies are marked so.

@@ -80,6 +80,35 @@ impl PinnedDataset {
     }
 }
 
+/// Memory of a sample for people to look at.
+const LOOK_BYTES: u64 = 64 << 20;
+
+impl PinnedDataset {
+    /// Columns of whole segments, evenly spread over the dataset, with at most about `most_rows` rows: quick to read, for
+    /// people to look at.
+    pub async fn look(&self, ctx: &Context, columns: &[String], most_rows: u64) -> Result<Table, JobError> {
+        let source = ObjectSegmentSource::new(ctx);
+        let (schema, columns) = (self.schema.clone(), columns.to_vec());
+        let every = self.version.rows.div_ceil(most_rows.max(1)).max(1);
+        let every = usize::try_from(every).unwrap_or(usize::MAX);
+        // The middle one of each group stands for it.
+        let segments: Vec<Arc<Segment>> =
+            self.segments.chunks(every).map(|group| group[group.len() / 2].clone()).collect();
+        blocking(move || {
+            let budget = Budget { max_bytes: LOOK_BYTES, row_bytes: 0, seed: 0 };
+            let mut whole = TableBuilder::new(budget);
+            for table in scan(&source, &segments, &schema, &columns, None, None).map_err(job_error)? {
+                whole.append(table.map_err(job_error)?);
+                if !whole.fit() {
+                    return Err(JobError::Failed("These columns are too wide to be looked at together.".to_owned()));
+                }
+            }
+            Ok(whole.finish().table)
+        })
+        .await
+    }
+}
+
 /// Memory that may be used (estimated while a table grows).
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {

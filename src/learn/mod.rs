@@ -19,6 +19,7 @@ mod compare;
 mod course;
 mod coverage;
 mod curves;
+mod describe;
 mod design;
 mod error;
 mod feature_analysis;
@@ -50,6 +51,7 @@ pub use breakdown::{AgentQuality, Breakdown, FieldQuality, GroupQuality, ValueQu
 pub use card::{CardCoverage, CardFacts, ChoicesMade, ModelCard};
 pub use compare::compare;
 pub use coverage::{AgentCoverage, ClassCounts, Coverage, NotLocal};
+pub use describe::{ColumnSummary, FrequentValue, HistogramBin, PeriodSummary, Quantiles, describe_column, over_time};
 pub use error::TrainError;
 pub use feature_analysis::{FeatureAnalysis, FeatureFinding, RedundantPair, feature_analysis};
 pub use lift::{LiftEstimation, LiftOptions, estimate_lift};

@@ -1,5 +1,7 @@
 // The server's API, and what goes wrong with it.
 
+import { t } from "./texts.js";
+
 /** Something that a person is told; `status` is the answer's, absent when there was none. */
 export class Problem extends Error {
   constructor(text, more = {}) {
@@ -20,11 +22,11 @@ export async function api(method, path, body) {
     answer = await fetch(path, options);
     text = await answer.text();
   } catch {
-    throw new Problem("The server cannot be reached.", { away: true });
+    throw new Problem(t("The server cannot be reached."), { away: true });
   }
   const json = parsed(text);
   if (answer.ok) return json;
-  throw new Problem(json?.detail ?? `The server answers ${answer.status}.`, { status: answer.status, code: json?.code });
+  throw new Problem(json?.detail ?? t("The server answers {status}.", { status: answer.status }), { status: answer.status, code: json?.code });
 }
 
 /** The JSON in a text, or null: something between here and the server may answer in its own words. */

@@ -2,6 +2,7 @@
 // reached. It can be paused between parts, stops at a failure with what has arrived kept, and goes on from there.
 
 import { Problem, api, parsed, wait } from "./api.js";
+import { t } from "./texts.js";
 
 const AT_ONCE = 3;
 /** Pauses between two tries of a part, in milliseconds: to the object store, and through tango. */
@@ -10,9 +11,7 @@ const PAUSES_THROUGH = [1000, 2000, 4000, 8000];
 /** A part that does not move for so long is taken for lost. */
 const STALLED_MS = 45_000;
 
-const REFUSED =
-  "The object store refuses the file (403). Its clock, its keys or its rules may be wrong: tell whoever runs this server. " +
-  "What has arrived is kept: Continue tries again.";
+const REFUSED = t("The object store refuses the file (403). Its clock, its keys or its rules may be wrong: tell whoever runs this server. What has arrived is kept: Continue tries again.");
 
 export class Sending {
   /** `onProgress` is called whenever something moves. */
@@ -198,7 +197,7 @@ export class Sending {
     try {
       await this.file.slice(0, 1).arrayBuffer();
     } catch {
-      throw new Problem("The file cannot be read any more: it was changed, moved or deleted. Choose it again and start anew.");
+      throw new Problem(t("The file cannot be read any more: it was changed, moved or deleted. Choose it again and start anew."));
     }
   }
 
@@ -211,7 +210,7 @@ export class Sending {
       const alive = () => {
         window.clearTimeout(stalled);
         stalled = window.setTimeout(() => {
-          fail("The connection stands still.", { away: true });
+          fail(t("The connection stands still."), { away: true });
           request.abort();
         }, STALLED_MS);
       };
@@ -235,7 +234,7 @@ export class Sending {
         const { status } = request;
         if (status < 200 || status >= 300) {
           const said = parsed(request.responseText)?.detail;
-          return fail(said ?? `Part ${part.number} was refused (${status}).`, { status });
+          return fail(said ?? t("Part {n} was refused ({status}).", { n: part.number, status }), { status });
         }
         end();
         if (!through) this.arrivedDirectly = true;
@@ -243,7 +242,7 @@ export class Sending {
         const readable = /^etag:/im.test(request.getAllResponseHeaders());
         resolve(readable ? request.getResponseHeader("etag") : (parsed(request.responseText)?.etag ?? null));
       };
-      request.onerror = () => fail(through ? "The server cannot be reached." : "The object store cannot be reached.", { away: true });
+      request.onerror = () => fail(through ? t("The server cannot be reached.") : t("The object store cannot be reached."), { away: true });
       request.onabort = () => fail("stopped", { stopped: true });
       this.requests.add(request);
       alive();

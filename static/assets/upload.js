@@ -1,12 +1,17 @@
 // The upload form: starts, pauses, continues and cancels an upload, follows its job, and tells what became of the rows.
 
 import { Problem, api, wait } from "./api.js";
-import { counted, far, size } from "./figures.js";
+import { far, grouped, size } from "./figures.js";
+import { preview, unpreview } from "./preview.js";
+import { probe } from "./probe.js";
 import { forget, isSame, remember, unfinished } from "./remembered.js";
 import { Sending } from "./sending.js";
+import { t } from "./texts.js";
 
 const form = document.getElementById("upload");
 const field = (id) => document.getElementById(id);
+/** Rows are appended to this dataset. */
+const appendTo = form.dataset.dataset;
 const LOCKED = ["target", "file", "name", "id-field", "encoding", "separator", "accept"];
 const POLL_MS = 500;
 const AWAY_MS = 3000;
@@ -33,7 +38,7 @@ function phase(to) {
   field("start").disabled = now !== "idle";
   field("resume").disabled = now !== "idle";
   field("pause").hidden = !["sending", "pausing", "paused", "stopped"].includes(now);
-  field("pause").textContent = now === "sending" ? "Pause" : "Continue";
+  field("pause").textContent = now === "sending" ? t("Pause") : t("Continue");
   field("cancel").hidden = now === "idle" || now === "starting";
   // A control that goes away takes the focus with it: what happens is told beside it.
   if (form.contains(focused) && (focused.disabled || focused.hidden)) {
@@ -59,7 +64,7 @@ function show(text, share, links = []) {
 }
 
 function say(text) {
-  if (field("said").textContent !== text) field("said").textContent = text;
+  if (field("upload-said").textContent !== text) field("upload-said").textContent = text;
 }
 
 function tell(text, share, links) {
@@ -73,30 +78,45 @@ function sayShare(what, share) {
   if (tenth > 0 && tenth < 10) say(`${what}: ${tenth * 10} %`);
 }
 
+/** Bytes a second over the last seconds, and how long the rest takes. */
+function pace(upload, sent) {
+  const now = performance.now();
+  upload.paces = (upload.paces ?? []).filter(([time]) => now - time < 8000);
+  upload.paces.push([now, sent]);
+  const [first, before] = upload.paces[0];
+  const speed = now - first > 700 ? ((sent - before) * 1000) / (now - first) : 0;
+  if (speed <= 0) return "";
+  const seconds = Math.ceil((upload.file.size - sent) / speed);
+  const left = seconds < 90 ? t("{n} s left", { n: seconds }) : t("{n} min left", { n: Math.ceil(seconds / 60) });
+  return `, ${size(speed)}/s, ${left}`;
+}
+
 function showSending() {
   const { sending, file } = current;
   const sent = sending.sentBytes;
   const share = file.size ? sent / file.size : 0;
-  let text = `${size(sent)} of ${size(file.size)}`;
-  if (sending.through) text += " through tango, which is slower: the object store cannot be reached from here";
-  if (sending.resting > 0) text += " (trying again…)";
-  if (current.phase === "pausing") text = `Pausing once the parts under way are sent: ${text}`;
+  let text = t("{done} of {total}", { done: size(sent), total: size(file.size) });
+  if (current.phase === "sending") text += pace(current, sent);
+  if (sending.through) text += t(", through tango, which is slower: the object store cannot be reached from here");
+  if (sending.resting > 0) text += t(" (trying again…)");
+  if (current.phase === "pausing") text = t("Pausing once the parts under way are sent: {far}", { far: text });
   show(text, share);
-  sayShare("Uploading", share);
+  sayShare(t("Uploading"), share);
 }
 
 async function start(file) {
   const target = field("target").value;
-  const accept = target !== "dataset" || field("accept").checked;
-  const ask = { target, filename: file.name, size_bytes: file.size, mode: "create" };
+  const accept = target !== "dataset" || Boolean(appendTo) || field("accept").checked;
+  const ask = { target, filename: file.name, size_bytes: file.size, mode: appendTo ? "append" : "create" };
+  if (appendTo) ask.dataset_id = appendTo;
   const typed = (id) => field(id).value.trim();
-  if (target === "dataset" && typed("name")) ask.name = typed("name");
+  if (target === "dataset" && !appendTo && typed("name")) ask.name = typed("name");
   if (target !== "dataset" && typed("id-field")) ask.id_field = typed("id-field");
   if (typed("encoding")) ask.encoding = typed("encoding");
   if (typed("separator")) ask.separator = typed("separator");
   current = { id: null, file, target, accept, sending: null, phase: "starting", job: null };
   phase("starting");
-  tell("Starting…", 0);
+  tell(t("Starting…"), 0);
   try {
     const made = await api("POST", "/api/v1/uploads", ask);
     current.id = made.id;
@@ -110,7 +130,7 @@ async function start(file) {
 async function resume(file, earlier) {
   current = { id: earlier.id, file, target: earlier.target, accept: earlier.accept, sending: null, phase: "starting", job: null };
   phase("starting");
-  tell("Continuing…", 0);
+  tell(t("Continuing…"), 0);
   await send();
 }
 
@@ -122,10 +142,10 @@ async function send() {
   try {
     if ((await upload.sending.run()) === "paused") {
       phase("paused");
-      return tell(`Paused: ${size(upload.sending.sentBytes)} of ${size(upload.file.size)} sent.`);
+      return tell(t("Paused: {done} of {total} sent.", { done: size(upload.sending.sentBytes), total: size(upload.file.size) }));
     }
     phase("working");
-    tell("All is sent.", 1);
+    tell(t("All is sent."), 1);
     await complete(upload);
   } catch (error) {
     return stop(upload, error);
@@ -154,18 +174,18 @@ function stop(upload, error) {
     return finish(reason(error), 0);
   }
   phase("stopped");
-  const kept = error.status === 401 || error.message.includes("Continue") ? "" : " What has arrived is kept: Continue goes on from there.";
+  const kept = error.status === 401 || error.message.includes("Continue") ? "" : t(" What has arrived is kept: Continue goes on from there.");
   tell(`${reason(error)}${kept}`, undefined, signIn(error));
 }
 
 function reason(error) {
-  if (error.status === 401) return "Your session has ended. Sign in again in a new tab, then go on here: nothing is lost.";
+  if (error.status === 401) return t("Your session has ended. Sign in again in a new tab, then go on here: nothing is lost.");
   if (error instanceof Problem) return error.message;
-  return "Something went wrong in this page. Reload it and choose the same file again to continue.";
+  return t("Something went wrong in this page. Reload it and choose the same file again to continue.");
 }
 
 function signIn(error) {
-  return error.status === 401 ? [["Sign in", "/login", true]] : [];
+  return error.status === 401 ? [[t("Sign in"), "/login", true]] : [];
 }
 
 async function follow(upload) {
@@ -175,20 +195,20 @@ async function follow(upload) {
     try {
       job = await api("GET", `/api/v1/jobs/${upload.job}`);
     } catch (error) {
-      if (error.status === 404) return finish("The job is gone.", 0);
-      const text = error.status === 401 ? "Your session has ended. The server goes on reading the file: sign in again to see how far it is." : "The server cannot be reached; this page keeps trying.";
+      if (error.status === 404) return finish(t("The job is gone."), 0);
+      const text = error.status === 401 ? t("Your session has ended. The server goes on reading the file: sign in again to see how far it is.") : t("The server cannot be reached; this page keeps trying.");
       tell(text, null, signIn(error));
       await wait(AWAY_MS);
       continue;
     }
     if (current !== upload) return;
     if (job.state === "succeeded") return await tellResult(upload, job);
-    if (job.state === "cancelled") return finish("Cancelled.", 0);
+    if (job.state === "cancelled") return finish(t("Cancelled."), 0);
     if (job.state !== "queued" && job.state !== "running") return await tellFailure(upload, job);
     const { done, total } = job.progress;
     const text = far(job.progress);
-    show(job.state === "queued" ? "Waiting for a worker…" : text ? `Reading: ${text}` : "Reading…", total ? done / total : null);
-    if (total) sayShare("Reading", done / total);
+    show(job.state === "queued" ? t("Waiting for a worker…") : text ? t("Reading: {far}", { far: text }) : t("Reading…"), total ? done / total : null);
+    if (total) sayShare(t("Reading"), done / total);
     await wait(POLL_MS);
   }
 }
@@ -196,27 +216,33 @@ async function follow(upload) {
 async function tellResult(upload, job) {
   const { file, target, accept } = upload;
   const result = job.result ?? {};
+  const name = file.name;
+  unpreview();
   if (target === "dataset" && !accept) {
-    const schema = result.dataset_id ? [["Look at its schema", `/home/datasets/${result.dataset_id}/schema`]] : [];
-    return finish(`${file.name} was read. Nothing is stored before its schema is accepted.`, 1, schema);
+    const schema = result.dataset_id ? [[t("Look at its schema"), `/datasets/${result.dataset_id}/schema`]] : [];
+    return finish(t("{name} was read. Nothing is stored before its schema is accepted.", { name }), 1, schema);
   }
   const profile = target === "dataset" ? null : target;
   const refused = (profile ? result.rejected : result.rows_rejected) ?? 0;
-  const address = profile ? `/api/v1/${profile}/rejected` : `/api/v1/datasets/${result.dataset_id}/rejected`;
-  let text = `${file.name} is in`;
+  const there = profile ? [t("Look at them"), `/${profile}`] : [t("Look at the dataset"), `/datasets/${result.dataset_id ?? appendTo}`];
+  let text = t("{name} is in", { name });
   if (profile && result.rows !== undefined) {
-    text += `: ${counted(result.accepted, "record", "records")} new or changed`;
-    if (result.unchanged) text += `, ${counted(result.unchanged, "one", "ones")} as before`;
-    if (result.stale) text += `, ${counted(result.stale, "one", "ones")} older than what is there`;
+    text += t(": {n} new or changed", { n: grouped(result.accepted) });
+    if (result.unchanged) text += t(", {n} as before", { n: grouped(result.unchanged) });
+    if (result.stale) text += t(", {n} older than what is there", { n: grouped(result.stale) });
   } else if (typeof result.rows_added === "number") {
-    text = `${file.name}: ${counted(result.rows_added, "row is", "rows are")} in`;
+    text = t("{name}: {n} rows are in", { name, n: grouped(result.rows_added) });
   }
-  if (refused > 0) return finish(`${text}, ${counted(refused, "was", "were")} refused:`, 1, [["see which", address]]);
-  finish(`${text}.`, 1);
+  const links = [there];
+  if (refused > 0) {
+    text += t(", {n} refused", { n: grouped(refused) });
+    links.push([t("See which"), profile ? `/api/v1/${profile}/rejected` : `/datasets/${result.dataset_id ?? appendTo}/rejected`]);
+  }
+  finish(`${text}.`, 1, links);
 }
 
 async function tellFailure(upload, job) {
-  const text = job.error ?? `The job is ${job.state}.`;
+  const text = job.error ?? t("The job is {state}.", { state: job.state });
   // The controls that the text speaks of.
   if (/encoding|separator/.test(text)) field("reading").open = true;
   finish(text, 0, await refusedRows(upload, job));
@@ -224,12 +250,12 @@ async function tellFailure(upload, job) {
 
 /** The report of the rows that made a file be refused, if there is one. */
 async function refusedRows(upload, job) {
-  const words = "See which rows";
+  const words = t("See which rows");
   if (upload.target !== "dataset") return /\/rejected/.test(job.error) ? [[words, `/api/v1/${upload.target}/rejected`]] : [];
   try {
     const { dataset_id: id } = await api("GET", `/api/v1/uploads/${upload.id}`);
     const dataset = await api("GET", `/api/v1/datasets/${id}`);
-    return dataset.rejected_rows > 0 ? [[words, `/api/v1/datasets/${id}/rejected`]] : [];
+    return dataset.rejected_rows > 0 ? [[words, `/datasets/${id}/rejected`]] : [];
   } catch {
     return [];
   }
@@ -258,7 +284,7 @@ async function offer() {
 function line(earlier) {
   const row = document.createElement("p");
   const drop = document.createElement("button");
-  Object.assign(drop, { type: "button", className: "plain small", textContent: "Drop it" });
+  Object.assign(drop, { type: "button", className: "plain small", textContent: t("Drop it") });
   drop.addEventListener("click", async () => {
     drop.disabled = true;
     try {
@@ -270,7 +296,7 @@ function line(earlier) {
     await offer();
     field("file").focus({ preventScroll: true });
   });
-  row.append(`${earlier.name} (${size(earlier.size)}) was not sent to its end. To continue, choose the same file again. `, drop);
+  row.append(t("{name} ({size}) was not sent to its end. To continue, choose the same file again.", { name: earlier.name, size: size(earlier.size) }), " ", drop);
   return row;
 }
 
@@ -278,8 +304,8 @@ function chosen() {
   const file = field("file").files[0];
   const earlier = file && kept.find((it) => isSame(it, file));
   field("resume").hidden = !earlier || current !== null;
-  field("resume").textContent = earlier ? `Continue ${file.name}` : "Continue";
-  field("start").textContent = earlier ? "Upload anew" : "Upload";
+  field("resume").textContent = earlier ? t("Continue {name}", { name: file.name }) : t("Continue");
+  field("start").textContent = earlier ? t("Upload anew") : t("Upload");
   field("start").classList.toggle("plain", Boolean(earlier));
 }
 
@@ -302,7 +328,7 @@ field("pause").addEventListener("click", () => {
   if (current.phase === "sending") {
     phase("pausing");
     current.sending.pause();
-    say("Pausing");
+    say(t("Pausing"));
     return showSending();
   }
   if (current.phase === "pausing") {
@@ -319,7 +345,7 @@ field("cancel").addEventListener("click", async () => {
   upload.sending.cancel();
   forget(upload.id);
   phase("idle");
-  tell("Cancelled.", 0);
+  tell(t("Cancelled."), 0);
   try {
     if (upload.job) await api("POST", `/api/v1/jobs/${upload.job}/cancel`);
     else await api("DELETE", `/api/v1/uploads/${upload.id}`);
@@ -329,12 +355,25 @@ field("cancel").addEventListener("click", async () => {
   offer();
 });
 
-field("file").addEventListener("change", chosen);
+field("file").addEventListener("change", () => {
+  chosen();
+  look();
+});
+
+/** The first rows, at once; and how the file will travel. */
+async function look() {
+  const file = field("file").files[0];
+  if (!file) return unpreview();
+  preview(file);
+  const trouble = await probe();
+  field("probe").hidden = !trouble;
+  field("probe").textContent = trouble;
+}
 
 function showTarget() {
   const target = field("target").value;
   const kind = target === "dataset" ? "dataset" : "profile";
-  for (const part of form.querySelectorAll("[data-for]")) part.hidden = part.dataset.for !== kind;
+  for (const part of form.querySelectorAll("[data-for]")) part.hidden = Boolean(appendTo) || part.dataset.for !== kind;
   field("id-field").placeholder = target === "customers" ? "customer_id" : "agent_id";
 }
 
@@ -356,10 +395,11 @@ form.addEventListener("dragleave", (event) => {
 });
 
 function drop(transfer) {
-  if (transfer.items[0]?.webkitGetAsEntry?.()?.isDirectory) return tell("That is a folder. Drop a file.", 0);
-  if (transfer.files.length !== 1) return tell("One file at a time, please.", 0);
+  if (transfer.items[0]?.webkitGetAsEntry?.()?.isDirectory) return tell(t("That is a folder. Drop a file."), 0);
+  if (transfer.files.length !== 1) return tell(t("One file at a time, please."), 0);
   field("file").files = transfer.files;
   chosen();
+  look();
   field("start").focus();
 }
 
@@ -367,8 +407,8 @@ window.addEventListener("beforeunload", (event) => {
   if (current && ["starting", "sending", "pausing", "paused", "stopped"].includes(current.phase)) event.preventDefault();
 });
 
-form.hidden = false;
-if (!field("paste").classList.contains("keep")) field("paste").open = false;
+field("by-file").hidden = false;
+if (!("keep" in field("paste").dataset)) field("paste").open = false;
 // A reloaded page may keep what was chosen before.
 showTarget();
 offer();

@@ -91,9 +91,11 @@ async fn the_home_page_needs_a_session_and_ends_with_it() {
         assert!(answer.status().is_redirection());
         assert_eq!(answer.headers()[LOCATION], to);
     }
+    let asked = test.http.get(format!("{}/jobs?state=dead", test.url)).send().await.unwrap();
+    assert_eq!(asked.headers()[LOCATION], "/login?next=%2Fjobs%3Fstate%3Ddead");
     let cookie = cookie(&test).await;
     let home = page(&test, "/home", &cookie).await.expect_status(200);
-    for words in [USERNAME, "Datasets", "Predictors and models", "Jobs", "/assets/upload.js"] {
+    for words in [USERNAME, "Datasets", "All predictors", "Jobs", "/assets/live.js"] {
         assert!(home.text.contains(words), "{words}");
     }
     let out = post(&test, "/logout", &cookie, Some(&test.url), &[]).await;
@@ -125,6 +127,16 @@ async fn a_cookie_writes_only_from_our_own_pages() {
     write(Some(&test.url), Some("same-origin")).await.expect_status(204);
 }
 
+/// What the page says after it was sent to by a form: in a cookie that is read once.
+async fn landed(test: &TestApp, sent: &Answer, cookie: &str) -> Answer {
+    assert_eq!(sent.status, 303, "{}", sent.text);
+    let said = sent.headers[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let to = sent.headers[LOCATION].to_str().unwrap();
+    let answer = page(test, to, &format!("{cookie}; {said}")).await.expect_status(200);
+    assert!(answer.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"), "it is not said twice");
+    answer
+}
+
 #[tokio::test]
 async fn a_small_csv_goes_in_without_a_script() {
     let test = TestApp::start().await;
@@ -133,19 +145,18 @@ async fn a_small_csv_goes_in_without_a_script() {
     for row in 0..40 {
         csv += &format!("2026-01-01T10:00:{row:02}Z,a{},billing,{}\r\n", row % 3, row % 2 == 0);
     }
-    let form = [("target", "dataset"), ("name", "pasted rows"), ("csv", csv.as_str())];
-    let foreign = post(&test, "/home/upload", &cookie, Some("https://evil.example"), &form).await;
-    foreign.expect_problem(403, "forbidden");
-    let answer = post(&test, "/home/upload", &cookie, Some(&test.url), &form).await;
-    assert_eq!(answer.status, 303, "{}", answer.text);
+    let form = [("target", "dataset"), ("name", "pasted rows"), ("accept", "on"), ("csv", csv.as_str())];
+    post(&test, "/upload/text", &cookie, Some("https://evil.example"), &form).await.expect_status(403);
+    let answer = post(&test, "/upload/text", &cookie, Some(&test.url), &form).await;
+    assert!(landed(&test, &answer, &cookie).await.text.contains("in the queue"));
     let jobs = test.get("/api/v1/jobs?sort=-created_at&topic=dataset_upload").send().await.ok().json();
     test.wait_for_job(jobs["items"][0]["id"].as_str().unwrap()).await;
     let datasets = test.get("/api/v1/datasets").send().await.ok().json();
     assert_eq!(datasets["items"][0]["rows"], 40, "{datasets}");
-    let home = page(&test, answer.headers[LOCATION].to_str().unwrap(), &cookie).await.expect_status(200);
-    assert!(home.text.contains("in the queue") && home.text.contains("pasted rows"), "{}", home.text);
+    let shown = page(&test, answer.headers[LOCATION].to_str().unwrap(), &cookie).await.expect_status(200);
+    assert!(shown.text.contains("pasted rows") && !shown.text.contains("in the queue"), "{}", shown.text);
 
-    let empty = post(&test, "/home/upload", &cookie, Some(&test.url), &[("target", "agents"), ("csv", "")]).await;
+    let empty = post(&test, "/upload/text", &cookie, Some(&test.url), &[("target", "agents"), ("csv", "")]).await;
     assert!(empty.expect_status(422).text.contains("The file is empty"));
 }
 
@@ -165,7 +176,7 @@ async fn assets_are_embedded_and_sent_once() {
 #[tokio::test]
 async fn an_unknown_address_is_a_page_for_a_person_and_a_problem_for_a_program() {
     let test = TestApp::start().await;
-    for (path, status) in [("/nonsense", 404), ("/home/upload", 405)] {
+    for (path, status) in [("/nonsense", 404), ("/upload/text", 405)] {
         let asked = test.http.get(format!("{}{path}", test.url)).header("accept", "text/html,*/*;q=0.8");
         let answer = Answer::read(asked.send().await.unwrap()).await.expect_status(status);
         assert!(answer.text.contains("<h1>") && answer.text.contains(path), "{}", answer.text);
@@ -177,7 +188,7 @@ async fn an_unknown_address_is_a_page_for_a_person_and_a_problem_for_a_program()
 }
 
 #[tokio::test]
-async fn a_schema_is_a_page_before_it_is_accepted_and_a_dataset_can_be_deleted() {
+async fn a_schema_is_edited_and_accepted_and_a_dataset_can_be_deleted() {
     let test = TestApp::start().await;
     let cookie = cookie(&test).await;
     let csv = "started,agent_id,<reason>\n2026-01-01T10:00:00Z,a1,\"<b>\"\n2026-01-01T10:00:01Z,a2,billing\n";
@@ -187,24 +198,43 @@ async fn a_schema_is_a_page_before_it_is_accepted_and_a_dataset_can_be_deleted()
 
     let home = page(&test, "/home", &cookie).await.expect_status(200);
     assert!(home.text.contains("Reading two.csv"), "a job says what it reads: {}", home.text);
-    let path = format!("/home/datasets/{id}/schema");
-    assert!(home.text.contains(&path));
+    let dataset = format!("/datasets/{id}");
+    assert!(home.text.contains(&dataset));
+    let path = format!("{dataset}/schema");
     let schema = page(&test, &path, &cookie).await.expect_status(200);
-    for words in ["two calls", "started", "when it happened", "billing", "Accept the schema"] {
+    for words in ["two calls", "started", "when it happened", "billing", "Accept and store the rows"] {
         assert!(schema.text.contains(words), "{words}: {}", schema.text);
     }
     assert!(!schema.text.contains("<b>") && !schema.text.contains("<reason>"), "names and values are escaped");
-    let accepted = post(&test, &format!("/home/datasets/{id}/accept"), &cookie, Some(&test.url), &[]).await;
-    assert_eq!(accepted.headers[LOCATION], "/home?done=accept");
-    let missing = page(&test, "/home/datasets/ds_00000000000000000000000000/schema", &cookie).await.expect_status(404);
-    assert!(missing.text.contains("<h1>"), "{}", missing.text);
+    let twice = [
+        ("name.0", "started"),
+        ("type.0", "Timestamp"),
+        ("role.0", "timestamp"),
+        ("visible.0", "on"),
+        ("name.1", "agent_id"),
+        ("type.1", "String"),
+        ("role.1", "agent_id"),
+        ("name.2", "<reason>"),
+        ("type.2", "String"),
+        ("role.2", "agent_id"),
+    ];
+    let refused = post(&test, &path, &cookie, Some(&test.url), &twice).await.expect_status(422);
+    assert!(refused.text.contains("class=\"error\"") && refused.text.contains("role=\"alert\""), "{}", refused.text);
+    let mut form = twice.to_vec();
+    form[9] = ("role.2", "context");
+    form.push(("accept", "yes"));
+    let accepted = post(&test, &path, &cookie, Some(&test.url), &form).await;
+    assert_eq!(accepted.headers[LOCATION], dataset.as_str());
+    assert!(landed(&test, &accepted, &cookie).await.text.contains("The schema is accepted"));
+    let missing = page(&test, "/datasets/ds_00000000000000000000000000/schema", &cookie).await.expect_status(404);
+    assert!(missing.text.contains("<h1>") && missing.text.contains("deleted by somebody else"), "{}", missing.text);
 
-    let delete = format!("/home/datasets/{id}/delete");
-    post(&test, &delete, &cookie, Some("https://evil.example"), &[]).await.expect_problem(403, "forbidden");
+    let delete = format!("{dataset}/delete");
+    post(&test, &delete, &cookie, Some("https://evil.example"), &[]).await.expect_status(403);
     let deleted = post(&test, &delete, &cookie, Some(&test.url), &[]).await;
-    assert_eq!(deleted.headers[LOCATION], "/home?done=delete");
-    let home = page(&test, "/home?done=delete", &cookie).await.expect_status(200);
-    assert!(home.text.contains("The dataset is deleted.") && !home.text.contains(&path), "{}", home.text);
+    assert_eq!(deleted.headers[LOCATION], "/datasets");
+    let list = landed(&test, &deleted, &cookie).await;
+    assert!(list.text.contains("two calls is deleted.") && !list.text.contains(&dataset), "{}", list.text);
 }
 
 #[tokio::test]
@@ -218,17 +248,19 @@ async fn refused_rows_are_told_and_pasted_text_is_kept() {
     for row in 0..5 {
         csv += &format!("c{row},a1,one value too many\n");
     }
-    let form = [("target", "dataset"), ("name", "some bad"), ("csv", csv.as_str())];
-    post(&test, "/home/upload", &cookie, Some(&test.url), &form).await;
+    let form = [("target", "dataset"), ("name", "some bad"), ("accept", "on"), ("csv", csv.as_str())];
+    post(&test, "/upload/text", &cookie, Some(&test.url), &form).await;
     let jobs = test.get("/api/v1/jobs?sort=-created_at&topic=dataset_upload").send().await.ok().json();
     test.wait_for_job(jobs["items"][0]["id"].as_str().unwrap()).await;
     let dataset = test.get("/api/v1/datasets").send().await.ok().json()["items"][0]["id"].clone();
-    let home = page(&test, "/home", &cookie).await.expect_status(200);
-    assert!(home.text.contains("5 rows were refused"), "{}", home.text);
-    assert!(home.text.contains(&format!("/api/v1/datasets/{}/rejected", dataset.as_str().unwrap())));
+    let path = format!("/datasets/{}", dataset.as_str().unwrap());
+    let shown = page(&test, &path, &cookie).await.expect_status(200);
+    assert!(shown.text.contains("5 rows of the last upload were refused"), "{}", shown.text);
+    let rejected = page(&test, &format!("{path}/rejected"), &cookie).await.expect_status(200);
+    assert!(rejected.text.contains("the row has 3 values"), "{}", rejected.text);
 
     let form = [("target", "agents"), ("name", "staff"), ("id_field", "id"), ("csv", "id,skill\n1,2\n")];
-    let refused = post(&test, "/home/upload", &cookie, Some(&test.url), &form).await.expect_status(422);
+    let refused = post(&test, "/upload/text", &cookie, Some(&test.url), &form).await.expect_status(422);
     assert!(refused.text.contains("cannot be a column named ID"), "{}", refused.text);
     for kept in ["id,skill", "value=\"staff\"", "value=\"agents\" selected"] {
         assert!(refused.text.contains(kept), "{kept}: {}", refused.text);
@@ -236,40 +268,70 @@ async fn refused_rows_are_told_and_pasted_text_is_kept() {
 }
 
 #[tokio::test]
-async fn upkeep_is_left_out_until_it_is_asked_for() {
+async fn upkeep_is_left_out_of_the_home_page_and_listed_among_jobs() {
     let test = TestApp::start().await;
     let cookie = cookie(&test).await;
     let form = [("target", "agents"), ("name", "staff"), ("csv", "agent_id,skill\na1,English\n")];
-    post(&test, "/home/upload", &cookie, Some(&test.url), &form).await;
+    post(&test, "/upload/text", &cookie, Some(&test.url), &form).await;
     let upload = test.get("/api/v1/jobs?topic=dataset_upload").send().await.ok().json();
     test.wait_for_job(upload["items"][0]["id"].as_str().unwrap()).await;
     let home = page(&test, "/home", &cookie).await.expect_status(200);
     assert!(home.text.contains("Reading staff.csv") && !home.text.contains("Counting agents"), "{}", home.text);
-    let all = page(&test, "/home?jobs=all", &cookie).await.expect_status(200);
+    let all = page(&test, "/jobs", &cookie).await.expect_status(200);
     assert!(all.text.contains("Reading staff.csv") && all.text.contains("Counting agents"), "{}", all.text);
 }
 
 #[tokio::test]
-async fn a_trained_models_card_is_a_page_that_home_leads_to() {
+async fn a_trained_model_has_its_quality_and_its_card_as_pages() {
     let loaded = centre::start().await;
     let test = &loaded.app;
     let signed_in = cookie(test).await;
     let predictor = loaded.create_predictor().await;
     let model = loaded.create_model(&predictor, "HYBRID").await;
-    let path = format!("/home/models/{model}");
+    let path = format!("/models/{model}");
     let unseen = Answer::read(test.http.get(format!("{}{path}", test.url)).send().await.unwrap()).await;
-    assert_eq!((unseen.status.as_u16(), &unseen.headers[LOCATION]), (303, &"/login".parse().unwrap()));
-    page(test, &path, &signed_in).await.expect_status(409);
-    assert!(!page(test, "/home", &signed_in).await.text.contains(&path), "there is no card yet");
+    assert_eq!(unseen.status, 303);
+    assert!(unseen.headers[LOCATION].to_str().unwrap().starts_with("/login?next="), "and comes back after signing in");
+    page(test, &path, &signed_in).await.expect_status(200);
+    page(test, &format!("{path}/card"), &signed_in).await.expect_status(409);
     loaded.train(&model).await;
-    assert!(page(test, "/home", &signed_in).await.expect_status(200).text.contains(&path));
-    let card = page(test, &path, &signed_in).await.expect_status(200).text;
-    for expected in ["first_contact_resolution", "Calibration error", "Average precision", "SHA-256", "wait_seconds"] {
+    let quality = page(test, &path, &signed_in).await.expect_status(200).text;
+    for expected in ["Calibration error", "Average precision", "ROC", "Figures as a table", "By context value"] {
+        assert!(quality.contains(expected), "{expected} is missing: {quality}");
+    }
+    assert!(quality.matches("<polyline").count() >= 4 && !quality.contains("NaN"), "{quality}");
+    assert!(!quality.contains("style=") && !quality.contains("onclick"), "shown under the page's own policy");
+    let card = page(test, &format!("{path}/card"), &signed_in).await.expect_status(200).text;
+    for expected in ["first_contact_resolution", "SHA-256", "wait_seconds"] {
         assert!(card.contains(expected), "{expected} is missing: {card}");
     }
-    assert_eq!((card.matches("<svg").count(), card.matches("<polyline").count()), (2, 2), "{card}");
+    for path in ["/agents", "/customers", "/predictors", "/reports", "/playground", "/settings", "/predictors/new"] {
+        page(test, path, &signed_in).await.expect_status(200);
+    }
+}
+
+#[tokio::test]
+async fn a_form_of_an_ended_session_is_shown_again_with_everything_that_was_typed() {
+    let test = TestApp::start().await;
+    let form = [("name", "typed <by hand>"), ("current_password", "secret")];
+    let answer = post(&test, "/predictors", "tango_session=ended", Some(&test.url), &form).await.expect_status(401);
     assert!(
-        !card.contains("<script") && !card.contains("style="),
-        "works without a script, under the page's own policy"
+        answer.text.contains("typed &lt;by hand&gt;") && answer.text.contains("action=\"/predictors\""),
+        "{}",
+        answer.text
+    );
+    assert!(!answer.text.contains("secret"), "a password is not kept in a page");
+}
+
+#[tokio::test]
+async fn language_and_theme_are_chosen_by_cookie() {
+    let test = TestApp::start().await;
+    let set = post(&test, "/preferences", "", Some(&test.url), &[("language", "de"), ("theme", "dark")]).await;
+    assert_eq!((set.status.as_u16(), set.headers.get_all(SET_COOKIE).iter().count()), (303, 2));
+    let login = page(&test, "/login", "tango_language=de; tango_theme=dark").await.expect_status(200);
+    assert!(
+        login.text.contains("lang=\"de\" data-theme=\"dark\"") && login.text.contains("Anmelden"),
+        "{}",
+        login.text
     );
 }

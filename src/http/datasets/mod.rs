@@ -3,6 +3,7 @@
 mod append;
 mod cardinalities;
 mod changes;
+mod columns;
 mod index_use;
 mod indexes;
 mod outcomes;
@@ -11,6 +12,7 @@ mod row_filter;
 mod rows;
 mod schema;
 
+pub use columns::Looks;
 pub use index_use::IndexUse;
 
 use axum::Json;
@@ -41,6 +43,8 @@ pub fn routes() -> OpenApiRouter<AppState> {
         .routes(routes!(schema::accept))
         .routes(routes!(append::append))
         .routes(routes!(rows::rows))
+        .routes(routes!(columns::list))
+        .routes(routes!(columns::one))
         .routes(routes!(cardinalities::get))
         .routes(routes!(cardinalities::compute))
         .routes(routes!(indexes::indexes))

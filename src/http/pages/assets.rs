@@ -30,6 +30,11 @@ pub async fn asset(Path(path): Path<String>, headers: HeaderMap) -> ApiResult<Re
     Ok(response)
 }
 
+/// A file of ours that goes into a page.
+pub(super) fn content(path: &str) -> Option<String> {
+    Assets::get(path).map(|file| String::from_utf8_lossy(&file.data).into_owned())
+}
+
 /// Browsers ask for this name without being told.
 pub async fn favicon(headers: HeaderMap) -> ApiResult<Response> {
     asset(Path("logo.svg".to_owned()), headers).await

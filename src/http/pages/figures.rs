@@ -1,12 +1,23 @@
-//! Numbers as a person reads them.
+//! Numbers as a person reads them, in that person's language.
+
+use super::language::Language;
 
 /// 1234567 → 1,234,567.
 pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
+    in_groups(&number.to_string(), ',')
+}
+
+/// As [`grouped`], with the language's separator.
+pub(super) fn count(number: i64, language: Language) -> String {
+    let text = in_groups(&number.unsigned_abs().to_string(), language.group_separator());
+    if number < 0 { format!("−{text}") } else { text }
+}
+
+fn in_groups(digits: &str, separator: char) -> String {
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
+            text.push(separator);
         }
         text.push(digit);
     }
@@ -14,7 +25,7 @@ pub fn grouped(number: u64) -> String {
 }
 
 /// Decimal units: 12345678 → 12.3 MB.
-pub(super) fn bytes(number: u64) -> String {
+pub(super) fn bytes(number: u64, language: Language) -> String {
     const UNITS: [&str; 4] = ["KB", "MB", "GB", "TB"];
     if number < 1_000 {
         return format!("{number} B");
@@ -25,7 +36,46 @@ pub(super) fn bytes(number: u64) -> String {
         size /= 1_000.0;
         unit += 1;
     }
-    format!("{size:.1} {}", UNITS[unit])
+    format!("{} {}", decimals(size, 1, language), UNITS[unit])
+}
+
+/// Four digits that count; whole numbers beyond in groups.
+pub(super) fn figure(value: f64, language: Language) -> String {
+    if !value.is_finite() {
+        return "–".to_owned();
+    }
+    if value == 0.0 || (value.fract() == 0.0 && value.abs() < 1e15) {
+        return count(value as i64, language);
+    }
+    let before = value.abs().log10().floor() as i32 + 1;
+    if before > 4 {
+        return count(value.round() as i64, language);
+    }
+    if before < -3 {
+        return localized(format!("{value:.2e}"), language);
+    }
+    decimals(value, (4 - before.max(0)).clamp(0, 4) as usize, language)
+}
+
+/// A number with so many digits after the point.
+pub(super) fn decimals(value: f64, digits: usize, language: Language) -> String {
+    localized(format!("{value:.digits$}"), language)
+}
+
+/// 0.1234 → 12.3 %.
+pub(super) fn percent(share: f64, digits: usize, language: Language) -> String {
+    format!("{}\u{a0}%", decimals(share * 100.0, digits, language))
+}
+
+fn localized(text: String, language: Language) -> String {
+    let text = match text.strip_prefix('-') {
+        Some(rest) => format!("−{rest}"),
+        None => text,
+    };
+    match language.decimal_point() {
+        '.' => text,
+        point => text.replace('.', &point.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -38,7 +88,24 @@ mod tests {
         assert_eq!(grouped(999), "999");
         assert_eq!((grouped(7).as_str(), grouped(200_000).as_str()), ("7", "200,000"));
         assert_eq!(grouped(1_234_567), "1,234,567");
-        assert_eq!(bytes(12), "12 B");
-        assert_eq!(bytes(12_345_678), "12.3 MB");
+        assert_eq!(count(-1_234_567, Language::German), "−1.234.567");
+        assert_eq!(bytes(12, Language::English), "12 B");
+        assert_eq!(bytes(12_345_678, Language::German), "12,3 MB");
+        assert_eq!(percent(0.1234, 1, Language::English), "12.3\u{a0}%");
+    }
+
+    #[test]
+    fn figures_have_four_digits() {
+        for (value, text) in [
+            (0.73519, "0.7352"),
+            (481.23, "481.2"),
+            (12_345.6, "12,346"),
+            (0.0, "0"),
+            (-0.05, "−0.0500"),
+            (73_421.0, "73,421"),
+            (0.00001234, "1.23e-5"),
+        ] {
+            assert_eq!(figure(value, Language::English), text);
+        }
     }
 }

@@ -1,38 +1,59 @@
-//! The pages that a browser shows without the web application: sign-in and home.
+//! The web application: pages that are complete without a script. What they show and do goes through the API's own
+//! handlers (`visit`); templates are in `static/templates`, scripts that make pages livelier in `static/assets`.
 
+mod around;
 pub mod assets;
+mod chart;
+mod cookies;
+mod datasets;
+mod engine;
 pub mod figures;
+mod form;
 mod home;
 mod jobs;
+mod language;
+mod live;
 mod login;
-mod model;
-mod overview;
-mod own_api;
-mod plot;
-mod schema;
+mod models;
+mod playground;
+mod predictors;
+mod preferences;
+mod profiles;
+mod reports;
+mod settings;
+mod tree;
+mod uploads;
+mod visit;
 
-use askama::Template;
-use axum::Router;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router, middleware};
+use minijinja::Value;
 
-use super::{ApiError, ApiResult, AppState, Session};
+use super::{ApiError, AppState, router};
 
-pub fn routes() -> Router<AppState> {
+pub fn routes(app: &AppState) -> Router<AppState> {
     Router::new()
         .route("/", get(|| async { Redirect::to("/home") }))
         .route("/login", get(login::page).post(login::sign_in))
         .route("/logout", post(login::sign_out))
+        .route("/preferences", post(preferences::keep))
         .route("/home", get(home::page))
-        .route("/home/upload", post(home::upload))
-        .route("/home/datasets/{id}/accept", post(home::accept))
-        .route("/home/datasets/{id}/delete", post(home::delete))
-        .route("/home/datasets/{id}/schema", get(schema::page))
-        .route("/home/models/{id}", get(model::page))
-        .route("/home/jobs/{id}/cancel", post(home::cancel))
-        .route("/home/jobs/{id}/retry", post(home::retry))
+        .route("/changes", get(live::changes))
+        .route("/texts/{language}", get(preferences::texts))
+        .merge(datasets::routes())
+        .merge(uploads::routes())
+        .merge(profiles::routes())
+        .merge(predictors::routes())
+        .merge(models::routes())
+        .merge(reports::routes())
+        .merge(playground::routes())
+        .merge(jobs::routes())
+        .merge(settings::routes())
         .route("/assets/{*path}", get(assets::asset))
+        .layer(Extension(visit::OwnApi(router::api_alone(app.clone()))))
+        .layer(middleware::from_fn_with_state(app.clone(), around::guard))
 }
 
 /// Our pages load nothing from elsewhere and run no inline script. Uploads go to the object store's
@@ -40,24 +61,24 @@ pub fn routes() -> Router<AppState> {
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      connect-src 'self' http: https:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-fn render(status: StatusCode, template: &impl Template) -> Response {
-    let html = match template.render() {
-        Ok(html) => html,
-        Err(error) => return ApiError::internal(error).into_response(),
-    };
+/// A template as an answer.
+fn show(status: StatusCode, template: &str, context: Value) -> Result<Response, visit::Failure> {
+    let html = engine::render(template, context).map_err(|error| ApiError::internal(format!("{error:#}")))?;
     let mut response = (status, Html(html)).into_response();
     let headers = response.headers_mut();
     headers
         .insert(HeaderName::from_static("content-security-policy"), HeaderValue::from_static(CONTENT_SECURITY_POLICY));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    Ok(response)
 }
 
-#[derive(Template)]
-#[template(path = "problem.html")]
-struct ProblemPage<'a> {
-    title: &'a str,
-    detail: &'a str,
+/// `light`, `dark`, or nothing: as the system has it.
+fn theme(headers: &HeaderMap) -> &'static str {
+    match cookies::read(headers, preferences::THEME) {
+        Some("light") => "light",
+        Some("dark") => "dark",
+        _ => "",
+    }
 }
 
 /// Whether a person at a browser asks, who wants to read the answer.
@@ -66,20 +87,7 @@ pub fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     accepts.contains("text/html") && !path.starts_with("/api/")
 }
 
-/// What `read` shows to the signed-in person, or why it cannot. Without a session: to the sign-in page.
-async fn signed_in<F: Future<Output = ApiResult<Response>>>(
-    session: ApiResult<Session>,
-    read: impl FnOnce(Session) -> F,
-) -> Response {
-    let Ok(session) = session else { return Redirect::to("/login").into_response() };
-    read(session).await.unwrap_or_else(|error| problem(&error))
-}
-
 /// A failure as a page with a way back.
-pub fn problem(error: &ApiError) -> Response {
-    let title = match error.status() {
-        StatusCode::NOT_FOUND => "There is nothing here",
-        _ => "This is not possible",
-    };
-    render(error.status(), &ProblemPage { title, detail: error.detail() })
+pub fn problem(headers: &HeaderMap, error: &ApiError) -> Response {
+    around::problem(headers, error)
 }

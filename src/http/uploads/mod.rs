@@ -3,6 +3,7 @@
 mod complete;
 pub mod create;
 mod list;
+mod object_store;
 mod parts;
 
 use std::time::Duration;
@@ -37,6 +38,7 @@ pub use create::{check_ready, default_recount, file_format};
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create::create, list::list))
+        .routes(routes!(object_store::object_store))
         .routes(routes!(get, abort))
         .routes(routes!(parts::put_part))
         .routes(routes!(complete::complete))

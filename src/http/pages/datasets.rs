@@ -1,0 +1,290 @@
+//! `/datasets`: lists, one dataset with its columns, rows, schema and versions, and what can be done with them.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+use minijinja::context;
+use serde_json::{Value, json};
+
+use super::form::Form;
+use super::visit::{PageResult, Visit, segment};
+use crate::http::{ApiError, AppState};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/datasets", get(list))
+        .route("/datasets/{id}", get(show))
+        .route("/datasets/{id}/columns", get(columns))
+        .route("/datasets/{id}/columns/{name}", get(column))
+        .route("/datasets/{id}/rows", get(rows))
+        .route("/datasets/{id}/rejected", get(rejected))
+        .route("/datasets/{id}/schema", get(schema).post(change_schema))
+        .route("/datasets/{id}/accept", post(accept))
+        .route("/datasets/{id}/versions", get(versions))
+        .route("/datasets/{id}/revert", post(revert))
+        .route("/datasets/{id}/delete_range", post(delete_range))
+        .route("/datasets/{id}/count", post(count))
+        .route("/datasets/{id}/refresh", post(refresh))
+        .route("/datasets/{id}/delete", post(delete))
+}
+
+async fn list(visit: Visit) -> PageResult {
+    let query = visit.query(&["name", "state", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let datasets = visit.get(&format!("/datasets?{query}")).await?;
+    visit.page("datasets/list.html", context! { datasets }).await
+}
+
+async fn load(visit: &Visit, id: &str) -> Result<Value, ApiError> {
+    visit.get(&format!("/datasets/{}", segment(id))).await
+}
+
+async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let dataset = load(&visit, &id).await?;
+    let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
+    let job = match dataset["job_id"].as_str() {
+        Some(job) => visit.get_if_there(&format!("/jobs/{job}")).await?,
+        None => Value::Null,
+    };
+    let time = role(&schema, "timestamp");
+    let ready = dataset["state"] == "ready";
+    // What only a picture shows must not take the page away.
+    let volume = match &time {
+        Some(time) if ready => {
+            visit.get(&format!("/datasets/{id}/columns/{}", segment(time))).await.map(drawn).unwrap_or(Value::Null)
+        }
+        _ => Value::Null,
+    };
+    let predictors = visit.get(&format!("/predictors?limit=100&dataset_id={id}")).await?;
+    let shown = context! { dataset, schema, job, volume, predictors, tab => "overview" };
+    visit.page("datasets/show.html", shown).await
+}
+
+/// Adds what a chart draws: `bars` with their `axis`, and curves over time.
+pub(super) fn drawn(mut column: Value) -> Value {
+    if column.is_null() {
+        return column;
+    }
+    let empty = Vec::new();
+    let name = column["name"].clone();
+    let is_time = column["type"] == "Timestamp";
+    let histogram = column["histogram"].as_array().unwrap_or(&empty);
+    if histogram.is_empty() {
+        let top = column["top"].as_array().unwrap_or(&empty);
+        let bars: Vec<Value> = top.iter().enumerate().map(|(at, it)| json!([at, at + 1, it["rows"]])).collect();
+        let words = |value: &Value| match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let values: Vec<String> = top.iter().map(|it| words(&it["value"])).collect();
+        column["bars"] = json!(bars);
+        column["axis"] = json!({"label": name, "format": "text", "values": values});
+    } else {
+        let bars: Vec<Value> = histogram.iter().map(|it| json!([it["from"], it["to"], it["rows"]])).collect();
+        column["bars"] = json!(bars);
+        column["axis"] = json!({"label": name, "format": if is_time { "day" } else { "num" }});
+    }
+    if is_time {
+        let day = |value: &Value| {
+            let seconds = value.as_f64().map(|it| it as i64);
+            seconds.and_then(|it| chrono::DateTime::from_timestamp(it, 0)).map(|it| it.format("%Y-%m-%d").to_string())
+        };
+        column["top_from"] = json!(day(&column["quantiles"]["p05"]));
+        column["top_to"] = json!(day(&column["quantiles"]["p95"]));
+    }
+    let periods = column["over_time"].as_array().cloned().unwrap_or_default();
+    let curve = |value: &dyn Fn(&Value) -> Value| -> Vec<Value> {
+        periods.iter().map(|it| json!([it["from"], value(it)])).collect()
+    };
+    let missing = |it: &Value| {
+        let (rows, missing) = (it["rows"].as_f64().unwrap_or(0.0), it["missing"].as_f64().unwrap_or(0.0));
+        if rows > 0.0 { json!(missing / rows) } else { Value::Null }
+    };
+    let curves = json!({
+        "distinct_points": curve(&|it| it["distinct"].clone()),
+        "so_far_points": curve(&|it| it["distinct_so_far"].clone()),
+        "missing_points": curve(&missing),
+    });
+    for (key, points) in curves.as_object().into_iter().flatten() {
+        column[key] = points.clone();
+    }
+    if periods.iter().any(|it| it["mean"].is_number()) {
+        column["mean_points"] = json!(curve(&|it| it["mean"].clone()));
+    }
+    column
+}
+
+/// The first field with this role.
+fn role(schema: &Value, role: &str) -> Option<String> {
+    let fields = schema["fields"].as_array()?;
+    fields.iter().find(|field| field["role"] == role)?["name"].as_str().map(str::to_owned)
+}
+
+async fn columns(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let dataset = load(&visit, &id).await?;
+    let query = visit.query(&["name", "target", "after"], &[("limit", "25")]);
+    let columns = visit.get(&format!("/datasets/{id}/columns?{query}")).await;
+    let (mut columns, error) = shown_or_said(columns)?;
+    if let Some(items) = columns["items"].as_array_mut() {
+        items.iter_mut().for_each(|item| *item = drawn(item.take()));
+    }
+    let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
+    let cardinalities = visit.get_if_there(&format!("/datasets/{id}/cardinalities")).await?;
+    let indexes = visit.get_if_there(&format!("/datasets/{id}/indexes")).await?;
+    let shown = context! { dataset, columns, schema, cardinalities, indexes, error, tab => "columns" };
+    visit.page("datasets/columns.html", shown).await
+}
+
+/// What a person asked for is refused beside the question, not instead of the page.
+fn shown_or_said(result: Result<Value, ApiError>) -> Result<(Value, Option<String>), ApiError> {
+    match result {
+        Ok(value) => Ok((value, None)),
+        Err(error) if error.status().is_client_error() && error.status() != StatusCode::NOT_FOUND => {
+            Ok((Value::Null, Some(error.detail().to_owned())))
+        }
+        Err(error) if error.status() == StatusCode::SERVICE_UNAVAILABLE => {
+            Ok((Value::Null, Some(error.detail().to_owned())))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn column(visit: Visit, Path((id, name)): Path<(String, String)>) -> PageResult {
+    let dataset = load(&visit, &id).await?;
+    let column = drawn(visit.get(&format!("/datasets/{id}/columns/{}", segment(&name))).await?);
+    let cardinalities = visit.get_if_there(&format!("/datasets/{id}/cardinalities")).await?;
+    let counted = cardinalities["fields"].as_array().and_then(|all| all.iter().find(|it| it["field"] == name.as_str()));
+    let shown = context! { dataset, column, counted, cardinalities, tab => "columns" };
+    visit.page("datasets/column.html", shown).await
+}
+
+async fn rows(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let dataset = load(&visit, &id).await?;
+    let query = visit.query(&["filter", "columns", "from", "to", "after"], &[("limit", "50")]);
+    let (rows, error) = shown_or_said(visit.get(&format!("/datasets/{id}/rows?{query}")).await)?;
+    let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
+    let wanted = visit.asked("columns").unwrap_or_default();
+    let fields = schema["fields"].as_array().cloned().unwrap_or_default();
+    // Wide tables are cut for the eye; the field `columns` chooses others.
+    let mut names: Vec<String> = match wanted.is_empty() {
+        true => fields
+            .iter()
+            .filter(|it| it["visible"] != false)
+            .filter_map(|it| it["name"].as_str().map(str::to_owned))
+            .collect(),
+        false => wanted.split(',').map(|name| name.trim().to_owned()).collect(),
+    };
+    let all = names.len();
+    if wanted.is_empty() {
+        names.truncate(20);
+    }
+    let hidden = all - names.len();
+    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let shown = context! { dataset, rows, names, hidden, error, tab => "rows" };
+    visit.page_with(status, "datasets/rows.html", shown).await
+}
+
+/// The refused rows, as far as a page can show them.
+async fn rejected(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let dataset = load(&visit, &id).await?;
+    let text = visit.text_of(&format!("/datasets/{id}/rejected")).await?;
+    let (head, lines, more) = super::uploads::csv_head(&text, 200);
+    visit.page("datasets/rejected.html", context! { dataset, head, lines, more, tab => "overview" }).await
+}
+
+async fn schema(visit: Visit, Path(id): Path<String>) -> PageResult {
+    show_schema(&visit, &id, None, &Form::default()).await
+}
+
+async fn show_schema(visit: &Visit, id: &str, error: Option<&ApiError>, typed: &Form) -> PageResult {
+    let dataset = load(visit, id).await?;
+    let schema = visit.get(&format!("/datasets/{id}/schema")).await?;
+    let status = error.map_or(StatusCode::OK, ApiError::status);
+    let fields = error.map(|error| serde_json::to_value(error.fields()).unwrap_or_default());
+    let error = error.map(ApiError::detail);
+    let shown = context! { dataset, schema, error, fields, typed => typed.typed(), tab => "schema" };
+    visit.page_with(status, "datasets/schema.html", shown).await
+}
+
+/// `name.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each a field.
+async fn change_schema(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let (mut fields, mut remove) = (Vec::new(), Vec::new());
+    for index in 0.. {
+        let value = |name: &str| form.all(&format!("{name}.{index}")).pop();
+        let Some(name) = value("name") else { break };
+        if value("drop").is_some() {
+            remove.push(name);
+            continue;
+        }
+        let role = value("role").filter(|role| !role.is_empty());
+        fields.push(json!({
+            "name": name, "type": value("type"), "role": role, "visible": value("visible").is_some(),
+            "anonymize": value("anonymize").is_some(),
+        }));
+    }
+    let path = format!("/datasets/{id}/schema");
+    let changed = visit.send(Method::PUT, &path, &json!({"fields": fields, "remove": remove})).await;
+    let answer = match changed {
+        Ok(answer) => answer,
+        Err(error) if error.status() == StatusCode::NOT_FOUND => return Err(error.into()),
+        Err(error) => return show_schema(&visit, &id, Some(&error), &form).await,
+    };
+    if form.has("accept") {
+        let accepted = visit.post(&format!("{path}/accept"), &Value::Null).await;
+        let said = visit.text("The schema is accepted: the rows are being stored.");
+        return visit.outcome(accepted, &format!("/datasets/{id}"), said);
+    }
+    let said = if answer["job_id"].is_string() {
+        visit.text("The rows are being written anew by the new schema.")
+    } else {
+        visit.text("The schema is changed.")
+    };
+    visit.done(&path, said)
+}
+
+async fn accept(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let accepted = visit.post(&format!("/datasets/{id}/schema/accept"), &Value::Null).await;
+    let said = visit.text("The schema is accepted: the rows are being stored.");
+    visit.outcome(accepted, &format!("/datasets/{id}"), said)
+}
+
+async fn versions(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let dataset = load(&visit, &id).await?;
+    let query = visit.query(&["after"], &[("limit", "50"), ("sort", "-id")]);
+    let versions = visit.get(&format!("/datasets/{id}/versions?{query}")).await?;
+    let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
+    let has_time = role(&schema, "timestamp").is_some();
+    visit.page("datasets/versions.html", context! { dataset, versions, has_time, tab => "versions" }).await
+}
+
+async fn revert(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let version: u64 = form.string("version").parse().unwrap_or_default();
+    let started = visit.post(&format!("/datasets/{id}/revert"), &json!({"version": version})).await;
+    let said = visit.text("The earlier version is being brought back, as a new version.");
+    visit.outcome(started, &format!("/datasets/{id}/versions"), said)
+}
+
+async fn delete_range(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let body = json!({"from": form.string("from"), "to": form.string("to")});
+    let started = visit.post(&format!("/datasets/{id}/delete_range"), &body).await;
+    let said = visit.text("The rows of the period are being deleted. Earlier versions have them for a while.");
+    visit.outcome(started, &format!("/datasets/{id}/versions"), said)
+}
+
+async fn count(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let started = visit.post(&format!("/datasets/{id}/compute_cardinalities"), &Value::Null).await;
+    visit.outcome(started, &format!("/datasets/{id}/columns"), visit.text("All rows are being counted anew."))
+}
+
+async fn refresh(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let started = visit.post(&format!("/datasets/{id}/refresh"), &json!({})).await;
+    visit.outcome(started, &format!("/datasets/{id}"), visit.text("New outcomes are being taken in."))
+}
+
+async fn delete(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let name = load(&visit, &id).await?["name"].as_str().unwrap_or_default().to_owned();
+    match visit.send(Method::DELETE, &format!("/datasets/{id}"), &Value::Null).await {
+        Ok(_) => visit.done("/datasets", &visit.text("{name} is deleted.").replace("{name}", &name)),
+        Err(error) => visit.refused(&format!("/datasets/{id}"), &error),
+    }
+}

@@ -1,0 +1,233 @@
+//! `/models`: train, look at the quality, activate.
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::{Method, StatusCode};
+use axum::routing::{get, post};
+use minijinja::context;
+use serde_json::{Map, Value, json};
+
+use super::form::Form;
+use super::visit::{PageResult, Visit, segment};
+use crate::domain::model::ModelSettings;
+use crate::http::{ApiError, AppState};
+
+pub(super) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/predictors/{id}/models", get(new).post(create))
+        .route("/models/{id}", get(show))
+        .route("/models/{id}/agents", get(agents))
+        .route("/models/{id}/card", get(card))
+        .route("/models/{id}/train", post(train))
+        .route("/models/{id}/activate", post(activate))
+        .route("/models/{id}/deactivate", post(deactivate))
+        .route("/models/{id}/delete", post(delete))
+}
+
+async fn new(visit: Visit, Path(id): Path<String>) -> PageResult {
+    show_new(&visit, &id, None, &Form::default()).await
+}
+
+async fn show_new(visit: &Visit, id: &str, error: Option<&ApiError>, typed: &Form) -> PageResult {
+    let predictor = visit.get(&format!("/predictors/{}", segment(id))).await?;
+    let defaults = serde_json::to_value(ModelSettings::default()).unwrap_or_default();
+    let reports = super::predictors::reports_of(visit, predictor["id"].as_str().unwrap_or_default()).await?;
+    let ready = reports.iter().find(|it| it["kind"] == "feature_analysis" && it["state"] == "ready");
+    let analysis = match ready.and_then(|it| it["id"].as_str()) {
+        Some(report) => visit.get_if_there(&format!("/reports/{report}")).await?,
+        None => Value::Null,
+    };
+    let shown = context! {
+        predictor, defaults, analysis, typed => typed.typed(), chosen => typed.all("feature"), again => error.is_some(),
+        error => error.map(ApiError::detail),
+    };
+    visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "models/new.html", shown).await
+}
+
+async fn create(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let mut settings = Map::new();
+    for name in ["trees", "max_leaves", "learning_rate", "l2", "holdout_share", "half_life_days"] {
+        if let Some(text) = form.get(name) {
+            let number = serde_json::from_str::<serde_json::Number>(text).map_or_else(|_| json!(text), Value::Number);
+            settings.insert(name.to_owned(), number);
+        }
+    }
+    if let Some(holdout) = form.get("holdout") {
+        settings.insert("holdout".to_owned(), json!(holdout));
+    }
+    settings.insert("early_stop".to_owned(), json!(form.has("early_stop")));
+    let mut body = json!({
+        "name": form.string("name"), "type": form.get("type").unwrap_or("HYBRID"), "settings": settings,
+    });
+    if form.has("choose_features") {
+        let side = |side: &str| -> Vec<String> {
+            let all = form.all("feature");
+            all.iter().filter_map(|it| it.strip_prefix(side)?.strip_prefix(':').map(str::to_owned)).collect()
+        };
+        body["features"] = json!({"context": side("context"), "customer": side("customer"), "agent": side("agent")});
+    }
+    let made = match visit.post(&format!("/predictors/{}/models", segment(&id)), &body).await {
+        Ok(made) => made,
+        Err(error) if error.status() == StatusCode::NOT_FOUND => return Err(error.into()),
+        Err(error) => return show_new(&visit, &id, Some(&error), &form).await,
+    };
+    let model = made["id"].as_str().unwrap_or_default();
+    let started = visit.post(&format!("/models/{model}/train"), &json!({})).await;
+    visit.outcome(started, &format!("/models/{model}"), visit.text("The training is in the queue."))
+}
+
+struct Loaded {
+    model: Value,
+    predictor: Value,
+}
+
+async fn load(visit: &Visit, id: &str) -> Result<Loaded, ApiError> {
+    let model = visit.get(&format!("/models/{}", segment(id))).await?;
+    let predictor =
+        visit.get_if_there(&format!("/predictors/{}", model["predictor_id"].as_str().unwrap_or_default())).await?;
+    Ok(Loaded { model, predictor })
+}
+
+async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let Loaded { model, predictor } = load(&visit, &id).await?;
+    let id = model["id"].as_str().unwrap_or_default();
+    let quality = drawn(visit.get_if_there(&format!("/models/{id}/quality")).await?);
+    let job = match (model["state"].as_str(), model["job_id"].as_str()) {
+        (Some("queued" | "training"), Some(job)) => visit.get_if_there(&format!("/jobs/{job}")).await?,
+        _ => Value::Null,
+    };
+    let siblings = visit
+        .get_if_there(&format!("/predictors/{}/models?limit=100", model["predictor_id"].as_str().unwrap_or_default()))
+        .await?;
+    let others = siblings["items"].as_array().into_iter().flatten();
+    let rivals: Vec<&Value> = others.filter(|it| it["active"] == true && it["id"] != model["id"]).collect();
+    let roc = roc(&quality);
+    let deciles = deciles(&quality);
+    let shown = context! { model, predictor, quality, job, rivals, roc, deciles, tab => "quality" };
+    visit.page("models/show.html", shown).await
+}
+
+/// Adds to each entry of a quality's curves the `point` that a chart draws.
+pub(super) fn drawn(mut quality: Value) -> Value {
+    let mut add = |part: &[&str], coordinates: &[&str]| {
+        let found = part.iter().try_fold(&mut quality, |value, key| value.get_mut(*key));
+        for entry in found.and_then(Value::as_array_mut).into_iter().flatten() {
+            entry["point"] = coordinates.iter().map(|name| entry[*name].clone()).collect();
+        }
+    };
+    add(&["classification", "calibration"], &["predicted", "observed"]);
+    add(&["classification", "gains"], &["share", "captured"]);
+    add(&["classification", "precision_recall"], &["recall", "precision"]);
+    add(&["regression", "residuals", "histogram"], &["from", "to", "rows"]);
+    quality
+}
+
+/// Shares of false and true positives, from the gains and the base rate.
+pub(super) fn roc(quality: &Value) -> Vec<[f64; 2]> {
+    let found = &quality["classification"];
+    let Some(base) = found["base_rate"].as_f64().filter(|base| *base > 0.0 && *base < 1.0) else { return Vec::new() };
+    let points = found["gains"].as_array().into_iter().flatten().filter_map(|point| {
+        let (share, captured) = (point["share"].as_f64()?, point["captured"].as_f64()?);
+        Some([((share - captured * base) / (1.0 - base)).clamp(0.0, 1.0), captured])
+    });
+    std::iter::once([0.0, 0.0]).chain(points).collect()
+}
+
+/// From, to and lift of each tenth of the rows, best scored first: how much more often it succeeds than the average.
+pub(super) fn deciles(quality: &Value) -> Vec<[f64; 3]> {
+    let gains = quality["classification"]["gains"].as_array().cloned().unwrap_or_default();
+    let captured = |share: f64| -> Option<f64> {
+        let mut before = (0.0, 0.0);
+        for point in &gains {
+            let (x, y) = (point["share"].as_f64()?, point["captured"].as_f64()?);
+            if x >= share - 1e-9 {
+                let part = if x > before.0 { (share - before.0) / (x - before.0) } else { 1.0 };
+                return Some(before.1 + (y - before.1) * part);
+            }
+            before = (x, y);
+        }
+        (!gains.is_empty()).then_some(1.0)
+    };
+    let tenth = |at: u32| {
+        let (from, to) = (f64::from(at) / 10.0, f64::from(at + 1) / 10.0);
+        let low = if at == 0 { 0.0 } else { captured(from)? };
+        Some([f64::from(at + 1) - 0.5, f64::from(at + 1) + 0.5, (captured(to)? - low) * 10.0])
+    };
+    (0..10).filter_map(tenth).collect()
+}
+
+async fn agents(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let Loaded { model, predictor } = load(&visit, &id).await?;
+    let query = visit.query(&["after", "sort"], &[("limit", "50"), ("sort", "-rows")]);
+    let agents = visit.get(&format!("/models/{}/quality/agents?{query}", segment(&id))).await?;
+    let coverage = visit.get(&format!("/models/{}/coverage", segment(&id))).await?;
+    let empty = Vec::new();
+    let all = coverage["agents"].as_array().unwrap_or(&empty);
+    let global: Vec<&Value> = all.iter().filter(|it| it["local"] == false).collect();
+    let without = global.len();
+    let shown = context! {
+        model, predictor, agents, coverage => json!({
+            "local": coverage["local"], "global": coverage["global"],
+            "samples_without_agent": coverage["samples_without_agent"],
+        }),
+        global => global.into_iter().take(200).collect::<Vec<_>>(), without, tab => "agents",
+    };
+    visit.page("models/agents.html", shown).await
+}
+
+async fn card(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let Loaded { model, predictor } = load(&visit, &id).await?;
+    let card = visit.get(&format!("/models/{}/card", segment(&id))).await?;
+    visit.page("models/card.html", context! { model, predictor, card, tab => "card" }).await
+}
+
+async fn train(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let started = visit.post(&format!("/models/{}/train", segment(&id)), &json!({})).await;
+    visit.outcome(started, &format!("/models/{id}"), visit.text("The training is in the queue."))
+}
+
+async fn activate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let mut body = json!({});
+    if let Some(text) = form.get("share") {
+        let percent: f64 = text.replace(',', ".").parse().unwrap_or(f64::NAN);
+        body["share"] = if percent.is_finite() { json!(percent / 100.0) } else { json!(text) };
+    }
+    let done = visit.post(&format!("/models/{}/activate", segment(&id)), &body).await;
+    visit.outcome(done, &format!("/models/{id}"), visit.text("The model answers scores now."))
+}
+
+async fn deactivate(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let done = visit.post(&format!("/models/{}/deactivate", segment(&id)), &Value::Null).await;
+    visit.outcome(done, &format!("/models/{id}"), visit.text("The model answers no scores any more."))
+}
+
+async fn delete(visit: Visit, Path(id): Path<String>) -> PageResult {
+    let Loaded { model, .. } = load(&visit, &id).await?;
+    let name = model["name"].as_str().unwrap_or_default();
+    match visit.send(Method::DELETE, &format!("/models/{}", segment(&id)), &Value::Null).await {
+        Ok(_) => {
+            let to = format!("/predictors/{}", model["predictor_id"].as_str().unwrap_or_default());
+            visit.done(&to, &visit.text("{name} is deleted.").replace("{name}", name))
+        }
+        Err(error) => visit.refused(&format!("/models/{id}"), &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn curves_come_from_the_gains() {
+        let quality = json!({"classification": {"base_rate": 0.5, "gains": [
+            {"share": 0.5, "captured": 0.8}, {"share": 1.0, "captured": 1.0},
+        ]}});
+        let points = roc(&quality);
+        assert_eq!(points[0], [0.0, 0.0]);
+        assert!((points[1][0] - 0.2).abs() < 1e-9 && points[1][1] == 0.8, "{points:?}");
+        let tenths = deciles(&quality);
+        assert_eq!(tenths.len(), 10);
+        assert!((tenths[0][2] - 1.6).abs() < 1e-9 && (tenths[9][2] - 0.4).abs() < 1e-9, "{tenths:?}");
+        assert!(roc(&Value::Null).is_empty() && deciles(&Value::Null).is_empty());
+    }
+}

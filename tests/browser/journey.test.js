@@ -1,0 +1,308 @@
+// From sign-in to scores, as a person goes: upload, schema, profiles, predictor, training, reports, activation, playground.
+// Each page on the way is held to `axe` in both themes.
+
+import assert from "node:assert/strict";
+
+import { holds, launch, open, signIn } from "./browser.js";
+import { agents, dataset, file } from "./data.js";
+import { Server, USERNAME } from "./server.js";
+
+const server = new Server();
+const data = dataset();
+let browser;
+let page;
+const ids = {};
+
+/** A job's end, seen on the page itself: nothing is reloaded. */
+const long = { timeout: 300_000 };
+
+export const steps = [];
+const step = (name, work) => steps.push([name, work]);
+
+export async function end() {
+  await browser?.close();
+  await server.end();
+}
+
+step("start", async () => {
+  await server.start();
+  browser = await launch();
+  page = await open(browser, server.url);
+});
+
+step("sign in", async () => {
+  await page.goto("/login");
+  await holds(page, "login");
+  await page.getByLabel("Username").fill(USERNAME);
+  await page.getByLabel("Password").fill("wrong");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.getByRole("alert").waitFor();
+  assert.match(await page.getByRole("alert").textContent(), /username or the password is wrong/);
+  await signIn(page);
+  await holds(page, "home-empty");
+});
+
+step("empty pages say what to do first", async () => {
+  for (const path of ["datasets", "predictors", "agents", "customers", "reports", "playground", "jobs", "settings"]) {
+    await page.goto(`/${path}`);
+    await holds(page, `${path}-empty`);
+  }
+});
+
+step("upload a file by keyboard alone, and look at its first rows", async () => {
+  await page.goto("/upload");
+  await holds(page, "upload");
+  await page.getByLabel("File", { exact: true }).setInputFiles(data.path);
+  await page.locator("#preview-table tbody tr").first().waitFor();
+  await holds(page, "upload-preview");
+  await page.getByLabel("Name of the dataset").focus();
+  await page.keyboard.type(data.name);
+  await tabTo(page, "start");
+  await page.keyboard.press("Enter");
+  await page.getByRole("link", { name: "Look at its schema" }).waitFor(long);
+  await tabTo(page, null, "Look at its schema");
+  await page.keyboard.press("Enter");
+  await page.waitForURL("**/datasets/*/schema");
+  ids.dataset = page.url().split("/").at(-2);
+});
+
+step("say what each column is, and accept", async () => {
+  await holds(page, "schema-waiting");
+  for (const [field, role] of Object.entries(data.roles)) {
+    await page.getByLabel(`What ${field} is`).selectOption(role);
+  }
+  await page.getByRole("button", { name: "Accept and store the rows" }).click();
+  await page.waitForURL(`**/datasets/${ids.dataset}`);
+  // The page changes by itself once the rows are stored.
+  await page.locator("#facts", { hasText: data.rows.toLocaleString("en") }).waitFor(long);
+  await page.reload();
+  await holds(page, "dataset");
+});
+
+step("look at columns, rows, schema and versions", async () => {
+  await page.goto(`/datasets/${ids.dataset}/columns?target=${data.metric}`);
+  await holds(page, "columns");
+  await page.goto(`/datasets/${ids.dataset}/columns/${data.metric}`);
+  await holds(page, "column");
+  await page.goto(`/datasets/${ids.dataset}/rows`);
+  await page.getByLabel("Filter", { exact: true }).fill(`${data.metric} = ${data.positive}`);
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.locator("tbody tr").first().waitFor();
+  assert.match(page.url(), /filter=/, "the filter is in the address");
+  await holds(page, "rows");
+  await page.getByRole("link", { name: "Next page" }).click();
+  await page.waitForURL(/after=/);
+  await page.goBack();
+  assert.doesNotMatch(page.url(), /after=/);
+  await page.getByLabel("Filter", { exact: true }).fill("nonsense >");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.getByRole("alert").waitFor();
+  await holds(page, "rows-refused");
+  for (const part of ["schema", "versions"]) {
+    await page.goto(`/datasets/${ids.dataset}/${part}`);
+    await holds(page, part);
+  }
+  await page.goto("/datasets");
+  await holds(page, "datasets");
+});
+
+step("agents: upload, filter, change one, accept the schema", async () => {
+  await page.goto("/upload?target=agents");
+  await page.getByLabel("File", { exact: true }).setInputFiles(file("agents.csv", agents()));
+  await page.getByRole("button", { name: "Upload", exact: true }).click();
+  await page.getByRole("link", { name: "Look at them" }).click(long);
+  await page.waitForURL("**/agents");
+  await page.getByLabel("Filter", { exact: true }).fill("loginStatus != 0");
+  await page.getByRole("button", { name: "Show" }).click();
+  await page.waitForURL(/filter=/);
+  assert.equal(await page.locator("#records tbody tr").count(), 8);
+  await holds(page, "agents");
+  await page.getByRole("link", { name: "agent 1", exact: true }).click();
+  await page.getByLabel(/^skills/).fill("English = 5\nBilling = 3");
+  await page.getByRole("button", { name: "Store", exact: true }).click();
+  await page.getByText("The record is stored").waitFor();
+  await holds(page, "agent");
+  await page.goto("/agents/schema");
+  await holds(page, "agents-schema");
+  await page.getByRole("button", { name: /^(Accept|Change) the schema/ }).click();
+  await page.getByText("schema accepted").waitFor();
+  await page.goto("/agents/values");
+  await page.getByRole("button", { name: "Count anew" }).click();
+  await page.locator("#values table").waitFor(long);
+  await holds(page, "agents-values");
+  await page.goto("/customers/new");
+  await page.getByLabel("id", { exact: true }).fill("c-1");
+  await page.getByRole("button", { name: "Store", exact: true }).click();
+  await page.getByText("The record is stored").waitFor();
+  await page.goto("/customers");
+  await holds(page, "customers");
+});
+
+step("an agent's login state changes on the page while one looks", async () => {
+  await page.goto("/agents?filter=loginStatus%3D0");
+  const before = await page.locator("#records tbody tr").count();
+  await server.api("PATCH", "/agents/records/agent%200", { loginStatus: 4 });
+  await page.waitForFunction((count) => document.querySelectorAll("#records tbody tr").length === count - 1, before);
+});
+
+step("the wizard, by keyboard alone", async () => {
+  await page.goto("/predictors/new");
+  await page.locator("#dataset").focus();
+  await page.keyboard.press("ArrowDown");
+  if (!page.url().includes("dataset=")) await page.waitForURL(/dataset=/);
+  await holds(page, "wizard-1");
+  await tabTo(page, null, "Next: the outcome");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/step=2/);
+  await page.locator("#metric").selectOption(data.metric);
+  await page.waitForURL(new RegExp(`metric=${data.metric}`));
+  await page.locator("#spread-title ~ figure, .card figure").first().waitFor();
+  await page.getByLabel("the probability of one value").focus();
+  await page.keyboard.press("Space");
+  await page.getByLabel("The value that counts as success").fill(data.positive);
+  await holds(page, "wizard-2");
+  await tabTo(page, null, "Next: features");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/step=3/);
+  await holds(page, "wizard-3");
+  await page.getByLabel("Name", { exact: true }).fill("1 wrong name");
+  await tabTo(page, null, "Create the predictor");
+  await page.keyboard.press("Enter");
+  await page.getByRole("alert").waitFor();
+  await page.getByLabel("Name", { exact: true }).fill("best_agent");
+  await page.getByLabel("Score expression (optional)").fill("1000 * p_score");
+  await tabTo(page, null, "Create the predictor");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(/\/predictors\/prd_/);
+  ids.predictor = page.url().split("/").at(-1);
+  await page.getByText("The predictor is there").waitFor();
+});
+
+step("train two models and see them become ready by themselves", async () => {
+  for (const [name, type] of [["hybrid", "HYBRID"], ["disjoint", "DISJOINT"]]) {
+    await page.goto(`/predictors/${ids.predictor}/models`);
+    if (type === "HYBRID") await holds(page, "model-new");
+    await page.getByLabel("Name", { exact: true }).fill(name);
+    await page.getByLabel(new RegExp(type)).check();
+    await page.getByText("Settings", { exact: true }).last().click();
+    await page.getByLabel("Trees at most").fill("40");
+    await page.getByLabel("Held back", { exact: true }).selectOption("random");
+    await page.getByRole("button", { name: "Train" }).click();
+    await page.waitForURL(/\/models\/mdl_/);
+    ids[name] = page.url().split("/").at(-1);
+    if (type === "HYBRID") await holds(page, "model-training");
+    await page.locator("#now", { hasText: "Trained, and answers no scores." }).waitFor(long);
+  }
+});
+
+step("quality, agents, card; compare; activate by share, and back", async () => {
+  await page.goto(`/models/${ids.hybrid}`);
+  await holds(page, "model");
+  for (const part of ["agents", "card"]) {
+    await page.goto(`/models/${ids.hybrid}/${part}`);
+    await holds(page, `model-${part}`);
+  }
+  await page.goto(`/predictors/${ids.predictor}`);
+  await page.getByRole("button", { name: "Compare side by side" }).click();
+  await page.waitForURL(/compare/);
+  await holds(page, "compare");
+  await page.goto(`/models/${ids.disjoint}`);
+  await page.getByRole("button", { name: "Activate" }).click();
+  await page.getByText("The model answers scores now.").waitFor();
+  await page.goto(`/models/${ids.hybrid}`);
+  await page.getByLabel("Share of the scores, in %").fill("40");
+  await page.getByRole("button", { name: "Activate" }).click();
+  await page.getByText("Answers 40").waitFor();
+  await page.getByLabel("Share of the scores, in %").fill("100");
+  await page.getByRole("button", { name: "Change the share" }).click();
+  await page.getByText("Answers all scores").waitFor();
+  await page.goto(`/predictors/${ids.predictor}`);
+  await holds(page, "predictor");
+  await page.getByRole("button", { name: "Back to disjoint" }).click();
+  await page.getByText("Answers all scores").waitFor();
+});
+
+step("reports, each as a page, CSV and for printing", async () => {
+  const subjects = [["lift_estimation", `model:${ids.hybrid}`], ["feature_analysis", `predictor:${ids.predictor}`], ["agent_variance", `predictor:${ids.predictor}`], ["model_quality", `model:${ids.hybrid}`], ["agent_coverage", `model:${ids.hybrid}`]];
+  for (const [kind, subject] of subjects) {
+    await page.goto("/reports");
+    await page.locator("#kind").selectOption(kind);
+    await page.getByLabel("About").selectOption(subject);
+    await page.getByRole("button", { name: "Make the report" }).click();
+    await page.waitForURL(/\/reports\/rep_/);
+    await page.locator("#content-of-report .card h2").first().waitFor(long);
+    await page.locator("#state .good").waitFor(long);
+    await page.reload();
+    await holds(page, `report-${kind}`);
+    const csv = await page.request.get(`${page.url()}/csv`);
+    assert.ok(csv.ok() && (await csv.text()).split("\n").length > 2, `${kind} as CSV`);
+    await page.goto(`${page.url()}/print`);
+    await holds(page, `print-${kind}`);
+    assert.equal(await page.locator("script, link[rel=stylesheet], img").count(), 0, "needs nothing else");
+  }
+  await page.goto("/reports");
+  await holds(page, "reports");
+  await page.goto(`/predictors/${ids.predictor}/production`);
+  await holds(page, "production");
+});
+
+step("score playground: validation while typing, reasons, curl", async () => {
+  await page.goto("/playground");
+  await holds(page, "playground");
+  await page.getByLabel("A filter over the agent profile").fill("loginStatus >");
+  await page.locator("#filter-said.error").waitFor();
+  await page.getByLabel("A filter over the agent profile").fill("");
+  for (const [name, value] of Object.entries(data.score)) await page.getByLabel(name, { exact: true }).fill(value);
+  await page.getByLabel("or agents' ids, separated by commas").fill(data.agents);
+  await page.getByRole("button", { name: "Score", exact: true }).click();
+  await page.locator("#answer-title").waitFor();
+  await page.getByText("Why", { exact: true }).first().click();
+  await holds(page, "playground-scored");
+  assert.match(await page.locator("#curl").textContent(), /best_agent\/score/);
+  assert.match(page.url(), /score=yes/, "the request is in the address");
+});
+
+step("jobs and home", async () => {
+  await page.goto("/jobs");
+  await holds(page, "jobs");
+  await page.locator("#list tbody a").first().click();
+  await page.waitForURL(/\/jobs\/job_/);
+  await holds(page, "job");
+  await page.goto("/home");
+  await holds(page, "home");
+  await page.goto("/settings");
+  await holds(page, "settings");
+});
+
+step("phone and 200 %: nothing is cut off, the menu opens", async () => {
+  const pages = ["/home", "/upload", "/datasets", `/datasets/${ids.dataset}`, `/datasets/${ids.dataset}/columns`, `/datasets/${ids.dataset}/rows`, "/agents", `/predictors/${ids.predictor}`, `/models/${ids.hybrid}`, "/reports", "/playground", "/jobs", "/settings", "/predictors/new"];
+  for (const viewport of [{ width: 375, height: 740 }, { width: 640, height: 430 }]) {
+    await page.setViewportSize(viewport);
+    for (const path of pages) {
+      await page.goto(path);
+      await holds(page, `at-${viewport.width}${path.replaceAll("/", "-").replace(/(ds|prd|mdl)_\w+/, "$1")}`);
+    }
+    await page.getByRole("button", { name: "Menu" }).click();
+    await page.locator("#side").getByRole("link", { name: "Jobs" }).waitFor();
+    await page.keyboard.press("Escape");
+  }
+  await page.setViewportSize({ width: 1280, height: 860 });
+});
+
+step("German, by the setting", async () => {
+  await page.goto("/settings");
+  await page.getByLabel("Language").selectOption("de");
+  await page.getByRole("button", { name: "Keep for this browser" }).click();
+  await page.getByRole("heading", { level: 1, name: "Einstellungen" }).waitFor();
+  await holds(page, "settings-german");
+});
+
+/** Goes on by the tabulator key until that element has the focus. */
+async function tabTo(page, id, words) {
+  for (let presses = 0; presses < 400; presses += 1) {
+    await page.keyboard.press("Tab");
+    const here = await page.evaluate(() => [document.activeElement?.id, document.activeElement?.textContent.trim()]);
+    if (id ? here[0] === id : here[1] === words) return;
+  }
+  assert.fail(`the tabulator key does not reach ${id ?? words}`);
+}

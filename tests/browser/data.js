@@ -34,14 +34,14 @@ export function calls(rows = 1500) {
     const age = 18 + Math.floor(next() * 60);
     const premium = next() < 0.3;
     const chance = 0.35 + (agent % reasons.length === reason ? 0.4 : 0) + (premium ? 0.1 : 0);
-    lines.push([day, `c-${Math.floor(next() * 500)}`, `agent ${agent}`, reasons[reason], next() < 0.5 ? "de" : "en", age, Math.floor(next() * 300), premium, next() < chance].join(","));
+    lines.push([day, `c-${Math.floor(next() * 500)}`, `agent-${agent}`, reasons[reason], next() < 0.5 ? "de" : "en", age, Math.floor(next() * 300), premium, next() < chance].join(","));
   }
   return lines.join("\n");
 }
 
 export function agents(count = 12) {
   const lines = ["agent_id,loginStatus,team,seniority,groups"];
-  for (let agent = 0; agent < count; agent += 1) lines.push(`agent ${agent},${agent % 3 === 0 ? 0 : 4},team ${agent % 4},${agent % 7},`);
+  for (let agent = 0; agent < count; agent += 1) lines.push(`agent-${agent},${agent % 3 === 0 ? 0 : 4},team ${agent % 4},${agent % 7},`);
   return lines.join("\n");
 }
 
@@ -59,6 +59,6 @@ export function dataset() {
   return {
     name: "calls", path: file("calls.csv", calls()), rows: 1500, time: "call_time",
     roles: { call_time: "timestamp", agent_id: "agent_id", customer_id: "customer_id", resolved: "metric" },
-    metric: "resolved", positive: "true", score: { reason: "billing", age: "42" }, agents: "agent 1, agent 2",
+    metric: "resolved", positive: "true", score: { reason: "billing", age: "42" }, agents: "agent-1, agent-2",
   };
 }

@@ -117,7 +117,7 @@ step("agents: upload, filter, change one, accept the schema", async () => {
   await page.waitForURL(/filter=/);
   assert.equal(await page.locator("#records tbody tr").count(), 8);
   await holds(page, "agents");
-  await page.getByRole("link", { name: "agent 1", exact: true }).click();
+  await page.getByRole("link", { name: "agent-1", exact: true }).click();
   await page.getByLabel(/^skills/).fill("English = 5\nBilling = 3");
   await page.getByRole("button", { name: "Store", exact: true }).click();
   await page.getByText("The record is stored").waitFor();
@@ -141,7 +141,7 @@ step("agents: upload, filter, change one, accept the schema", async () => {
 step("an agent's login state changes on the page while one looks", async () => {
   await page.goto("/agents?filter=loginStatus%3D0");
   const before = await page.locator("#records tbody tr").count();
-  await server.api("PATCH", "/agents/records/agent%200", { loginStatus: 4 });
+  await server.api("PATCH", "/agents/records/agent-0", { loginStatus: 4 });
   await page.waitForFunction((count) => document.querySelectorAll("#records tbody tr").length === count - 1, before);
 });
 

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use minijinja::{Error, ErrorKind, Value};
 use serde::Deserialize;
 
-use super::figures::{figure, percent};
+use super::figures::{percent, short_figure};
 use super::language::Language;
 
 /// What templates give: `chart({"title": …, "x": {…}, "y": {…}, "series": […]})`.
@@ -169,7 +169,11 @@ fn range(values: impl Iterator<Item = f64>, axis: &Axis, from_zero: bool, room: 
     let margin = if room { (high - low) * 0.06 } else { 0.0 };
     let low = axis.min.unwrap_or(if from_zero { 0.0 } else { low - margin });
     let high = axis.max.unwrap_or(high + margin);
-    if high > low { (low, high) } else { (low - 0.5, low + 0.5) }
+    match axis.min {
+        _ if high > low => (low, high),
+        Some(low) => (low, low + 1.0),
+        None => (low - 0.5, low + 0.5),
+    }
 }
 
 fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
@@ -179,7 +183,7 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
         line(picture, "grid", (frame.left, y), (right, y));
         text(picture, "y", (frame.left - 6.0, y + 4.0), &label(tick, &spec.y, frame.y, language));
     }
-    let wanted = if spec.wide { 7 } else { 4 };
+    let wanted = if spec.wide { 5 } else { 4 };
     let x_ticks = match spec.x.format.as_str() {
         "day" => {
             (0..=wanted).map(|at| frame.x.0 + (frame.x.1 - frame.x.0) * f64::from(at) / f64::from(wanted)).collect()
@@ -327,7 +331,7 @@ fn label(value: f64, axis: &Axis, range: (f64, f64), language: Language) -> Stri
             .unwrap_or_default(),
         "text" => axis.values.get(value.floor().max(0.0) as usize).cloned().unwrap_or_default(),
         // A step of ticks may leave a tail such as 0.30000000000000004.
-        _ => figure((value * 1e9).round() / 1e9, language),
+        _ => short_figure((value * 1e9).round() / 1e9, language),
     }
 }
 

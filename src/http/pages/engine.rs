@@ -7,7 +7,7 @@
 #[cfg(not(debug_assertions))]
 use std::sync::LazyLock;
 
-use minijinja::value::{Kwargs, Rest};
+use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter};
 use rust_embed::RustEmbed;
 
@@ -69,6 +69,10 @@ fn environment(language: Language) -> Environment<'static> {
 fn format(out: &mut Output<'_>, state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
     match value.as_str() {
         _ if value.is_none() || value.is_undefined() => Ok(()),
+        // As it is written in the data.
+        _ if value.kind() == ValueKind::Bool => {
+            out.write_str(if value.is_true() { "true" } else { "false" }).map_err(Error::from)
+        }
         Some(text) if !value.is_safe() => {
             out.write_str(&html_escape::encode_quoted_attribute(text)).map_err(Error::from)
         }

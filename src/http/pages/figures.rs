@@ -57,6 +57,15 @@ pub(super) fn figure(value: f64, language: Language) -> String {
     decimals(value, (4 - before.max(0)).clamp(0, 4) as usize, language)
 }
 
+/// As [`figure`], without zeros at the end: for axes.
+pub(super) fn short_figure(value: f64, language: Language) -> String {
+    let text = figure(value, language);
+    if !text.contains(language.decimal_point()) || text.contains('e') || value.abs() >= 1_000.0 {
+        return text;
+    }
+    text.trim_end_matches('0').trim_end_matches(language.decimal_point()).to_owned()
+}
+
 /// A number with so many digits after the point.
 pub(super) fn decimals(value: f64, digits: usize, language: Language) -> String {
     localized(format!("{value:.digits$}"), language)
@@ -107,5 +116,10 @@ mod tests {
         ] {
             assert_eq!(figure(value, Language::English), text);
         }
+        assert_eq!(short_figure(0.5, Language::German), "0,5");
+        assert_eq!(
+            (short_figure(1_500.0, Language::English).as_str(), short_figure(0.0, Language::German).as_str()),
+            ("1,500", "0")
+        );
     }
 }

@@ -1,6 +1,8 @@
 //! `/home`: what is going on: which models are live and what they are worth, how fresh the data is, what is worked on,
 //! and whether the cluster is well.
 
+use std::time::Duration;
+
 use minijinja::context;
 use serde_json::{Value, json};
 
@@ -12,6 +14,8 @@ use crate::store::{Collection, Condition, Path, Query};
 const OLD_DAYS: i64 = 30;
 const PREDICTORS: usize = 8;
 const JOBS: usize = 8;
+/// For what is told of production, of all predictors together.
+const PATIENCE: Duration = Duration::from_millis(120);
 
 pub(super) async fn page(visit: Visit) -> PageResult {
     let datasets = visit.get("/datasets?limit=5&sort=-updated_at").await?;
@@ -35,13 +39,17 @@ pub(super) async fn page(visit: Visit) -> PageResult {
         "customers": count(Collection::Customers, Condition::True).await.map_err(crate::http::ApiError::from)?,
     });
     let mut live = Vec::new();
+    let deadline = tokio::time::Instant::now() + PATIENCE;
     let active = predictors["items"].as_array().into_iter().flatten();
     for predictor in active.filter(|it| it["active_models"].as_array().is_some_and(|all| !all.is_empty())) {
         if live.len() == PREDICTORS {
             break;
         }
         let id = predictor["id"].as_str().unwrap_or_default();
-        let production = visit.get_if_there(&format!("/predictors/{id}/production")).await?;
+        // A long score log takes its time, which this page does not: its own page tells the rest.
+        let path = format!("/predictors/{id}/production");
+        let asked = tokio::time::timeout_at(deadline, visit.get_if_there(&path)).await;
+        let production = asked.unwrap_or(Ok(Value::Null))?;
         live.push(json!({"predictor": predictor, "production": brief(&production)}));
     }
     let newest = datasets["items"].as_array().into_iter().flatten().filter_map(|it| it["updated_at"].as_str()).max();

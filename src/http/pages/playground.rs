@@ -86,13 +86,9 @@ fn body(form: &Form, fields: &[Value]) -> Value {
     if let Some(filter) = form.get("action_filters") {
         body["action_filters"] = json!(filter);
     }
-    let agents: Vec<&str> = form
-        .get("agents")
-        .map(|text| text.split([',', '\n', ' ', '\r']))
-        .into_iter()
-        .flatten()
-        .filter(|id| !id.is_empty())
-        .collect();
+    // Ids may have blanks inside.
+    let typed = form.get("agents").unwrap_or_default();
+    let agents: Vec<&str> = typed.split([',', '\n']).map(str::trim).filter(|id| !id.is_empty()).collect();
     if !agents.is_empty() || body["action_filters"].is_null() {
         body["agents"] = json!(agents);
     }
@@ -143,9 +139,9 @@ mod tests {
     #[test]
     fn the_form_becomes_the_request() {
         let fields = [json!({"name": "age", "type": "Integer"}), json!({"name": "reason", "type": "String"})];
-        let form = Form::parse(b"context.age=42&context.reason=it%27s&agents=a%0Ab&top=3&explain=on&context_id=");
+        let form = Form::parse(b"context.age=42&context.reason=it%27s&agents=a+b%0D%0Ac&top=3&explain=on&context_id=");
         let wanted = json!({
-            "context": {"age": 42, "reason": "it's"}, "explain": true, "agents": ["a", "b"], "top": 3,
+            "context": {"age": 42, "reason": "it's"}, "explain": true, "agents": ["a b", "c"], "top": 3,
         });
         assert_eq!(body(&form, &fields), wanted);
         assert_eq!(body(&Form::parse(b"action_filters=x%3D1"), &fields)["agents"], Value::Null);

@@ -92,14 +92,21 @@ async fn printed(visit: Visit, Path(id): Path<String>) -> PageResult {
 fn drawn(report: &Value) -> Shown {
     let content = &report["content"];
     let quality = super::models::drawn(content.clone());
-    let estimate = |it: &Value, x: &Value| json!([x, it["estimate"], it["interval"][0], it["interval"][1]]);
-    let curve = |estimator: &str| -> Vec<Value> {
-        items(content, "curve").map(|point| estimate(&point[estimator], &point["agents_free"])).collect()
+    let curve = |estimator: &str, with_interval: bool| -> Vec<Value> {
+        let point = |point: &Value| {
+            let (x, it) = (&point["agents_free"], &point[estimator]);
+            match with_interval {
+                true => json!([x, it["estimate"], it["interval"][0], it["interval"][1]]),
+                false => json!([x, it["estimate"]]),
+            }
+        };
+        items(content, "curve").map(point).collect()
     };
+    // Three intervals on each other could not be told apart; the table has all of them.
     let lift_series = json!([
-        {"name": "doubly robust", "kind": "line", "points": curve("doubly_robust")},
-        {"name": "self-normalised IPS", "kind": "line", "points": curve("snips")},
-        {"name": "direct method", "kind": "line", "points": curve("direct_method")},
+        {"name": "doubly robust", "kind": "line", "points": curve("doubly_robust", true)},
+        {"name": "self-normalised IPS", "kind": "line", "points": curve("snips", false)},
+        {"name": "direct method", "kind": "line", "points": curve("direct_method", false)},
     ]);
     let effects: Vec<Value> = items(content, "effects")
         .enumerate()

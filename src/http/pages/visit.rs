@@ -48,6 +48,9 @@ impl IntoResponse for Failure {
 /// The next page says what became of a form: in a cookie, so that a reload does not say it again.
 const FLASH: &str = "tango_said";
 
+/// Sent by `live.js`.
+const LIVE_HEADER: &str = "x-tango-live";
+
 #[derive(Debug, Serialize, Deserialize)]
 struct Said {
     text: String,
@@ -177,7 +180,9 @@ impl Visit {
             form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
         let asked: std::collections::BTreeMap<String, String> = query.iter().cloned().collect();
         let notice = health::notice(&self.app).map(|it| context! { text => it.text, serious => it.serious });
-        let said = cookies::read(&self.headers, FLASH).and_then(|value| {
+        // A page that reads its parts again leaves the message to the page that is about to open.
+        let flash = cookies::read(&self.headers, FLASH).filter(|_| !self.headers.contains_key(LIVE_HEADER));
+        let said = flash.and_then(|value| {
             let bytes = URL_SAFE_NO_PAD.decode(value).ok()?;
             serde_json::from_slice::<Said>(&bytes).ok()
         });

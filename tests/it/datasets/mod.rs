@@ -2,6 +2,7 @@
 
 mod append;
 mod changes;
+mod columns;
 mod crash;
 mod indexes;
 mod rows;

@@ -253,3 +253,15 @@ async fn the_same_key_asks_for_one_upload() {
     let again = app.post("/api/v1/uploads").header("idempotency-key", "k1").json(&body).send().await.expect_status(201);
     assert_eq!(first.json()["id"], again.json()["id"]);
 }
+
+#[tokio::test]
+async fn where_parts_go_can_be_asked_before_an_upload() {
+    let app = TestApp::start().await;
+    let store = app.get("/api/v1/uploads/object_store").send().await.ok().json();
+    assert_eq!((&store["reached"], &store["certificate"]), (&json!(true), &json!("none")));
+    let made = app.post("/api/v1/uploads");
+    let ask = json!({"target": "dataset", "name": "a", "filename": "a.csv", "size_bytes": 10, "mode": "create"});
+    let made = made.json(&ask).send().await.expect_status(201).json();
+    let url = made["parts"][0]["url"].as_str().unwrap();
+    assert!(url.starts_with(store["url"].as_str().unwrap()), "{url} is under {store}");
+}

@@ -31,35 +31,42 @@ mod with_avx512 {
 
     /// What differs between masks of 32 and 64 bits.
     pub trait WideMask: Mask {
-        fn eight(masks: &[Self]) -> [u64; 8];
+        /// Those of eight trees.
+        fn eight(masks: &[Self], tree: usize) -> __m512i;
         fn look_up(simd: V4, leaves: &Self::Leaves, at: __m512i) -> __m512i;
     }
 
     impl WideMask for u32 {
         #[inline(always)]
-        fn eight(masks: &[Self]) -> [u64; 8] {
-            std::array::from_fn(|tree| u64::from(masks[tree]))
+        fn eight(masks: &[Self], tree: usize) -> __m512i {
+            let mut eight = [0; 8];
+            for (wide, mask) in eight.iter_mut().zip(&masks[tree..tree + 8]) {
+                *wide = u64::from(*mask);
+            }
+            cast(eight)
         }
 
         #[inline(always)]
         fn look_up(simd: V4, leaves: &[i32; 32], at: __m512i) -> __m512i {
-            let [low, high] = cast::<[i32; 32], [[i32; 16]; 2]>(*leaves).map(cast::<[i32; 16], __m512i>);
-            simd.avx512f._mm512_permutex2var_epi32(low, at, high)
+            let [low, high] = cast::<[i32; 32], [[i32; 16]; 2]>(*leaves);
+            simd.avx512f._mm512_permutex2var_epi32(cast(low), at, cast(high))
         }
     }
 
     impl WideMask for u64 {
         #[inline(always)]
-        fn eight(masks: &[Self]) -> [u64; 8] {
-            std::array::from_fn(|tree| masks[tree])
+        fn eight(masks: &[Self], tree: usize) -> __m512i {
+            let mut eight = [0; 8];
+            eight.copy_from_slice(&masks[tree..tree + 8]);
+            cast(eight)
         }
 
         #[inline(always)]
         fn look_up(simd: V4, leaves: &[i32; 64], at: __m512i) -> __m512i {
             let simd = simd.avx512f;
-            let [a, b, c, d] = cast::<[i32; 64], [[i32; 16]; 4]>(*leaves).map(cast::<[i32; 16], __m512i>);
-            let low = simd._mm512_permutex2var_epi32(a, at, b);
-            let high = simd._mm512_permutex2var_epi32(c, at, d);
+            let [a, b, c, d] = cast::<[i32; 64], [[i32; 16]; 4]>(*leaves);
+            let low = simd._mm512_permutex2var_epi32(cast(a), at, cast(b));
+            let high = simd._mm512_permutex2var_epi32(cast(c), at, cast(d));
             let is_high = simd._mm512_test_epi32_mask(at, simd._mm512_set1_epi32(32));
             simd._mm512_mask_blend_epi32(is_high, low, high)
         }
@@ -103,26 +110,17 @@ mod with_avx512 {
             for begin in (0..whole).step_by(TREES_A_SUM) {
                 let mut part = simd.avx512f._mm512_setzero_si512();
                 for tree in (begin..whole.min(begin + TREES_A_SUM)).step_by(8) {
-                    let masks = M::eight(&context[tree..tree + 8]);
-                    let first = numbers(
-                        simd,
-                        masks,
-                        [0, 1, 2, 3, 4, 5, 6, 7].map(|agent| M::eight(&agents[agent][tree..tree + 8])),
-                    );
-                    let second = numbers(
-                        simd,
-                        masks,
-                        [8, 9, 10, 11, 12, 13, 14, 15].map(|agent| M::eight(&agents[agent][tree..tree + 8])),
-                    );
+                    let masks = M::eight(context, tree);
+                    let (first, second) = agents.split_at(WIDE / 2);
+                    let first = numbers(simd, masks, first, tree);
+                    let second = numbers(simd, masks, second, tree);
                     let even: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpacklo_epi64(first, second));
                     let odd: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpackhi_epi64(first, second));
                     for pair in 0..4 {
-                        for (numbers, leaves) in
-                            [(even[pair], &leaves[tree + 2 * pair]), (odd[pair], &leaves[tree + 2 * pair + 1])]
-                        {
-                            let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(numbers));
-                            part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, leaves, at));
-                        }
+                        let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(even[pair]));
+                        part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, &leaves[tree + 2 * pair], at));
+                        let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(odd[pair]));
+                        part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, &leaves[tree + 2 * pair + 1], at));
                     }
                 }
                 for (sum, part) in sums.iter_mut().zip(cast::<__m512i, [i32; WIDE]>(part)) {
@@ -139,14 +137,13 @@ mod with_avx512 {
 
     /// The numbers of the leaves that eight agents reach in eight trees: a tree in each word, an agent in each of its bytes.
     #[inline(always)]
-    fn numbers(simd: V4, context: [u64; 8], agents: [[u64; 8]; 8]) -> __m512i {
+    fn numbers<M: WideMask>(simd: V4, context: __m512i, agents: &[&[M]], tree: usize) -> __m512i {
         let (plain, conflict) = (simd.avx512f, simd.avx512cd);
-        let context: __m512i = cast(context);
         let zero = plain._mm512_setzero_si512();
         let mut all = zero;
         macro_rules! add {
             ($($agent:literal)*) => {$(
-                let both = plain._mm512_and_si512(context, cast::<[u64; 8], __m512i>(agents[$agent]));
+                let both = plain._mm512_and_si512(context, M::eight(agents[$agent], tree));
                 let lowest = plain._mm512_and_si512(both, plain._mm512_sub_epi64(zero, both));
                 let zeros_above = conflict._mm512_lzcnt_epi64(lowest);
                 all = plain._mm512_or_si512(all, plain._mm512_slli_epi64::<{ 8 * $agent }>(zeros_above));

@@ -61,4 +61,4 @@ if [ "$images" = yes ]; then
   for image in "$TANGO_IMAGE" "$MONGO_IMAGE" "$OBJECTS_IMAGE"; do run docker image rm "$image" || true; done
   say "images were removed from this node; on the others: docker image rm $TANGO_IMAGE $MONGO_IMAGE $OBJECTS_IMAGE"
 fi
-say "tango is off this Swarm"
+say "tango is off this Swarm. Ended containers of its jobs stay until cleanup.sh is run on each node"

@@ -49,6 +49,8 @@ async fn active_models_take_turns_by_the_hour_or_by_periods() {
     let set = async |rotation: Value| {
         let mut body = body.clone();
         body["rotation"] = rotation;
+        // By its time a node sees that it follows.
+        clock.advance(Duration::seconds(1));
         app.put(&path).json(&body).send().await
     };
     for wrong in [json!({"by": "periods", "seconds": [60]}), json!({"by": "periods", "seconds": [0, 60]})] {

@@ -258,7 +258,9 @@ async fn the_same_key_asks_for_one_upload() {
 async fn where_parts_go_can_be_asked_before_an_upload() {
     let app = TestApp::start().await;
     let store = app.get("/api/v1/uploads/object_store").send().await.ok().json();
-    assert_eq!((&store["reached"], &store["certificate"]), (&json!(true), &json!("none")));
+    // A service of the tests' own has a certificate of the tests' own.
+    let certificate = if store["url"].as_str().unwrap().starts_with("https:") { "private" } else { "none" };
+    assert_eq!((&store["reached"], &store["certificate"]), (&json!(true), &json!(certificate)));
     let made = app.post("/api/v1/uploads");
     let ask = json!({"target": "dataset", "name": "a", "filename": "a.csv", "size_bytes": 10, "mode": "create"});
     let made = made.json(&ask).send().await.expect_status(201).json();

@@ -14,7 +14,7 @@ use crate::support::centre;
 use crate::support::patience::until;
 
 /// Enough that a worker is caught over them.
-const TREES: usize = 400;
+const TREES: usize = 100;
 const ROWS: usize = 20_000;
 
 /// When the sleeper wakes up.

@@ -168,6 +168,12 @@ impl AgentSet {
 
     /// Positions of the eligible agents that the set holds, each once, and ids that it does not know.
     pub(super) fn find<'a>(&self, eligible: Eligible<'_, 'a>) -> (Vec<u32>, Vec<&'a str>) {
+        // Sets of the roster's positions come in order, each once.
+        if let Eligible::Positions(positions) = eligible
+            && positions.is_sorted_by(|a, b| a < b)
+        {
+            return (positions.iter().copied().filter(|at| self.is_held(*at)).collect(), Vec::new());
+        }
         let mut seen = [&self.profile, &self.only_trained].map(|bank| vec![false; bank.roster.end() as usize]);
         let mut first_time = |position: u32| {
             let place = &mut seen[usize::from(position & ONLY_TRAINED != 0)][(position & !ONLY_TRAINED) as usize];
@@ -176,9 +182,7 @@ impl AgentSet {
         match eligible {
             Eligible::Positions(positions) => {
                 let held = positions.iter().copied().filter(|at| self.is_held(*at));
-                // Sets of the roster's positions come in order.
-                let distinct = positions.is_sorted_by(|a, b| a < b);
-                (held.filter(|at| distinct || first_time(*at)).collect(), Vec::new())
+                (held.filter(|at| first_time(*at)).collect(), Vec::new())
             }
             Eligible::Ids(ids) => {
                 let mut positions = Vec::with_capacity(ids.len());

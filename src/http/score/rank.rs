@@ -67,6 +67,16 @@ enum EligibleAgents {
     Found(Vec<u32>),
 }
 
+impl EligibleAgents {
+    /// How many, one that is named twice counted twice.
+    fn count(&self, body: &ScoreBody<'_>) -> usize {
+        match self {
+            EligibleAgents::Named => body.agents.as_ref().map_or(0, Vec::len),
+            EligibleAgents::Found(positions) => positions.len(),
+        }
+    }
+}
+
 /// What the engine answers.
 pub struct Ranked<'a> {
     pub output: ScoreOutput<'a>,
@@ -92,14 +102,10 @@ pub async fn prepare<'b>(
     let started = Instant::now();
     check(app, &body, path)?;
     let (eligible, filter_warnings) = eligible(app, account, view, &body, path)?;
-    let count = match &eligible {
-        EligibleAgents::Named => body.agents.as_ref().map_or(0, Vec::len),
-        EligibleAgents::Found(positions) => positions.len(),
-    };
     let filter_took = started.elapsed();
     let now = app.ctx.clock.now();
     let (models, mode) = choose_models(view, predictor, &body, now)?;
-    check_explain(predictor, &body, count, path)?;
+    check_explain(predictor, &body, eligible.count(&body), path)?;
     let before_customer = Instant::now();
     let (customer, customer_missed) = match body.context_id.as_deref().filter(|id| !id.is_empty()) {
         // Also looked up when no model reads it: the answer says whether the customer was found.
@@ -273,10 +279,7 @@ fn share_point(predictor: &LivePredictor, body: &ScoreBody<'_>) -> f64 {
 impl Prepared<'_> {
     /// What computing costs, about.
     pub fn work(&self) -> Work {
-        let agents = match &self.eligible {
-            EligibleAgents::Named => self.body.agents.as_ref().map_or(0, Vec::len),
-            EligibleAgents::Found(positions) => positions.len(),
-        };
+        let agents = self.eligible.count(&self.body);
         let trees: usize = self.models.iter().map(|(_, model)| model.compiled.artifact().forest.trees()).sum();
         let explained = if self.body.explain { EXPLAINED_COSTS } else { 1 };
         if agents * (trees + REST_IN_TREES) * explained > LONG_PAIRS { Work::Long } else { Work::Short }

@@ -181,8 +181,9 @@ pub fn run() -> ExitCode {
             Some(Command::Openapi | Command::Bench(_)) => Ok(()),
         }
     });
-    // Threads of abandoned work must not hold the end up.
-    runtime.shutdown_background();
+    // Abandoned work must not hold the end up, nor be ended piece by piece: the database's driver panics (into a command's answer)
+    // when one of its tasks outlives another. All of it ends with the process.
+    std::mem::forget(runtime);
     finish(outcome)
 }
 

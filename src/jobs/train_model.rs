@@ -79,7 +79,9 @@ impl RunJob for TrainModel {
             total: None,
             unit: "bytes".to_owned(),
             phase: "storing the model".to_owned(),
-            ..Progress::default()
+            metric: trained.quality.headline(),
+            share: Some(1.0),
+            time_left_ms: None,
         });
         warnings.extend(trained.warnings.iter().cloned());
         let learned = Learned { trained, bytes: Bytes::from(bytes), trained_on, warnings, compared };

@@ -97,8 +97,8 @@ impl<'a> Course<'a> {
     }
 
     /// How good the model is, from now on.
-    pub fn measured(&self, metric: LiveMetric) {
-        self.state().metric = Some(metric);
+    pub fn measured(&self, metric: Option<LiveMetric>) {
+        self.state().metric = metric;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

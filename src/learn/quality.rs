@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Timestamp;
+use crate::domain::job::LiveMetric;
 use crate::domain::model::Holdout;
 
 /// 97.5 % of a standard normal distribution lies below.
@@ -133,4 +134,16 @@ pub struct Quality {
     pub classification: Option<ClassificationQuality>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regression: Option<RegressionQuality>,
+}
+
+impl Quality {
+    /// What a training's progress tells of it: log loss or RMSE.
+    pub fn headline(&self) -> Option<LiveMetric> {
+        let (name, value) = match (&self.classification, &self.regression) {
+            (Some(found), _) => ("log loss", found.log_loss.value),
+            (None, Some(found)) => ("RMSE", found.rmse.value),
+            (None, None) => return None,
+        };
+        Some(LiveMetric { name: format!("{name} on the holdout"), value })
+    }
 }

@@ -16,7 +16,7 @@ use super::quality::Quality;
 use super::reference::{ReferenceInput, reference};
 use super::spec::{TrainingSpec, TrainingTable, check_settings};
 use super::target::{self, NO_AGENT, Target};
-use crate::domain::job::{LiveMetric, Progress, Reporter};
+use crate::domain::job::{Progress, Reporter};
 use crate::domain::model::ModelType;
 use crate::domain::predictor::{AgentSource, Goal, MetricKind};
 use crate::score::{Artifact, Outcome, TrainedAgents};
@@ -90,7 +90,7 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let (quality, breakdown, choices) = (held_out.quality(), held_out.breakdown(), held_out.choices_made());
     warnings.extend(held_out.leakage_warnings());
     drop(held_out);
-    course.measured(holdout_metric(&quality));
+    course.measured(quality.headline());
     round(2, "fitting to all rows")?;
     let fit = task.fit_part(&all, &plan.choices.drifting, &mut warnings)?;
     let fitted = fit_with(&task, &fit, &plan.choices, reporter)?;
@@ -98,16 +98,6 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     let reference = reference(&fit);
     let artifact = artifact(&task, &fit, fitted);
     Ok(Trained { artifact, quality, breakdown, choices, coverage, reference, warnings })
-}
-
-/// As it is told while the rest goes on.
-fn holdout_metric(quality: &Quality) -> LiveMetric {
-    let of = |name: &str, value: f64| LiveMetric { name: format!("{name} on the holdout"), value };
-    match (&quality.classification, &quality.regression) {
-        (Some(found), _) => of("log loss", found.log_loss.value),
-        (None, Some(found)) => of("RMSE", found.rmse.value),
-        (None, None) => of("rows", quality.holdout_rows as f64),
-    }
 }
 
 pub(super) fn check_features(table: &TrainingTable, spec: &TrainingSpec) -> Result<(), TrainError> {

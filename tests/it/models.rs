@@ -24,6 +24,9 @@ async fn a_model_is_trained_measured_and_activated() {
     let quality = app.get(&format!("{path}/quality")).send().await.expect_status(200).json();
     let auc = quality["classification"]["auc"]["value"].as_f64().unwrap();
     assert!((0.5..1.0).contains(&auc), "{quality:#}");
+    let (progress, log_loss) = (&job["progress"], &quality["classification"]["log_loss"]["value"]);
+    assert_eq!((&progress["metric"]["name"], &progress["share"]), (&json!("log loss on the holdout"), &json!(1.0)));
+    assert_eq!(&progress["metric"]["value"], log_loss, "{progress:#}");
     let coverage = app.get(&format!("{path}/coverage")).send().await.expect_status(200).json();
     let agents = coverage["agents"].as_array().unwrap();
     assert!(!agents.is_empty() && coverage["local"].as_u64().unwrap() > 0, "{coverage:#}");

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::agents::AgentDrift;
 use crate::domain::Timestamp;
 use crate::domain::id::{ModelId, PredictorId};
 use crate::domain::scoring::ScoringCounts;
@@ -30,6 +31,8 @@ pub struct ProductionAnswer {
     pub scoring: ScoringBody,
     /// The same for each model version that answered, with the drift of its inputs; empty for a composite predictor.
     pub models: Vec<ModelProduction>,
+    /// None while no version answered, or the score log names no agents.
+    pub agent_drift: Option<AgentDrift>,
     pub score_log: ScoreLogCounts,
     /// None for a composite predictor, which has no metric.
     pub lift: Option<Lift>,

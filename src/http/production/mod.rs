@@ -1,5 +1,6 @@
 //! `GET /api/v1/predictors/{id or name}/production`: what production says of a predictor.
 
+mod agents;
 mod body;
 mod outcomes;
 
@@ -78,6 +79,7 @@ async fn production(
     hours.iter().for_each(|hour| all.add(&hour.counts));
     let models = by_version(&app, hours).await?;
     let log = outcomes::read(&app, &predictor, from, to).await?;
+    let agent_drift = agents::drift(&app, &models, &log.served).await?;
     let (lift, calibration) = match &predictor.definition {
         PredictorDefinition::Simple { metric, .. } => {
             let smaller_is_better = metric.goal == crate::domain::predictor::Goal::Minimize;
@@ -93,6 +95,7 @@ async fn production(
         to,
         scoring: ScoringBody::from(&all),
         models,
+        agent_drift,
         score_log: log.counts,
         lift,
         calibration,

@@ -1,5 +1,7 @@
 //! Reads the score log of a period: counts, outcomes by mode, predictions beside outcomes.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
 
 use super::body::ScoreLogCounts;
@@ -20,6 +22,8 @@ pub struct Log {
     pub off: Arm,
     /// Prediction and outcome.
     pub predictions: Vec<(f64, f64)>,
+    /// Routed interactions by agent.
+    pub served: HashMap<String, u64>,
 }
 
 /// Entries whose first report is in the period.
@@ -72,6 +76,9 @@ impl Log {
             Mode::On => counts.on += 1,
             Mode::Off => counts.off += 1,
             Mode::DryRun => counts.dry_run += 1,
+        }
+        if let (Outcome::Routed, Some(agent)) = (&entry.outcome, &entry.agent_id) {
+            *self.served.entry(agent.clone()).or_default() += 1;
         }
         match entry.outcome {
             Outcome::Routed => counts.routed += 1,

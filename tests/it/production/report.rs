@@ -103,6 +103,32 @@ async fn a_shift_of_an_input_is_told() {
     assert_eq!(model["verdict"], "large");
     let drift = model["drift"].as_array().unwrap();
     assert!(drift.iter().map(|drift| drift["psi"].as_f64().unwrap()).is_sorted_by(|a, b| a >= b));
+    assert_eq!(report["agent_drift"], Value::Null, "nobody is said to have served");
+}
+
+#[tokio::test]
+async fn new_people_are_told_from_those_of_the_training() {
+    let loaded = centre::start().await;
+    loaded.activate("HYBRID").await;
+    let app = &loaded.app;
+    let body = json!({"agents": [loaded.centre.agents[0].id]});
+    app.post("/api/v1/predictors/fcr/score").json(&body).send().await.expect_status(200);
+    let entry = |id: String, agent: &str| json!({"interaction_id": id, "predictor": "fcr", "mode": "off", "outcome": "routed", "agent_id": agent});
+    let as_before = loaded.centre.interactions[..300]
+        .iter()
+        .enumerate()
+        .map(|(at, interaction)| log(app, entry(format!("before-{at}"), &loaded.centre.agents[interaction.agent].id)));
+    futures::future::join_all(as_before).await;
+    let found = get(app, REPORT).await["agent_drift"].clone();
+    assert_eq!((&found["interactions"], &found["new_agents"], &found["version"]), (&json!(300), &json!(0), &json!(1)));
+    assert_eq!(found["verdict"], "stable", "{found:#}");
+    let rows = found["bins"].as_array().unwrap().iter().map(|bin| bin["training_rows"].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(rows, 3_000);
+    futures::future::join_all((0..100).map(|at| log(app, entry(format!("new-{at}"), ["nina", "noah"][at % 2])))).await;
+    let found = get(app, REPORT).await["agent_drift"].clone();
+    assert_eq!((&found["new_agents"], &found["new_agents_share"]), (&json!(2), &json!(0.25)), "{found:#}");
+    assert_eq!(found["verdict"], "large", "{found:#}");
+    assert_eq!(found["bins"].as_array().unwrap().last().unwrap()["requests"], 100);
 }
 
 #[tokio::test]

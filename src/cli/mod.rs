@@ -8,6 +8,7 @@ mod doctor;
 mod healthcheck;
 mod migrate;
 mod serve;
+mod size;
 mod transfer;
 mod user;
 
@@ -82,6 +83,8 @@ enum Command {
     Healthcheck,
     /// Print the OpenAPI document
     Openapi,
+    /// Say how many processors, how much memory and disk an installation needs
+    Size(size::SizeArgs),
     /// List, add and remove users, set passwords; works while tango runs and while it does not
     #[command(subcommand)]
     User(user::UserCommand),
@@ -138,6 +141,10 @@ pub fn run() -> ExitCode {
     if let Some(Command::Openapi) = tango.command {
         return finish(print_openapi());
     }
+    if let Some(Command::Size(args)) = &tango.command {
+        size::run(args);
+        return ExitCode::SUCCESS;
+    }
     if let Some(Command::Bench(args)) = &tango.command {
         return finish(bench::run(args));
     }
@@ -178,7 +185,7 @@ pub fn run() -> ExitCode {
             Some(Command::Restore(args) | Command::Import(args)) => transfer::restore(&loaded.config, args).await,
             Some(Command::Cluster(command)) => cluster::run(&loaded.config, command).await,
             Some(Command::Demo(args)) => demo::run(loaded, args).await,
-            Some(Command::Openapi | Command::Bench(_)) => Ok(()),
+            Some(Command::Openapi | Command::Size(_) | Command::Bench(_)) => Ok(()),
         }
     });
     // Abandoned work must not hold the end up, nor be ended piece by piece: the database's driver panics (into a command's answer)

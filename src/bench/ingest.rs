@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use super::{Folder, cpu_seconds, number, public_data};
+use super::{Folder, cpu_seconds, number, peak_memory_mb, public_data, reset_peak_memory};
 use crate::config::Limits;
 use crate::domain::Timestamp;
 use crate::domain::id::{DatasetId, SegmentId};
@@ -115,18 +115,6 @@ impl SegmentSource for Files<'_> {
     }
 }
 
-/// The largest resident memory since the last reset, in MB (where the system tells).
-fn peak_memory_mb() -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<f64>().ok().map(|kb| kb / 1024.0)
-}
-
-fn reset_peak_memory() {
-    // Where it cannot be reset the peak so far is printed, which is an upper bound.
-    let _ = std::fs::write("/proc/self/clear_refs", "5");
-}
-
 fn input<'a>(path: &'a Path, format: &'a FileFormat) -> Result<InputFile<'a>> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let size_bytes = file.metadata()?.len();
@@ -160,7 +148,7 @@ fn compare(path: &Path, folder: &Folder, options: &Options, out: &mut dyn Write)
         let summary =
             ingest(input(path, &discovery.format)?, &schema, &ingest_options, &mut files, &mut rejected, &Silent)?;
         ours.push(cpu_seconds() - before);
-        peaks.extend(peak_memory_mb());
+        peaks.push(peak_memory_mb());
         last = Some(summary);
         if options.python {
             match pandas(path, &folder.0.join("pandas.parquet")) {
@@ -370,7 +358,7 @@ fn lookup(folder: &Folder, options: &Options, out: &mut dyn Write) -> Result<()>
         summary.size_bytes as f64 / 1e6,
         directories.unwrap_or(0) as f64 / 1e3,
         before.elapsed().as_secs_f64(),
-        peak_memory_mb().unwrap_or(0.0),
+        peak_memory_mb(),
     )?;
     let footers = FooterCache::new(64 << 20);
     let warm = footers.over(&files);

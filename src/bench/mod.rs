@@ -92,6 +92,19 @@ fn cpu_seconds_of_thread() -> f64 {
     seconds(rustix::time::ClockId::ThreadCPUTime)
 }
 
+/// The largest resident memory since the last reset, in MB; NaN where the system does not tell.
+fn peak_memory_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
+    kilobytes.map_or(f64::NAN, |kilobytes| kilobytes / 1_024.0)
+}
+
+fn reset_peak_memory() {
+    // Where it cannot be reset the peak so far is printed, which is an upper bound.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
 fn seconds(clock: rustix::time::ClockId) -> f64 {
     let time = rustix::time::clock_gettime(clock);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9

@@ -1,10 +1,12 @@
 //! What scoring promises, on a hand-made model and on random forests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::assignment::{Assignment, Pairs};
 use super::encoding::{Derive, EncodedField, Encoding, Input, Scale, Side, TreeInput};
 use super::forest::LEAF;
 use super::samples;
@@ -335,22 +337,35 @@ proptest! {
     }
 
     #[test]
-    fn assignments_are_the_best_of_all(
+    fn assignments_are_the_best_of_all_and_hasty_ones_know_how_much_may_be_missing(
         rows in 1usize..5,
         columns in 1usize..5,
         scores in prop::collection::vec(prop::option::weighted(0.8, 0i32..50), 16),
+        steps in 0u64..12,
     ) {
         let scores: Vec<Option<f64>> = scores[..rows * columns].iter().map(|s| s.map(f64::from)).collect();
-        let assigned = assignment::maximize(&scores, rows, columns);
-        let value = |assigned: &[Option<usize>]| {
-            let made: Vec<f64> = assigned.iter().enumerate().filter_map(|(row, column)| column.map(|c| scores[row * columns + c].unwrap())).collect();
+        let mut pairs = Pairs::none(rows, columns);
+        for row in 0..rows {
+            for (column, pair) in pairs.row_mut(row).iter_mut().enumerate() {
+                *pair = scores[row * columns + column].unwrap_or(f64::NAN);
+            }
+        }
+        let value = |assigned: &Assignment| {
+            let made = |(row, column): (usize, &Option<usize>)| column.map(|column| pairs.score(row, column).unwrap());
+            let made: Vec<f64> = assigned.column_of.iter().enumerate().filter_map(made).collect();
             (made.len(), made.iter().sum::<f64>())
         };
-        let mut used: Vec<usize> = assigned.iter().flatten().copied().collect();
-        used.sort_unstable();
-        used.dedup();
-        prop_assert_eq!(used.len(), assigned.iter().flatten().count(), "a column is used once");
-        prop_assert_eq!(value(&assigned), best(&scores, columns, 0, rows, &mut vec![false; columns]));
+        let once = |assigned: &Assignment| {
+            let used: BTreeSet<usize> = assigned.column_of.iter().flatten().copied().collect();
+            used.len() == assigned.column_of.iter().flatten().count()
+        };
+        let best = best(&scores, columns, 0, rows, &mut vec![false; columns]);
+        let exact = assignment::maximize(&pairs, u64::MAX);
+        prop_assert!(once(&exact), "a column is used once");
+        prop_assert_eq!((value(&exact), exact.gap), (best, 0.0));
+        let hasty = assignment::maximize(&pairs, steps);
+        prop_assert!(once(&hasty), "a column is used once");
+        prop_assert!(value(&hasty).1 + hasty.gap >= best.1 - 1e-6, "{:?} and {} against {:?}", value(&hasty), hasty.gap, best);
     }
 }
 

@@ -99,7 +99,8 @@ async fn sleep_over(deployment: &mut Deployment, wakes: Wakes, start: impl Async
     if wakes == Wakes::Meanwhile {
         sleeper.process.signal("CONT");
     }
-    assert_eq!(api.wait_for_job(&work.job).await["attempt"], attempt, "nobody claims it a third time");
+    let ended = api.wait_for_job(&work.job).await;
+    assert_eq!(ended["attempt"], attempt, "nobody claims it a third time: {ended:#}\n{:#?}", jobs.get(&work.job).await);
     let (done, document) = (work.effects(&api).await, jobs.get(&work.job).await.document);
     if wakes == Wakes::Afterwards {
         sleeper.process.signal("CONT");

@@ -213,10 +213,22 @@ async fn many_interactions_are_scored_and_assigned_in_one_call() {
     assert_eq!((assigned.len(), agents.len()), (5, 5), "each interaction an agent, each agent once");
     let total: f64 = assigned.iter().map(|pair| pair["score"].as_f64().unwrap()).sum();
     assert!((total - answer["total"].as_f64().unwrap()).abs() < 1e-6);
+    assert_eq!(answer["gap"], 0.0, "it is the best of all");
     let bad = json!({"interactions": [{"agents": []}, {}]});
     let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&bad).send().await;
     let problem = problem.expect_problem(422, "no_action_set");
     assert_eq!(problem["fields"][0]["path"], "interactions[1].agents");
+
+    // More than anybody should answer, or assign, in one call.
+    let names: Vec<String> = (0..5_000).map(|n| format!("a{n}")).collect();
+    let many = |top: u32| json!({"interactions": vec![json!({"agents": names, "top": top}); 300], "assign": true});
+    let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&many(5_000)).send().await;
+    problem.expect_problem(422, "too_many_scores");
+    let everybody = (0..300)
+        .map(|row| json!({"agents": names.iter().map(|name| format!("{row}{name}")).collect::<Vec<_>>(), "top": 1}));
+    let body = json!({"interactions": everybody.collect::<Vec<_>>(), "assign": true});
+    let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&body).send().await;
+    problem.expect_problem(422, "too_many_pairs");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use super::progress::Watch;
 use super::tasks::OUTCOME;
 use super::{Options, python, spec};
-use crate::bench::{Folder, cpu_seconds};
+use crate::bench::{Folder, cpu_seconds, peak_memory_mb};
 use crate::domain::column::{Column, Table};
 use crate::domain::model::{Holdout, ModelType};
 use crate::domain::predictor::Features;
@@ -47,7 +47,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     let watch = Watch::start();
     let trained = train(&training, &spec(ModelType::Hybrid, Holdout::Random), &watch, options.threads)?;
     let (wall, cpu) = (wall.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-    let peak = peak_megabytes();
+    let peak = peak_memory_mb();
     if options.progress {
         watch.print(out)?;
     }
@@ -160,12 +160,4 @@ fn write_csv(table: &Table, path: &Path) -> Result<()> {
     }
     file.flush()?;
     Ok(())
-}
-
-/// The most memory that this process has held so far.
-fn peak_megabytes() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    kilobytes.map_or(f64::NAN, |kilobytes| kilobytes / 1_024.0)
 }

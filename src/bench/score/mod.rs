@@ -4,9 +4,11 @@ mod counting;
 mod echo;
 mod engine;
 mod http;
+mod load;
 mod peer;
 mod server;
 mod simulated;
+mod strain;
 
 use std::io::Write;
 
@@ -42,15 +44,23 @@ pub fn command(arguments: &[String]) -> Result<()> {
     let out: &mut dyn Write = &mut std::io::stdout();
     match arguments.first().map(String::as_str) {
         Some("engine") => engine::run(&options, out),
-        Some("http") => http::run(&options, out),
+        Some("http") => over_http(&options, out),
         Some(other) if !other.starts_with("--") => {
             bail!("there is no part {other:?} of this benchmark: engine and http are its parts")
         }
         _ => {
             engine::run(&options, out)?;
-            http::run(&options, out)
+            over_http(&options, out)
         }
     }
+}
+
+fn over_http(options: &Options, out: &mut dyn Write) -> Result<()> {
+    writeln!(out, "\nOver HTTP: a server with {} agents, HYBRID of {} trees", 2 * options.agents, options.trees)?;
+    let server = server::Server::start(options)?;
+    http::run(&server, options, out)?;
+    strain::run(&server, options, out)?;
+    server.stop()
 }
 
 /// Median and other shares of some figures.

@@ -1,31 +1,43 @@
 //! A server with agents and a model of the wanted size, made through its own API.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use super::simulated::{NUMBERS, agent_of, agent_value, context_value, reason_of, won};
 use super::{Options, simulated};
 use crate::app::App;
-use crate::bench::Folder;
+use crate::bench::{Folder, lean_client};
 use crate::client::{Client, text};
 use crate::clock::SystemClock;
 use crate::config::{Config, Secret};
 
-pub const PREDICTOR: &str = "won";
+const PREDICTOR: &str = "won";
+pub const SCORE: &str = "/api/v1/predictors/won/score";
+/// Agents of the profile whom no interaction of the training data had.
+pub const CROWD: usize = 10_000;
+/// Different requests of one measurement.
+const REQUESTS: usize = 400;
 const PASSWORD: &str = "for a benchmark only";
 
 pub struct Server {
     pub app: App,
     pub token: String,
+    pub runtime: Runtime,
+    client: Client,
+    /// The model that is not active, of the same size.
+    other_model: String,
     _folder: Folder,
 }
 
 impl Server {
     /// Twice as many agents as asked for: half of them match [`filters`].
-    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+    pub fn start(options: &Options) -> anyhow::Result<Self> {
+        let runtime = Runtime::new()?;
         let folder = Folder::new("score")?;
         let any_port = ([127, 0, 0, 1], 0).into();
         let config = Config {
@@ -37,18 +49,39 @@ impl Server {
             ..Config::default()
         };
         let username = config.super_user.clone();
-        let app = App::start(config, Arc::new(SystemClock)).await?;
-        let client = Client::sign_in(&app.url, &username, PASSWORD).await?;
-        let agents = 2 * options.agents;
-        post_agents(&client, agents).await?;
-        let dataset = upload(&client, agents).await?;
-        train(&client, &dataset, options).await?;
+        let app = runtime.block_on(App::start(config, Arc::new(SystemClock)))?;
+        let (client, other_model) = runtime.block_on(async {
+            let client = Client::sign_in(&app.url, &username, PASSWORD).await?;
+            let agents = 2 * options.agents;
+            post_agents(&client, agents).await?;
+            let dataset = upload(&client, agents).await?;
+            create_predictor(&client, &dataset).await?;
+            let model = train(&client, options, 1).await?;
+            client.post(&format!("{model}/activate"), &json!({})).await?;
+            let other_model = train(&client, options, 2).await?;
+            anyhow::Ok((client, other_model))
+        })?;
         let token = client.token().to_owned();
-        Ok(Self { app, token, _folder: folder })
+        Ok(Self { app, token, runtime, client, other_model, _folder: folder })
     }
 
-    pub async fn stop(self) -> anyhow::Result<()> {
-        self.app.stop().await
+    /// Requests for scores with these bodies.
+    pub fn requests(&self, body: &dyn Fn(usize) -> Value) -> Vec<Vec<u8>> {
+        self.requests_to(self.app.address, SCORE, body)
+    }
+
+    pub fn requests_to(&self, address: SocketAddr, path: &str, body: &dyn Fn(usize) -> Value) -> Vec<Vec<u8>> {
+        let request = |at| lean_client::request(address, path, &self.token, body(at).to_string().as_bytes());
+        (0..REQUESTS).map(request).collect()
+    }
+
+    /// The other model takes the active one's place.
+    pub fn swap_models(&self) -> anyhow::Result<()> {
+        self.runtime.block_on(self.client.post(&format!("{}/activate", self.other_model), &json!({}))).map(drop)
+    }
+
+    pub fn stop(self) -> anyhow::Result<()> {
+        self.runtime.block_on(self.app.stop())
     }
 }
 
@@ -69,22 +102,35 @@ pub fn filters() -> Vec<String> {
         .collect()
 }
 
+/// A filter that the crowd matches and nobody else.
+pub fn crowd_filter(at: usize) -> String {
+    format!("Crowd & loginStatus = 4 & English > {}", at % 3)
+}
+
+/// What the profile is told of an agent.
+pub fn agent_record(agent: usize) -> Value {
+    let even = agent.is_multiple_of(2);
+    let mut record = json!({
+        "id": agent_id(agent),
+        "loginStatus": if even { [4, 9][agent / 2 % 2] } else { 0 },
+        "skills": {"English": if even { 4 } else { agent % 6 }, "Billing": agent % 11},
+        "groups": if even { json!(["Frontline"]) } else { json!(["Frontline", "Training"]) },
+    });
+    for number in 0..NUMBERS {
+        record[format!("a{number}")] = json!(agent_value(agent, number));
+    }
+    record
+}
+
 async fn post_agents(client: &Client, agents: usize) -> anyhow::Result<()> {
-    let record = |agent: usize| {
-        let even = agent.is_multiple_of(2);
-        let mut record = json!({
-            "id": agent_id(agent),
-            "loginStatus": if even { [4, 9][agent / 2 % 2] } else { 0 },
-            "skills": {"English": if even { 4 } else { agent % 6 }, "Billing": agent % 11},
-            "groups": if even { json!(["Frontline"]) } else { json!(["Frontline", "Training"]) },
-        });
-        for number in 0..NUMBERS {
-            record[format!("a{number}")] = json!(agent_value(agent, number));
-        }
+    let crowd = (agents..agents + CROWD).map(|agent| {
+        let mut record = agent_record(agent);
+        (record["groups"], record["loginStatus"], record["skills"]) =
+            (json!(["Crowd"]), json!(4), json!({"English": 5}));
         record
-    };
-    for chunk in (0..agents).collect::<Vec<_>>().chunks(1_000) {
-        let records: Vec<Value> = chunk.iter().map(|agent| record(*agent)).collect();
+    });
+    let records: Vec<Value> = (0..agents).map(agent_record).chain(crowd).collect();
+    for records in records.chunks(1_000) {
         client.post("/api/v1/agents/records", &json!({ "records": records })).await?;
     }
     Ok(())
@@ -131,7 +177,7 @@ async fn upload(client: &Client, agents: usize) -> anyhow::Result<String> {
     Ok(dataset)
 }
 
-async fn train(client: &Client, dataset: &str, options: &Options) -> anyhow::Result<()> {
+async fn create_predictor(client: &Client, dataset: &str) -> anyhow::Result<()> {
     let names = |prefix: &str| (0..NUMBERS).map(|number| format!("{prefix}{number}")).collect::<Vec<_>>();
     let mut context = names("c");
     context.push("reason".to_owned());
@@ -142,13 +188,16 @@ async fn train(client: &Client, dataset: &str, options: &Options) -> anyhow::Res
         "agent_source": "profile",
         "features": { "context": context, "agent": names("a") },
     });
-    client.post("/api/v1/predictors", &predictor).await?;
+    client.post("/api/v1/predictors", &predictor).await.map(drop)
+}
+
+/// The new model's path.
+async fn train(client: &Client, options: &Options, seed: u64) -> anyhow::Result<String> {
     let settings = json!({ "trees": options.trees, "max_leaves": 64, "early_stop": false, "holdout": "random", "crosses": ["reason"] });
-    let model = json!({ "name": "benchmark", "type": "HYBRID", "seed": 1, "settings": settings });
+    let model = json!({ "name": "benchmark", "type": "HYBRID", "seed": seed, "settings": settings });
     let model = client.post(&format!("/api/v1/predictors/{PREDICTOR}/models"), &model).await?;
     let path = format!("/api/v1/models/{}", text(&model["id"])?);
     let job = client.post(&format!("{path}/train"), &json!({})).await?;
     client.wait(&job["job_id"], "training").await?;
-    client.post(&format!("{path}/activate"), &json!({})).await?;
-    Ok(())
+    Ok(path)
 }

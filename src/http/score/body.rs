@@ -166,6 +166,9 @@ pub struct BatchAnswer<'a> {
     /// The sum of the assigned scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
+    /// How far `total` may be below the greatest possible one, at most; 0: it is the greatest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<f64>,
 }
 
 /// One interaction given to one agent.

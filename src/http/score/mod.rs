@@ -1,10 +1,10 @@
 //! `POST /api/v1/predictors/{id or name}/score`, and many interactions at once.
 
+mod batch;
 pub mod body;
 mod rank;
 mod samples;
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
@@ -15,22 +15,18 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::body::{Assigned, BatchAnswer, BatchBody, Format, ScoreAnswer, ScoreBody};
-use self::rank::{MAX_EXPLAINED, Prepared, Ranked, find_predictor, prepare};
+use self::body::{Format, ScoreAnswer, ScoreBody};
+use self::rank::{MAX_EXPLAINED, Prepared, find_predictor, prepare};
 use super::error::ProblemBody;
-use super::json::{ApiBytes, ApiPath, ApiQuery, check_content_type, parse, parse_flat};
+use super::json::{ApiBytes, ApiPath, ApiQuery, check_content_type, parse_flat};
 use super::{ApiError, ApiResult, AppState, Session};
-use crate::live::{AccountView, Overloaded, Work};
+use crate::live::{AccountView, Overloaded};
 use crate::production::{ScoreSample, Tally};
-use crate::score::assignment;
-
-/// Most pairs of interaction and agent that one call may assign: about a second of work.
-const MAX_ASSIGNED_PAIRS: usize = 1_000_000;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(score))
-        .routes(routes!(score_batch))
+        .routes(routes!(batch::score_batch))
         .routes(routes!(playground))
         .routes(routes!(samples::sample))
 }
@@ -146,112 +142,6 @@ async fn compute(
         (HeaderName::from_static("server-timing"), server_timing(&stages)),
     ];
     Ok(Computed { headers, answer: answer.map_err(ApiError::internal)?, tally, sample })
-}
-
-/// Scores many waiting interactions and, on request, assigns each to an agent so that the total is greatest.
-#[utoipa::path(post, path = "/predictors/{predictor}/score/batch", tag = "scores",
-    params(("predictor" = String, Path, description = "Id or name"), CallerParams),
-    request_body = BatchBody<'static>,
-    responses(
-        (status = OK, body = BatchAnswer<'static>),
-        (status = NOT_FOUND, body = ProblemBody),
-        (status = UNPROCESSABLE_ENTITY, body = ProblemBody, description = "As for one score; `too_many_pairs`")))]
-async fn score_batch(
-    State(app): State<AppState>,
-    session: Session,
-    ApiPath(predictor): ApiPath<String>,
-    ApiQuery(caller): ApiQuery<CallerParams>,
-    headers: HeaderMap,
-    ApiBytes(body): ApiBytes,
-) -> ApiResult<impl IntoResponse> {
-    let view = app.live.account(&session.account_id);
-    let found = find_predictor(&view, &predictor)?;
-    check_content_type(&headers)?;
-    let body: BatchBody<'_> = parse(&body)?;
-    if let Some(connection_ids) = &caller.connection_ids {
-        tracing::debug!(connection_ids, predictor, interactions = body.interactions.len(), "score batch");
-    }
-    let limit = app.ctx.config.limits.max_records_per_call;
-    if body.interactions.len() > limit {
-        let text = format!(
-            "{} interactions in one call; at most {limit} are allowed (MAX_RECORDS_PER_CALL). Send them in several calls.",
-            body.interactions.len()
-        );
-        return Err(ApiError::unprocessable("too_many_records", text).field("interactions", "too many"));
-    }
-    let mut interactions = Vec::with_capacity(body.interactions.len());
-    for (index, interaction) in body.interactions.into_iter().enumerate() {
-        let path = format!("interactions[{index}].");
-        interactions.push(prepare(&app, &session.account_id, &view, &found, interaction, &path).await?);
-    }
-    let mut ranked = Vec::with_capacity(interactions.len());
-    for prepared in &interactions {
-        // An assignment needs every pair.
-        let top = prepared.top().filter(|_| !body.assign);
-        ranked.push(app.live.gate.compute_patiently(prepared.work(), || prepared.compute(top)).await);
-        // Others are let by.
-        tokio::task::yield_now().await;
-    }
-    let (assignment, total) = match body.assign {
-        false => (None, None),
-        true => {
-            check_pairs(&ranked)?;
-            let assigned = app.live.gate.compute_patiently(Work::Long, || assign(&ranked)).await;
-            // Begun with 0: the sum of nothing would be -0.
-            let total = assigned.iter().fold(0.0, |sum, pair| sum + pair.score);
-            (Some(assigned), Some(total))
-        }
-    };
-    let tallies: Vec<_> = ranked.iter().map(Ranked::tally).collect();
-    let results = ranked.into_iter().map(Ranked::into_answer).collect();
-    let answer = serde_json::to_vec(&BatchAnswer { results, assignment, total }).map_err(ApiError::internal)?;
-    for (prepared, tally) in interactions.into_iter().zip(tallies) {
-        prepared.record(&app, &session.account_id, tally);
-    }
-    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], answer))
-}
-
-fn check_pairs(ranked: &[Ranked<'_>]) -> ApiResult<()> {
-    let mut agents: Vec<&str> = ranked.iter().flat_map(|r| r.output.scores.iter().map(|s| s.agent_id)).collect();
-    agents.sort_unstable();
-    agents.dedup();
-    let pairs = ranked.len() * agents.len();
-    if pairs <= MAX_ASSIGNED_PAIRS {
-        return Ok(());
-    }
-    let text = format!(
-        "An assignment of {} interactions to {} agents has {pairs} pairs; at most {MAX_ASSIGNED_PAIRS} are possible in one \
-         call. Send fewer interactions, or narrow down who is eligible.",
-        ranked.len(),
-        agents.len()
-    );
-    Err(ApiError::unprocessable("too_many_pairs", text).field("interactions", "too many pairs"))
-}
-
-fn assign<'a>(ranked: &[Ranked<'a>]) -> Vec<Assigned<'a>> {
-    let mut columns: HashMap<&str, usize> = HashMap::new();
-    let mut agents: Vec<&'a str> = Vec::new();
-    for score in ranked.iter().flat_map(|one| &one.output.scores) {
-        columns.entry(score.agent_id).or_insert_with(|| {
-            agents.push(score.agent_id);
-            agents.len() - 1
-        });
-    }
-    let mut scores = vec![None; ranked.len() * agents.len()];
-    for (row, one) in ranked.iter().enumerate() {
-        for score in &one.output.scores {
-            scores[row * agents.len() + columns[score.agent_id]] = Some(score.score);
-        }
-    }
-    assignment::maximize(&scores, ranked.len(), agents.len())
-        .into_iter()
-        .enumerate()
-        .filter_map(|(interaction, column)| {
-            let column = column?;
-            let score = scores[interaction * agents.len() + column]?;
-            Some(Assigned { interaction, agent_id: agents[column], score })
-        })
-        .collect()
 }
 
 fn overloaded(_: Overloaded) -> ApiError {

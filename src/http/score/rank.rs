@@ -396,6 +396,21 @@ impl Prepared<'_> {
         self.now
     }
 
+    /// How many agents may take it, one that is named twice counted twice.
+    pub fn eligible(&self) -> usize {
+        self.eligible.count(&self.body)
+    }
+
+    /// Who may take it; positions are those of the view that the request was prepared with.
+    pub fn agent_ids<'a>(&'a self, view: &'a AccountView) -> impl Iterator<Item = &'a str> {
+        let named = self.body.agents.iter().flatten().map(|id| id.0.as_ref());
+        let positions: &[u32] = match &self.eligible {
+            EligibleAgents::Named => &[],
+            EligibleAgents::Found(positions) => positions,
+        };
+        named.chain(positions.iter().filter_map(|at| view.agents.roster().id(*at)).map(AsRef::as_ref))
+    }
+
     /// The best so many that are answered.
     pub fn top(&self) -> Option<usize> {
         self.body.top

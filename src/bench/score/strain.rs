@@ -1,0 +1,115 @@
+//! What scores take while more is asked than can be answered, and while agents and models change.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow};
+use serde_json::json;
+
+use super::load::{Load, Reached};
+use super::server::{CROWD, Server, agent_record, crowd_filter};
+use super::simulated::{context, mixed};
+use super::{Options, http};
+use crate::bench::{lean_client, peak_memory_mb, reset_peak_memory};
+
+const CONNECTIONS: usize = 64;
+/// So much more is asked than what can be answered.
+const TIMES: usize = 10;
+/// Agents that change in one call, and calls a second.
+const CHANGED: usize = 50;
+const CALLS_PER_SECOND: usize = 20;
+
+pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()> {
+    let duration = Duration::from_secs(options.seconds as u64);
+    let address = server.app.address;
+    let many = server.requests(&http::best_by_filter);
+    let load = |requests, connections, rate| Load { address, requests, connections, rate, duration }.run();
+
+    let crowd = |at: usize| json!({"context": context(at), "action_filters": crowd_filter(at), "top": 10});
+    let crowd = server.requests(&crowd);
+    // Refusing takes so much less than answering that the many clients of the first kind can only be as quick as they are.
+    for (agents, requests, at_a_rate) in [(options.agents, &many, false), (CROWD, &crowd, true)] {
+        writeln!(out, "Much at once: {agents} agents by filter, top 10")?;
+        reset_peak_memory();
+        let usual = load(requests, CONNECTIONS, None)?;
+        tell(out, &format!("{CONNECTIONS} connections"), &usual, None)?;
+        let usual_mb = peak_memory_mb();
+        reset_peak_memory();
+        let (name, rate) = match at_a_rate {
+            false => (format!("{} connections", TIMES * CONNECTIONS), None),
+            true => (format!("{TIMES} × that rate"), Some(TIMES as f64 * usual.rate)),
+        };
+        tell(out, &name, &load(requests, TIMES * CONNECTIONS, rate)?, Some(&usual))?;
+        writeln!(out, "  peak memory            {usual_mb:.0} MB, then {:.0} MB", peak_memory_mb())?;
+    }
+
+    writeln!(
+        out,
+        "While agents change: {} agents by filter, top 10, at a quarter of the greatest rate",
+        options.agents
+    )?;
+    let rate = Some(load(&many, CONNECTIONS, None)?.rate / 4.0);
+    let calm = load(&many, CONNECTIONS, rate)?;
+    tell(out, "nothing changes", &calm, None)?;
+    let over = AtomicBool::new(false);
+    let (busy, changed) = std::thread::scope(|scope| {
+        let changes = scope.spawn(|| change_agents(server, options, &over));
+        let swap = scope.spawn(|| {
+            std::thread::sleep(duration / 2);
+            server.swap_models()
+        });
+        let busy = load(&many, CONNECTIONS, rate);
+        over.store(true, Ordering::Relaxed);
+        let ended = |_| anyhow!("a client died");
+        swap.join().map_err(ended)??;
+        let changed = changes.join().map_err(ended)??;
+        anyhow::Ok((busy?, changed))
+    })?;
+    tell(out, &format!("{changed:.0} changes/s, a swap"), &busy, Some(&calm))?;
+    Ok(())
+}
+
+fn tell(out: &mut dyn Write, name: &str, reached: &Reached, against: Option<&Reached>) -> Result<()> {
+    write!(out, "  {name:<22} {:>7.0} answered/s, p50 {:.2} ms, p99 {:.2} ms", reached.rate, reached.p50, reached.p99)?;
+    if let Some(against) = against {
+        write!(out, " ({:.1} ×)", reached.p99 / against.p99)?;
+    }
+    match reached.refused {
+        0 => writeln!(out, "; none refused")?,
+        refused => writeln!(
+            out,
+            "; {refused} refused of {}, p99 {:.1} ms, {:.1} ms at most",
+            refused + reached.answered,
+            reached.refused_p99,
+            reached.refused_most
+        )?,
+    }
+    Ok(())
+}
+
+/// Posts changed agents at a steady rate until told that it is over; changes a second.
+fn change_agents(server: &Server, options: &Options, over: &AtomicBool) -> Result<f64> {
+    let mut connection = lean_client::Connection::open(server.app.address)?;
+    let started = Instant::now();
+    let mut calls = 0;
+    while !over.load(Ordering::Relaxed) {
+        let record = |n: usize| {
+            let mut record = agent_record((calls * CHANGED + n) * 7 % (2 * options.agents));
+            record["a0"] = json!(mixed(calls, n));
+            record
+        };
+        let records: Vec<_> = (0..CHANGED).map(record).collect();
+        let body = json!({ "records": records }).to_string();
+        connection.ask(&lean_client::request(
+            server.app.address,
+            "/api/v1/agents/records",
+            &server.token,
+            body.as_bytes(),
+        ))?;
+        calls += 1;
+        let due = Duration::from_secs_f64(calls as f64 / CALLS_PER_SECOND as f64);
+        std::thread::sleep(due.saturating_sub(started.elapsed()));
+    }
+    Ok((calls * CHANGED) as f64 / started.elapsed().as_secs_f64())
+}

@@ -28,7 +28,8 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub(super) fn new(body: impl Into<Arc<str>>) -> Arc<Self> {
+    /// From its document as it is stored.
+    pub fn new(body: impl Into<Arc<str>>) -> Arc<Self> {
         Arc::new(Self { body: body.into(), fields: OnceLock::new() })
     }
 
@@ -54,7 +55,7 @@ impl Agent {
 }
 
 /// An agent's id, and the agent unless it was removed.
-pub(super) type AgentChange = (String, Option<Arc<Agent>>);
+pub type AgentChange = (String, Option<Arc<Agent>>);
 
 /// All agents of an account at one moment. Cloning shares; a change copies what it touches.
 #[derive(Clone, Default)]
@@ -144,7 +145,7 @@ impl Agents {
     }
 
     /// The agents after some changed or were removed.
-    pub(super) fn with_changes(&self, changes: &[AgentChange]) -> Self {
+    pub fn with_changes(&self, changes: &[AgentChange]) -> Self {
         let mut next = self.clone();
         let mut touched = Vec::with_capacity(changes.len());
         for (id, agent) in changes {

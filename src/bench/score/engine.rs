@@ -79,7 +79,7 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "  cost by agents:")?;
     for size in SIZES {
         let (_, agents) = profile(&model, size);
-        let mut times = scores(&agents, (options.requests * 1_000 / size).clamp(10, options.requests), |input| {
+        let mut times = scores(&agents, (options.requests * 1_000 / size).clamp(options.requests.min(10), options.requests), |input| {
             drop(black_box(model.score(input, &agents)));
         });
         let median = percentile(&mut times, 0.5);

@@ -1,5 +1,6 @@
 //! `tango bench score`: how fast scores are, alone and over HTTP.
 
+mod choosing;
 mod counting;
 mod echo;
 mod engine;
@@ -44,12 +45,14 @@ pub fn command(arguments: &[String]) -> Result<()> {
     let out: &mut dyn Write = &mut std::io::stdout();
     match arguments.first().map(String::as_str) {
         Some("engine") => engine::run(&options, out),
+        Some("choosing") => choosing::run(&options, out),
         Some("http") => over_http(&options, out),
         Some(other) if !other.starts_with("--") => {
-            bail!("there is no part {other:?} of this benchmark: engine and http are its parts")
+            bail!("there is no part {other:?} of this benchmark: engine, choosing and http are its parts")
         }
         _ => {
             engine::run(&options, out)?;
+            choosing::run(&options, out)?;
             over_http(&options, out)
         }
     }

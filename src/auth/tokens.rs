@@ -1,6 +1,7 @@
 //! Tokens: JWTs signed with HMAC-SHA-256 under a key from the store.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use crate::domain::Timestamp;
 use crate::domain::account::SigningKey;
 use crate::domain::id::{AccountId, UserId};
 use crate::store::{Batch, Collection, Key, Query, Record, StoreExt};
+
+/// Most tokens that are kept verified.
+const MOST_VERIFIED: u64 = 10_000;
 
 /// What a token carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,10 +34,17 @@ struct Claims {
 
 /// Every key that may verify, and the newest, which signs: a new key is added before the old one goes,
 /// so tokens survive the change.
-#[derive(Default)]
 pub(super) struct KeyRing {
     verify: HashMap<String, DecodingKey>,
     sign: Option<(String, EncodingKey)>,
+    /// Tokens that these keys have verified: clients send the same one with every request.
+    verified: moka::sync::Cache<String, Arc<Claims>>,
+}
+
+impl Default for KeyRing {
+    fn default() -> Self {
+        Self { verify: HashMap::new(), sign: None, verified: moka::sync::Cache::new(MOST_VERIFIED) }
+    }
 }
 
 impl Auth {
@@ -109,29 +120,35 @@ impl Auth {
             return Err(AuthError::InvalidToken);
         }
         Ok(Identity {
-            account_id: claims.acc,
-            user_id: claims.sub,
+            account_id: claims.acc.clone(),
+            user_id: claims.sub.clone(),
             username: user.username.clone(),
             super_user: user.super_user,
         })
     }
 
     /// What a token says, whoever made it with one of our keys and whenever.
-    fn claims(&self, token: &str) -> Result<Claims, AuthError> {
+    fn claims(&self, token: &str) -> Result<Arc<Claims>, AuthError> {
+        let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(claims) = keys.verified.get(token) {
+            return Ok(claims);
+        }
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::InvalidToken)?;
         let kid = header.kid.ok_or(AuthError::InvalidToken)?;
-        let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         let key = keys.verify.get(&kid).ok_or(AuthError::InvalidToken)?;
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
-        Ok(jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| AuthError::InvalidToken)?.claims)
+        let decoded = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| AuthError::InvalidToken)?;
+        let claims = Arc::new(decoded.claims);
+        keys.verified.insert(token.to_owned(), Arc::clone(&claims));
+        Ok(claims)
     }
 
     /// Ends one token before its time.
     pub async fn revoke(&self, token: &str) -> Result<(), AuthError> {
         let claims = self.claims(token)?;
-        let revoked = RevokedToken { id: claims.jti, expires_at_seconds: claims.exp };
+        let revoked = RevokedToken { id: claims.jti.clone(), expires_at_seconds: claims.exp };
         let mut batch = Batch::new();
         batch.put(&revoked);
         self.store.commit(batch).await?;

@@ -31,6 +31,8 @@ use crate::store::{Batch, Result};
 const EVERY: Duration = Duration::from_secs(5);
 /// Messages that may wait to be counted: far more than a server can score while the counting task is at work.
 const WAITING: usize = 8_192;
+/// Between two looks at what waits.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Requests kept whole that wait for a store that is away.
 const WAITING_SAMPLES: usize = 20;
 /// Documents of one batch.
@@ -217,7 +219,7 @@ fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
 
 async fn count(mut receiver: mpsc::Receiver<Message>, ledger: Arc<Mutex<Ledger>>) {
     let mut messages = Vec::new();
-    while receiver.recv_many(&mut messages, 64).await > 0 {
+    while receiver.recv_many(&mut messages, WAITING).await > 0 {
         let mut done = Vec::new();
         {
             let mut ledger = lock(&ledger);
@@ -232,5 +234,7 @@ async fn count(mut receiver: mpsc::Receiver<Message>, ledger: Arc<Mutex<Ledger>>
             // Who asked may have gone.
             let _ = counted.send(());
         }
+        // Many at once: a score that finds nobody waiting need not wake anybody.
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -61,7 +61,11 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
         let scores = assigned.column_of.iter().enumerate().filter_map(|(row, column)| pairs.score(row, (*column)?));
         let total: f64 = scores.sum();
         let name = format!("{interactions} × {agents}, {}", if alike { "favourites shared" } else { "of all kinds" });
-        let gap = if assigned.gap == 0.0 { "exact".to_owned() } else { format!("at most {:.3} % below the best", 100.0 * assigned.gap / total) };
+        let gap = if assigned.gap == 0.0 {
+            "exact".to_owned()
+        } else {
+            format!("at most {:.3} % below the best", 100.0 * assigned.gap / total)
+        };
         writeln!(out, "  {name:<34} {took:>8.3} s, {gap}")?;
     }
     Ok(())

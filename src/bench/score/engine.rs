@@ -79,9 +79,8 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
     writeln!(out, "  cost by agents:")?;
     for size in SIZES {
         let (_, agents) = profile(&model, size);
-        let mut times = scores(&agents, (options.requests * 1_000 / size).clamp(options.requests.min(10), options.requests), |input| {
-            drop(black_box(model.score(input, &agents)));
-        });
+        let requests = (options.requests * 1_000 / size).clamp(options.requests.min(10), options.requests);
+        let mut times = scores(&agents, requests, |input| drop(black_box(model.score(input, &agents))));
         let median = percentile(&mut times, 0.5);
         writeln!(out, "    {size:>6} agents  {:>8.3} ms, {:>6.3} µs each", median, median * 1e3 / size as f64)?;
     }

@@ -18,9 +18,12 @@ use super::predictors;
 use super::score::CallerParams;
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
+use crate::domain::predictor::{MetricKind, PredictorDefinition};
 use crate::domain::score_log::{MetricValue, Mode, Outcome, ScoreLogEntry, StoredEntry};
 use crate::store::{Batch, Collection, Condition, Key, Path, Query, StoreExt, Stored};
 
+/// Beyond this a number is a mistake, and sums of its square leave their range.
+const LARGEST: f64 = 1e15;
 /// Collisions with another writer of the same interaction after which a client is asked to try again itself.
 const ATTEMPTS: usize = 10;
 
@@ -86,10 +89,12 @@ async fn record(
     }
     check(&app, &body)?;
     let view = app.live.account(&session.account_id);
-    let predictor_id = match view.predictor(&body.predictor) {
-        Some(live) => live.predictor.id.clone(),
-        None => predictors::load(&app, &session.account_id, &body.predictor).await?.value.id,
+    let predictor = match view.predictor(&body.predictor) {
+        Some(live) => live.predictor.clone(),
+        None => predictors::load(&app, &session.account_id, &body.predictor).await?.value,
     };
+    check_numbers(&body, &predictor.definition)?;
+    let predictor_id = predictor.id;
     let key = Key::new(session.account_id.as_str(), body.interaction_id.as_str());
     for attempt in 1.. {
         let before = app.ctx.store.load::<StoredEntry>(&key).await?;
@@ -168,6 +173,42 @@ fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
         return Err(ApiError::unprocessable("invalid_body", text).field("metric", "not a single value"));
     }
     Ok(())
+}
+
+/// Numbers that no score and no metric of this predictor can be would spoil every mean that they are part of.
+fn check_numbers(body: &ScoreLogBody, definition: &PredictorDefinition) -> ApiResult<()> {
+    let refuse = |path: &'static str, text: String| {
+        Err(ApiError::unprocessable("invalid_body", text).field(path, "out of range"))
+    };
+    let metric = body.metric.as_ref().and_then(Value::as_f64);
+    for (path, number) in [("score", body.score), ("p_score", body.p_score), ("metric", metric)] {
+        if let Some(number) = number.filter(|number| number.abs() > LARGEST) {
+            return refuse(
+                path,
+                format!(
+                    "{path} is {number:e}: at most {LARGEST:e} is possible. Send what scoring answered, and the metric as it is."
+                ),
+            );
+        }
+    }
+    let PredictorDefinition::Simple { metric: of, .. } = definition else { return Ok(()) };
+    if of.kind != MetricKind::Classification {
+        return Ok(());
+    }
+    if let Some(p_score) = body.p_score.filter(|p_score| !(0.0..=1.0).contains(p_score)) {
+        return refuse(
+            "p_score",
+            format!("p_score is {p_score}: it is a probability, from 0 to 1, as scoring answered it."),
+        );
+    }
+    let flags = [None, Some(0.0), Some(1.0)];
+    let positive = of.positive.as_ref().and_then(|positive| positive.as_f64().or(positive.as_bool().map(f64::from)));
+    match metric {
+        Some(metric) if flags.contains(&positive) && !flags.contains(&Some(metric)) => {
+            refuse("metric", format!("metric is {metric}: {:?} is reached or not, true or false, 1 or 0.", of.field))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was told last wins; what is left out stays.

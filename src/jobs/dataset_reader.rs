@@ -28,7 +28,8 @@ pub struct PinnedDataset {
 }
 
 impl PinnedDataset {
-    /// Pins a version; the current one when none is named.
+    /// Pins a version; the current one when none is named, with what its fields are for by now: a role that was changed since its rows
+    /// were written counts at once.
     pub async fn pin(
         ctx: &Context,
         cache: &SegmentCache,
@@ -41,9 +42,16 @@ impl PinnedDataset {
             Some(number) if number != current.version.version => load_version(ctx, id, number).await?,
             _ => current.version,
         };
-        let schema = load_schema(ctx, id, version.schema_version).await?;
+        let mut schema = load_schema(ctx, id, version.schema_version).await?;
+        let dataset = current.dataset.value;
+        if version.version == dataset.version && dataset.schema_version != schema.version {
+            let newest = load_schema(ctx, id, dataset.schema_version).await?;
+            if newest.accepted {
+                schema.describe_as(&newest);
+            }
+        }
         let segments = cache.load(ctx, id, &version.segments).await?;
-        Ok(Self { dataset: current.dataset.value, version, schema, segments })
+        Ok(Self { dataset, version, schema, segments })
     }
 
     /// Reads columns into memory: rows with `from` ≤ timestamp field < `to`, in the order of the segments.

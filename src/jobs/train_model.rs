@@ -18,6 +18,7 @@ use crate::domain::predictor::Predictor;
 use crate::domain::schedule::Activate;
 use crate::learn::{CardFacts, ModelCard, TrainError, Trained, TrainingSpec, TrainingTable, compare, train};
 use crate::live::artifacts::{self, Part};
+use crate::score::{Artifact, ArtifactError};
 use crate::store::{Batch, Key, Op, StoreExt, Stored, chunks};
 
 /// The payload.
@@ -68,7 +69,11 @@ impl RunJob for TrainModel {
         let reporter = run.clone();
         let (trained, bytes) = tokio::task::spawn_blocking(move || -> Result<(Trained, Vec<u8>), TrainError> {
             let trained = train(&table, &spec, &reporter, threads)?;
-            let bytes = trained.artifact.encode().map_err(|error| TrainError::Internal(error.to_string()))?;
+            let unreadable =
+                |error: ArtifactError| TrainError::Internal(format!("the model cannot be stored: {error}"));
+            let bytes = trained.artifact.encode().map_err(unreadable)?;
+            // What cannot be read again must not replace what can.
+            Artifact::decode(&bytes).map_err(unreadable)?;
             Ok((trained, bytes))
         })
         .await

@@ -125,7 +125,7 @@ pub async fn read(run: &JobRun, subject: &Subject) -> Result<Read, JobError> {
         let text = "The dataset has no rows in the predictor's period (from, to): choose another, or add rows first.";
         return Err(JobError::Failed(text.to_owned()));
     }
-    let mut warnings = Vec::new();
+    let mut warnings = other_outcomes(&pinned.schema, features);
     if (table.rows as u64) < rows_seen {
         warnings.push(format!(
             "{} of {rows_seen} rows are learned from, chosen at random: all of them need more memory than \
@@ -169,7 +169,7 @@ pub async fn read(run: &JobRun, subject: &Subject) -> Result<Read, JobError> {
     let trained_on = json!({
         "dataset_id": dataset_id,
         "dataset_version": pinned.version.version,
-        "schema_version": pinned.version.schema_version,
+        "schema_version": pinned.schema.version,
         "rows": table.rows,
         "rows_in_period": rows_seen,
         "from": from.or(pinned.version.from),
@@ -178,6 +178,19 @@ pub async fn read(run: &JobRun, subject: &Subject) -> Result<Read, JobError> {
     let features = TrainingTable::feature_columns(features);
     let table = TrainingTable { table, metric: metric.field.clone(), agent_id, timestamp, features };
     Ok(Read { table, trained_on, warnings })
+}
+
+/// Features that are outcomes of the interaction themselves.
+fn other_outcomes(schema: &Schema, features: &Features) -> Vec<String> {
+    let names = features.context.iter().chain(&features.customer);
+    let is_metric = |name: &&String| schema.field(name).is_some_and(|field| field.role == Some(Role::Metric));
+    let warning = |name: &String| {
+        format!(
+            "{name:?} has the role metric in the dataset: it is an outcome of the interaction itself, which nobody knows while that \
+             waits (leakage). Leave it out of the features, or give the field another role"
+        )
+    };
+    names.filter(is_metric).map(warning).collect()
 }
 
 /// Features that the dataset does not have, by the profile that has them.

@@ -45,8 +45,9 @@ impl<'a> Plan<'a> {
         let parts = target::split(target, &target.positions(), settings.holdout, settings.holdout_share, spec.seed);
         target::check_training_part(target, &parts, &table.metric, spec.kind)?;
         if settings.holdout == Holdout::Time && parts.kind == Holdout::Random {
-            warnings
-                .push("the data has no timestamp field: the holdout is random instead of the latest part".to_owned());
+            let why =
+                if target.times.is_empty() { "the data has no timestamp field" } else { "all rows have the same time" };
+            warnings.push(format!("{why}: the holdout is random instead of the latest part"));
         }
         if settings.half_life_days.is_some() && target.times.is_empty() {
             warnings.push("the data has no timestamp field: half_life_days has no effect".to_owned());

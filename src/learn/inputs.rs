@@ -17,6 +17,10 @@ use crate::score::encoding::{Derive, EncodedField, Encoding, Input, Levels, Scal
 const MAX_LEVELS: usize = 65_000;
 /// Whole numbers with at most so many distinct values are levels as they are.
 const FEW: usize = 32;
+/// Numbers beyond this are taken for missing: a mark that somebody has put in their place.
+const LARGEST: f64 = f32::MAX as f64;
+/// Numbers that are so many times as far from 0 as from each other are kept as differences from their mean.
+const FAR: f64 = 256.0;
 /// Ranges into which the regression cuts a number.
 const RANGES: usize = 20;
 /// Most keys of a list or dictionary that become inputs, most frequent first.
@@ -70,6 +74,12 @@ pub(super) fn fit(
                 source.field.name
             ));
         }
+        if let Some(count) = too_large(source.column, target, positions) {
+            warnings.push(format!(
+                "{count} values of {:?} are beyond ±{LARGEST:.1e} and are taken for missing: marks for a missing value are better left empty",
+                source.field.name
+            ));
+        }
         let monotone = spec.settings.monotone.contains_key(&source.field.name);
         let kept = |input| if monotone { number_alone(input) } else { steady(input, drifting) };
         encoding.inputs.extend(inputs.into_iter().filter_map(kept));
@@ -87,6 +97,13 @@ pub(super) fn fit(
         encoding.tree_inputs.push(TreeInput::Agent);
     }
     Ok(encoding)
+}
+
+/// How many numbers of these rows are taken for missing though they are none; none when there are none.
+fn too_large(column: &Column, target: &Target, positions: &[u32]) -> Option<usize> {
+    let Column::Float(values) = column else { return None };
+    let row = |at: &u32| values[target.rows[*at as usize] as usize];
+    Some(positions.iter().filter(|at| row(at).abs() > LARGEST).count()).filter(|count| *count > 0)
 }
 
 /// Only numbers have an order.
@@ -175,7 +192,13 @@ fn field_inputs(
             }
             let frequent =
                 most_frequent(by_text.into_iter().map(|(text, count)| (Arc::clone(text), count)), least, MAX_LEVELS);
-            vec![Input { field, derive: Derive::Value, scale: None, levels: Some(Levels::Texts(frequent)) }]
+            vec![Input {
+                field,
+                derive: Derive::Value,
+                offset: 0.0,
+                scale: None,
+                levels: Some(Levels::Texts(frequent)),
+            }]
         }
         Column::List(values) => {
             let mut counts: HashMap<&Arc<str>, u32> = HashMap::new();
@@ -206,7 +229,7 @@ fn most_frequent(counts: impl Iterator<Item = (Arc<str>, u32)>, least: u32, limi
 
 /// The inputs of one number: itself with ranges, and its single values when they repeat often enough.
 fn number_inputs(field: u32, derive: Derive, values: &[f64], field_type: FieldType) -> Vec<Input> {
-    let mut present: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
+    let mut present: Vec<f64> = values.iter().copied().filter(|v| v.abs() <= LARGEST).collect();
     present.sort_unstable_by(f64::total_cmp);
     let any_missing = present.len() < values.len();
     let (Some(first), Some(last)) = (present.first(), present.last()) else { return Vec::new() };
@@ -216,7 +239,8 @@ fn number_inputs(field: u32, derive: Derive, values: &[f64], field_type: FieldTy
     let mean = present.iter().sum::<f64>() / present.len() as f64;
     let variance = present.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / present.len() as f64;
     let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
-    let scale = Some(Scale { mean: mean as f32, deviation: (deviation as f32).max(f32::MIN_POSITIVE) });
+    let offset = if mean.abs() > FAR * deviation { mean.round() } else { 0.0 };
+    let scale = Some(Scale { mean: (mean - offset) as f32, deviation: (deviation as f32).max(f32::MIN_POSITIVE) });
     let mut distinct = present.clone();
     distinct.dedup();
     let whole = field_type != FieldType::Float
@@ -224,14 +248,14 @@ fn number_inputs(field: u32, derive: Derive, values: &[f64], field_type: FieldTy
         && distinct.iter().all(|v| v.fract() == 0.0 && v.abs() < 9e15);
     let integers = || Levels::Integers(distinct.iter().map(|v| *v as i64).collect());
     if whole && distinct.len() <= FEW {
-        return vec![Input { field, derive, scale, levels: Some(integers()) }];
+        return vec![Input { field, derive, offset, scale, levels: Some(integers()) }];
     }
-    let mut cuts: Vec<f32> = (1..RANGES).map(|k| present[k * present.len() / RANGES] as f32).collect();
+    let mut cuts: Vec<f32> = (1..RANGES).map(|k| (present[k * present.len() / RANGES] - offset) as f32).collect();
     cuts.dedup();
-    let mut inputs = vec![Input { field, derive: derive.clone(), scale, levels: Some(Levels::Cuts(cuts)) }];
+    let mut inputs = vec![Input { field, derive: derive.clone(), offset, scale, levels: Some(Levels::Cuts(cuts)) }];
     // Numbers that name something (a line, a branch, a customer) repeat; their single values matter.
     if whole && derive == Derive::Value && distinct.len() <= MAX_LEVELS && present.len() >= 4 * distinct.len() {
-        inputs.push(Input { field, derive, scale: None, levels: Some(integers()) });
+        inputs.push(Input { field, derive, offset: 0.0, scale: None, levels: Some(integers()) });
     }
     inputs
 }
@@ -295,13 +319,11 @@ pub(super) fn encode(
         }
         let values = numbers(source, &input.derive, target, positions, encoding.reference_time);
         let levels = match &input.levels {
-            Some(levels) => {
-                values.iter().map(|v| if v.is_finite() { levels.of_number(*v) } else { levels.missing() }).collect()
-            }
+            Some(_) => values.iter().map(|value| input.level(*value)).collect(),
             None => Vec::new(),
         };
         let numbers = match input.scale {
-            Some(_) => values.iter().map(|v| if v.is_finite() { *v as f32 } else { f32::NAN }).collect(),
+            Some(_) => values.iter().map(|value| input.number(*value)).collect(),
             None => Vec::new(),
         };
         InputColumn { numbers, levels }

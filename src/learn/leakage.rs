@@ -17,6 +17,9 @@ use crate::domain::predictor::MetricKind;
 /// AUC, and R², from which on a single feature is suspected, and below which all others have to be.
 const PERFECT_AUC: (f64, f64) = (0.98, 0.93);
 const PERFECT_R2: (f64, f64) = (0.95, 0.85);
+/// From this on it is suspected whatever the others are: an outcome is not that easy, and there may be several that know it.
+const WHATEVER_OTHERS_AUC: f64 = 0.995;
+const WHATEVER_OTHERS_R2: f64 = 0.99;
 /// Rows of one outcome alone that are more than an accident, if by chance they would be so at most this often.
 const MIN_PURE_ROWS: u64 = 50;
 const CHANCE: f64 = 1e-9;
@@ -42,21 +45,25 @@ impl HeldOut<'_> {
 }
 
 fn almost_perfect<'a>(kind: MetricKind, alone: &[Univariate], name: impl Fn(usize) -> &'a str) -> Vec<String> {
-    let (measure, (least, others)) = match kind {
-        MetricKind::Classification => ("AUC", PERFECT_AUC),
-        MetricKind::Regression => ("R²", PERFECT_R2),
+    let (measure, (mut least, others), whatever) = match kind {
+        MetricKind::Classification => ("AUC", PERFECT_AUC, WHATEVER_OTHERS_AUC),
+        MetricKind::Regression => ("R²", PERFECT_R2, WHATEVER_OTHERS_R2),
     };
-    let (perfect, usual): (Vec<&Univariate>, Vec<&Univariate>) = alone.iter().partition(|one| one.strength >= least);
-    let next = usual.iter().max_by(|a, b| a.strength.total_cmp(&b.strength));
-    if next.is_some_and(|next| next.strength >= others) {
-        return Vec::new();
+    let best =
+        |least: f64| alone.iter().filter(|one| one.strength < least).max_by(|a, b| a.strength.total_cmp(&b.strength));
+    if best(least).is_some_and(|next| next.strength >= others) {
+        if !alone.iter().any(|one| one.strength >= whatever) {
+            return Vec::new();
+        }
+        // Beside one that knows the outcome, those that are nearly as good are suspects, too.
+        least = others;
     }
-    let compared = match next {
+    let perfect = alone.iter().filter(|one| one.strength >= least);
+    let compared = match best(least) {
         Some(next) => format!("the next best, {:?}, has {:.2}", name(next.field), next.strength),
         None => "there is no other to compare it with".to_owned(),
     };
     perfect
-        .iter()
         .map(|one| {
             format!(
                 "{:?} alone predicts the outcome almost perfectly on the holdout ({measure} {:.3}; {compared}): it may be the \
@@ -246,6 +253,9 @@ mod tests {
         assert!(found[0].starts_with("\"b\" alone") && found[0].contains("\"c\", has 0.70"), "{}", found[0]);
         assert!(almost_perfect(kind, &[one(0, 0.96), one(1, 0.985)], name).is_empty(), "an easy outcome");
         assert!(almost_perfect(kind, &[one(0, 0.9), one(1, 0.5)], name).is_empty());
+        let both = almost_perfect(kind, &[one(0, 0.953), one(1, 1.0), one(2, 0.6)], name);
+        assert_eq!(both.len(), 2, "two that know it do not hide each other: {both:#?}");
+        assert!(both[0].starts_with("\"a\" alone") && both[1].contains("\"c\", has 0.60"), "{both:#?}");
         assert_eq!(almost_perfect(MetricKind::Regression, &[one(0, 0.96)], name).len(), 1);
     }
 }

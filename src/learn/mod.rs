@@ -22,6 +22,7 @@ mod curves;
 mod describe;
 mod design;
 mod error;
+mod evidence;
 mod feature_analysis;
 mod fit;
 mod held_out;

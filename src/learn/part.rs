@@ -103,7 +103,7 @@ impl Task<'_> {
                 .iter()
                 .map(|p| ((self.target.outcomes[at(p)] - standard.mean) / standard.deviation) as f32)
                 .collect(),
-            weights: positions.iter().map(|p| self.target.weights[at(p)]).collect(),
+            weights: self.target.weights_of(positions),
             agents: positions.iter().map(agent).collect(),
         })
     }

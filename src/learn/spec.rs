@@ -84,6 +84,11 @@ pub fn check_settings(settings: &ModelSettings) -> Result<(), TrainError> {
     if settings.crosses.as_ref().is_some_and(|crosses| crosses.len() > 50) {
         return bad("settings.crosses may name at most 50 fields");
     }
+    if let Some(name) = settings.crosses.iter().flatten().find(|name| settings.monotone.contains_key(*name)) {
+        return bad(&format!(
+            "settings.crosses and settings.monotone both name {name:?}: what is crossed with agents goes each agent's own way"
+        ));
+    }
     Ok(())
 }
 

@@ -14,6 +14,8 @@ use crate::domain::predictor::MetricKind;
 
 /// Fewest rows with an outcome that a training takes.
 pub(super) const MIN_ROWS: usize = 20;
+/// Rows of the same weight below which it is said how few they are.
+const FEW_ROWS: f64 = 300.0;
 /// In [`Target::agents`]: no agent.
 pub(super) const NO_AGENT: u32 = u32::MAX;
 
@@ -23,7 +25,7 @@ pub(super) struct Target {
     pub rows: Vec<u32>,
     /// 0 or 1, or the metric.
     pub outcomes: Vec<f64>,
-    /// Mean 1.
+    /// Of one row to another's: by their age. Each part of the rows is weighed anew, see [`Target::weights_of`].
     pub weights: Vec<f32>,
     /// Index into `agent_ids`, or [`NO_AGENT`].
     pub agents: Vec<u32>,
@@ -37,6 +39,14 @@ impl Target {
     /// Of all rows that can be learned from.
     pub fn positions(&self) -> Vec<u32> {
         (0..self.rows.len() as u32).collect()
+    }
+
+    /// Weights of some of the rows, in number as many as these tell (Kish, Survey Sampling, 1965): a few late rows that weigh most are not
+    /// taken for many, and an earlier part is not weighed as if it were old.
+    pub fn weights_of(&self, positions: &[u32]) -> Vec<f32> {
+        let raw = || positions.iter().map(|at| f64::from(self.weights[*at as usize]));
+        let scale = raw().sum::<f64>() / raw().map(|weight| weight * weight).sum::<f64>();
+        raw().map(|weight| (weight * scale) as f32).collect()
     }
 }
 
@@ -105,7 +115,29 @@ pub(super) fn read(
         Some(name) => agents(column(table, name, "the agent id")?, name, &rows)?,
     };
     let weights = weights(&times, spec.settings.half_life_days, rows.len());
-    Ok(Target { rows, outcomes, weights, agents, agent_ids, times })
+    let target = Target { rows, outcomes, weights, agents, agent_ids, times };
+    check_half_life(&target, spec.settings.half_life_days, warnings)?;
+    Ok(target)
+}
+
+/// A half-life may leave next to nothing to learn from.
+fn check_half_life(target: &Target, half_life_days: Option<f64>, warnings: &mut Vec<String>) -> Result<(), TrainError> {
+    let Some(half_life) = half_life_days.filter(|_| !target.times.is_empty()) else { return Ok(()) };
+    let size: f64 = target.weights_of(&target.positions()).iter().map(|weight| f64::from(*weight)).sum();
+    let told = format!(
+        "with a half-life of {half_life} days the {} rows tell as much as {size:.0} of the same weight",
+        target.rows.len()
+    );
+    if size < MIN_ROWS as f64 {
+        return Err(TrainError::unusable(
+            "too_few_rows",
+            format!("{told}, at least {MIN_ROWS} are needed: raise settings.half_life_days"),
+        ));
+    }
+    if size < FEW_ROWS {
+        warnings.push(format!("{told}: a longer settings.half_life_days learns from more"));
+    }
+    Ok(())
 }
 
 /// Outcome 1 where the value is the positive one; NaN where it is missing.
@@ -170,7 +202,10 @@ fn numbers(column: &Column, name: &str) -> Result<Vec<f64>, TrainError> {
     Ok(match column {
         Column::Boolean(values) => values.iter().map(|v| v.map_or(f64::NAN, |v| f64::from(u8::from(v)))).collect(),
         Column::Integer(values) => values.iter().map(|v| v.map_or(f64::NAN, |v| v as f64)).collect(),
-        Column::Float(values) => values.clone(),
+        // Beyond the range of 32 bits it is a mark that somebody has put in its place.
+        Column::Float(values) => {
+            values.iter().map(|v| if v.abs() <= f64::from(f32::MAX) { *v } else { f64::NAN }).collect()
+        }
         _ => {
             return Err(TrainError::unusable(
                 "metric_values",
@@ -267,15 +302,14 @@ fn agents(column: &Column, name: &str, rows: &[u32]) -> Result<(Vec<u32>, Vec<Ar
 
 fn weights(times: &[i64], half_life_days: Option<f64>, rows: usize) -> Vec<f32> {
     let (Some(half_life), Some(latest)) = (half_life_days, times.iter().max()) else { return vec![1.0; rows] };
-    let raw: Vec<f64> =
-        times.iter().map(|at| (-((latest - at) as f64 / 86_400e6) / half_life).exp2().max(1e-6)).collect();
-    let mean = raw.iter().sum::<f64>() / raw.len() as f64;
-    raw.iter().map(|weight| (weight / mean) as f32).collect()
+    times.iter().map(|at| (-((latest - at) as f64 / 86_400e6) / half_life).exp2().max(1e-6) as f32).collect()
 }
 
 /// Holds back the last share of `positions` by time (or a random one). Both parts are in ascending order of position.
 pub(super) fn split(target: &Target, positions: &[u32], kind: Holdout, share: f64, seed: u64) -> Parts {
-    let by_time = kind == Holdout::Time && !target.times.is_empty();
+    let first = positions.first().and_then(|at| target.times.get(*at as usize));
+    let same = |at: &u32| target.times.get(*at as usize) == first;
+    let by_time = kind == Holdout::Time && first.is_some() && !positions.iter().all(same);
     let held = ((positions.len() as f64 * share).round() as usize).clamp(1, positions.len() - 1);
     let mut order = positions.to_vec();
     if by_time {

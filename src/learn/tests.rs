@@ -15,6 +15,7 @@ use crate::domain::predictor::{AgentSource, Features, Goal, MetricKind};
 use crate::score::encoding::Side;
 use crate::score::{AgentInput, AgentSet, Artifact, CompiledModel, DefaultPolicy, Eligible, ScoreInput, ScoreSource};
 
+mod odd_data;
 mod proof;
 
 const AGENTS: usize = 30;

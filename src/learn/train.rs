@@ -88,6 +88,7 @@ fn train_in_pool(table: &TrainingTable, spec: &TrainingSpec, reporter: &dyn Repo
     round(1, "measuring on the holdout")?;
     let held_out = plan.fit(reporter)?;
     let (quality, breakdown, choices) = (held_out.quality(), held_out.breakdown(), held_out.choices_made());
+    warnings.extend(held_out.evidence_warnings());
     warnings.extend(held_out.leakage_warnings());
     drop(held_out);
     course.measured(quality.headline());

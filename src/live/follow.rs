@@ -74,6 +74,8 @@ struct Follower {
     /// Models that are active, by id and version.
     compiled: HashMap<(ModelId, u32), Arc<CompiledModel>>,
     building: BTreeSet<(ModelId, u32)>,
+    /// Why a version could not be compiled when it was tried last.
+    failed: HashMap<(ModelId, u32), String>,
     built: mpsc::UnboundedSender<Build>,
     /// Everything was loaded since the feed was looked at.
     loaded_anew: bool,
@@ -94,8 +96,8 @@ struct Changes {
 
 impl Follower {
     fn new(live: Arc<Live>, store: SharedStore, built: mpsc::UnboundedSender<Build>) -> Self {
-        let (compiled, building) = Default::default();
-        Self { live, store, compiled, building, built, loaded_anew: false, older: 0 }
+        let (compiled, building, failed) = Default::default();
+        Self { live, store, compiled, building, failed, built, loaded_anew: false, older: 0 }
     }
 
     async fn follow(mut self, mut feed: ChangeFeed, mut builds: mpsc::UnboundedReceiver<Build>) {
@@ -224,9 +226,10 @@ impl Follower {
             return Ok(());
         };
         let mut models = Vec::new();
-        let mut waiting = false;
+        let (mut waiting, mut unusable) = (false, None);
         for stored in self.active_models(account, id).await? {
             let model = stored.value;
+            unusable = unusable.or_else(|| self.why_not(&model));
             match self.compiled.get(&(model.id.clone(), model.version)) {
                 Some(compiled) => models.push(activate(&view, id, &model, compiled)),
                 None => waiting |= self.build(account, model),
@@ -237,7 +240,7 @@ impl Follower {
             models = view.predictor_by_id(id).map(|live| live.models.clone()).unwrap_or_default();
         }
         models.sort_by(|a, b| a.id.cmp(&b.id));
-        self.live.swap_account(account, view.with_predictor(LivePredictor::new(predictor.value, models)));
+        self.live.swap_account(account, view.with_predictor(LivePredictor::new(predictor.value, models, unusable)));
         self.forget_unused();
         Ok(())
     }
@@ -247,6 +250,12 @@ impl Follower {
             .filter(Condition::equal(Path::key("predictor_id"), id.as_str()))
             .filter(Condition::equal(Path::key("active"), true));
         self.store.list_all::<Model>(query).await
+    }
+
+    /// Why this version could not be compiled.
+    fn why_not(&self, model: &Model) -> Option<String> {
+        let why = self.failed.get(&(model.id.clone(), model.version))?;
+        Some(format!("its active model {} (version {}) cannot be used: {why}", model.name, model.version))
     }
 
     /// Starts to compile; true when a result is to come.
@@ -269,11 +278,20 @@ impl Follower {
         self.building.remove(&key);
         match build.result {
             Ok(compiled) => {
+                self.failed.remove(&key);
                 self.compiled.insert(key, compiled);
                 self.reload_predictor(&build.account, &build.predictor).await
             }
             Err(error) => {
                 tracing::error!(model = %key.0, error = format!("{error:#}"), "an active model cannot be used; the node goes on with what it has");
+                self.failed.insert(key, format!("{error:#}"));
+                let active = self.active_models(&build.account, &build.predictor).await?;
+                let unusable = active.iter().find_map(|stored| self.why_not(&stored.value));
+                let view = self.view(&build.account);
+                if let Some(live) = view.predictor_by_id(&build.predictor) {
+                    let live = LivePredictor { unusable, ..LivePredictor::clone(live) };
+                    self.live.swap_account(&build.account, view.with_predictor(live));
+                }
                 Ok(())
             }
         }
@@ -336,19 +354,19 @@ impl Follower {
         for stored in predictors.drain(..) {
             let predictor = stored.value;
             let Some(view) = views.get_mut(&predictor.account_id) else { continue };
-            let (mut ready, mut missing) = (Vec::new(), Vec::new());
+            let (mut ready, mut missing, mut unusable) = (Vec::new(), Vec::new(), None);
             for model in models.iter().map(|model| &model.value).filter(|model| model.predictor_id == predictor.id) {
                 match self.compiled.get(&(model.id.clone(), model.version)) {
                     Some(compiled) => ready.push(activate(view, &predictor.id, model, compiled)),
                     None if !wait_for_models => missing.push(model.clone()),
-                    None => {}
+                    None => unusable = self.why_not(model),
                 }
             }
             for model in missing {
                 self.build(&predictor.account_id, model);
             }
             ready.sort_by(|a, b| a.id.cmp(&b.id));
-            *view = view.with_predictor(LivePredictor::new(predictor, ready));
+            *view = view.with_predictor(LivePredictor::new(predictor, ready, unusable));
         }
         self.live.swap(views.into_iter().map(|(account, view)| (account, Arc::new(view))).collect());
         self.loaded_anew = true;
@@ -365,6 +383,7 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::error!(model = %model.id, error = format!("{error:#}"), "an active model cannot be used");
+                    self.failed.insert((model.id.clone(), model.version), format!("{error:#}"));
                 }
             }
         }

@@ -31,6 +31,8 @@ pub struct LivePredictor {
     pub expression: Option<Expression>,
     /// By model id, so that every node cuts the shares in the same order.
     pub models: Vec<Arc<ActiveModel>>,
+    /// Why one that is active cannot answer, in words.
+    pub unusable: Option<String>,
 }
 
 /// A model that is ready to score, with the agents encoded for it.
@@ -143,7 +145,7 @@ impl ActiveModel {
 impl LivePredictor {
     /// A stored predictor, its expression parsed. One that no longer parses is served without it: the
     /// default scale is better than no answer.
-    pub(super) fn new(predictor: Predictor, models: Vec<Arc<ActiveModel>>) -> Self {
+    pub(super) fn new(predictor: Predictor, models: Vec<Arc<ActiveModel>>, unusable: Option<String>) -> Self {
         let text = match &predictor.definition {
             PredictorDefinition::Simple { score_expression, .. } => score_expression.as_deref(),
             PredictorDefinition::Composite { combine } => Some(combine.as_str()),
@@ -155,7 +157,7 @@ impl LivePredictor {
                 None
             }
         });
-        Self { predictor, expression, models }
+        Self { predictor, expression, models, unusable }
     }
 
     pub fn is_composite(&self) -> bool {
@@ -217,7 +219,7 @@ mod tests {
             created_at: now,
             updated_at: now,
         };
-        let somebody = nobody.with_predictor(LivePredictor::new(predictor, Vec::new()));
+        let somebody = nobody.with_predictor(LivePredictor::new(predictor, Vec::new(), None));
         assert!(is_read(&somebody));
         let later = somebody.with_agents(&change("Rome"));
         assert!(is_read(&later));

@@ -192,10 +192,11 @@ impl Production {
             lock(&self.ledger).written(hours, now);
         }
         let samples = std::mem::take(&mut *self.samples.lock().unwrap_or_else(PoisonError::into_inner));
-        for sample in samples {
+        let mut samples = samples.into_iter();
+        while let Some(sample) = samples.next() {
             if let Err(error) = self.store_sample(&sample).await {
                 lock(&self.ledger).give_back(packs);
-                self.keep_sample(sample);
+                std::iter::once(sample).chain(samples).for_each(|left| self.keep_sample(left));
                 return Err(error);
             }
         }

@@ -173,7 +173,7 @@ pub fn names(encoding: &Encoding) -> Vec<BinNames> {
             let mut bins: Vec<String> = match &spec.levels {
                 Some(Levels::Texts(texts)) => texts.iter().take(MAX_TEXTS).map(ToString::to_string).collect(),
                 Some(Levels::Integers(values)) => values.iter().map(ToString::to_string).collect(),
-                Some(Levels::Cuts(cuts)) => ranges(cuts),
+                Some(Levels::Cuts(cuts)) => ranges(cuts, spec.offset),
                 None => Vec::new(),
             };
             bins.extend(["(other)".to_owned(), "(missing)".to_owned()]);
@@ -182,7 +182,10 @@ pub fn names(encoding: &Encoding) -> Vec<BinNames> {
         .collect()
 }
 
-fn ranges(cuts: &[f32]) -> Vec<String> {
+fn ranges(cuts: &[f32], offset: f64) -> Vec<String> {
+    // As short as it was when nothing was taken off.
+    let cut = |cut: &f32| if offset == 0.0 { cut.to_string() } else { (f64::from(*cut) + offset).to_string() };
+    let cuts: Vec<String> = cuts.iter().map(cut).collect();
     let (Some(first), Some(last)) = (cuts.first(), cuts.last()) else { return vec!["any".to_owned()] };
     let between = cuts.windows(2).map(|pair| format!("{} to {}", pair[0], pair[1]));
     [format!("below {first}")].into_iter().chain(between).chain([format!("{last} and more")]).collect()
@@ -211,7 +214,8 @@ mod tests {
             field_type,
             is_request_time,
         };
-        let input = |field, derive, levels| Input { field, derive, scale: None::<Scale>, levels: Some(levels) };
+        let input =
+            |field, derive, levels| Input { field, derive, offset: 0.0, scale: None::<Scale>, levels: Some(levels) };
         let texts = (0..50).map(|n| Arc::from(format!("t{n}"))).collect();
         Encoding {
             fields: vec![

@@ -112,9 +112,36 @@ pub struct Input {
     /// Index into [`Encoding::fields`].
     pub field: u32,
     pub derive: Derive,
+    /// What is taken off a number before it is kept: 0 unless numbers are so far from 0, beside how they vary, that 24 binary digits
+    /// would not tell them apart (times in milliseconds, numbers of contracts).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub offset: f64,
     /// For numbers: how the linear part standardises them.
     pub scale: Option<Scale>,
     pub levels: Option<Levels>,
+}
+
+fn is_zero(offset: &f64) -> bool {
+    *offset == 0.0
+}
+
+impl Input {
+    /// A number as it is kept; NaN is missing, as is what is beyond the range of 32 bits.
+    pub fn number(&self, value: f64) -> f32 {
+        let number = value - self.offset;
+        if number.abs() <= f64::from(f32::MAX) { number as f32 } else { f32::NAN }
+    }
+
+    /// The level of a number; 0 without levels.
+    pub fn level(&self, value: f64) -> u32 {
+        let possible = !self.number(value).is_nan();
+        match &self.levels {
+            None => 0,
+            Some(levels) if !possible => levels.missing(),
+            Some(levels @ Levels::Cuts(_)) => levels.of_number(value - self.offset),
+            Some(levels) => levels.of_number(value),
+        }
+    }
 }
 
 /// `(value - mean) / deviation`, held within ±4; a missing value is 0.
@@ -286,9 +313,6 @@ impl Encoding {
             }
             _ => return missing(),
         };
-        if !number.is_finite() {
-            return missing();
-        }
-        Encoded { number: number as f32, level: spec.levels.as_ref().map_or(0, |levels| levels.of_number(number)) }
+        Encoded { number: spec.number(number), level: spec.level(number) }
     }
 }

@@ -14,6 +14,9 @@ pub(super) struct Scored {
     pub local: bool,
 }
 
+/// So many of the best are kept in order on the way; more are selected, then sorted.
+const FEW: usize = 32;
+
 /// Median, maximum and minimum of some scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Summary {
@@ -24,21 +27,27 @@ pub struct Summary {
 
 /// None when there are no scores. An even number's median is the mean of the middle two.
 pub fn summarize(scores: impl IntoIterator<Item = f64>) -> Option<Summary> {
-    let mut scores: Vec<f64> = scores.into_iter().collect();
-    if scores.is_empty() {
+    let mut keys: Vec<i64> = scores.into_iter().map(|score| key(score.to_bits() as i64)).collect();
+    if keys.is_empty() {
         return None;
     }
-    let middle = scores.len() / 2;
-    let even = scores.len().is_multiple_of(2);
-    let (lower, upper, higher) = scores.select_nth_unstable_by(middle, f64::total_cmp);
-    let greatest = |scores: &[f64]| scores.iter().copied().max_by(f64::total_cmp);
-    let median = match greatest(lower).filter(|_| even) {
-        Some(below) => (below + *upper) / 2.0,
-        None => *upper,
+    let score = |key_of: i64| f64::from_bits(key(key_of) as u64);
+    let middle = keys.len() / 2;
+    let even = keys.len().is_multiple_of(2);
+    let (lower, upper, higher) = keys.select_nth_unstable(middle);
+    let upper = *upper;
+    let median = match lower.iter().max().filter(|_| even) {
+        Some(below) => (score(*below) + score(upper)) / 2.0,
+        None => score(upper),
     };
-    let max = greatest(higher).unwrap_or(*upper);
-    let min = lower.iter().copied().min_by(f64::total_cmp).unwrap_or(*upper);
-    Some(Summary { median, max, min })
+    let max = higher.iter().copied().max().unwrap_or(upper);
+    let min = lower.iter().copied().min().unwrap_or(upper);
+    Some(Summary { median, max: score(max), min: score(min) })
+}
+
+/// From a float's bits to a whole number that is ordered as floats are by `total_cmp`, and back: whole numbers are quicker to select from.
+fn key(bits: i64) -> i64 {
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
 /// Sorts best first, breaks ties by agent id, keeps the best `top`, and writes the ranks from 1.
@@ -49,10 +58,23 @@ pub fn rank(scores: &mut Vec<AgentScore<'_>>, top: Option<usize>) {
 
 /// Which of the scores are the best `top`, in their order. What moves is small: a score and where it comes from.
 fn best_first<'a>(scores: impl Iterator<Item = f64>, top: Option<usize>, id: impl Fn(usize) -> &'a str) -> Vec<usize> {
-    let mut order: Vec<(f64, u32)> = scores.zip(0..).collect();
     let compare = |a: &(f64, u32), b: &(f64, u32)| -> Ordering {
         b.0.total_cmp(&a.0).then_with(|| id(a.1 as usize).cmp(id(b.1 as usize)))
     };
+    if let Some(few) = top.filter(|top| (1..=FEW).contains(top)) {
+        // In order, the worst one last: nearly every score is no better than that.
+        let mut best: Vec<(f64, u32)> = Vec::with_capacity(few + 1);
+        for one in scores.zip(0..) {
+            if best.len() == few && (one.0 < best[few - 1].0 || compare(&one, &best[few - 1]).is_ge()) {
+                continue;
+            }
+            let place = best.partition_point(|better| compare(better, &one).is_lt());
+            best.insert(place, one);
+            best.truncate(few);
+        }
+        return best.into_iter().map(|(_, at)| at as usize).collect();
+    }
+    let mut order: Vec<(f64, u32)> = scores.zip(0..).collect();
     if let Some(top) = top.filter(|top| *top < order.len()) {
         if top > 0 {
             order.select_nth_unstable_by(top - 1, compare);
@@ -108,5 +130,38 @@ pub(super) fn answer<'a>(
         local: scored.iter().filter(|agent| agent.local).count(),
         predicted: scored.iter().map(|agent| agent.p_score).collect(),
         warnings,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_best_few_are_the_first_of_all(
+            scores in prop::collection::vec((-3i32..3).prop_map(|n| f64::from(n) / 2.0), 0..80),
+            top in 0usize..80,
+        ) {
+            let ids: Vec<String> = (0..scores.len()).map(|at| (at * 7 % 80).to_string()).collect();
+            let first = |top| best_first(scores.iter().copied(), top, |at| ids[at].as_str());
+            let mut all: Vec<usize> = (0..scores.len()).collect();
+            all.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then_with(|| ids[*a].cmp(&ids[*b])));
+            prop_assert_eq!(&first(None), &all);
+            all.truncate(top);
+            prop_assert_eq!(first(Some(top)), all);
+        }
+
+        #[test]
+        fn summaries_are_those_of_sorted_scores(scores in prop::collection::vec(-1e6f64..1e6, 1..40)) {
+            let mut sorted = scores.clone();
+            sorted.sort_by(f64::total_cmp);
+            let middle = sorted.len() / 2;
+            let below = if sorted.len().is_multiple_of(2) { sorted[middle - 1] } else { sorted[middle] };
+            let expected = Summary { median: (below + sorted[middle]) / 2.0, max: sorted[sorted.len() - 1], min: sorted[0] };
+            prop_assert_eq!(summarize(scores), Some(expected));
+        }
     }
 }

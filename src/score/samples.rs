@@ -26,11 +26,12 @@ pub fn artifact() -> Artifact {
             Input {
                 field: 0,
                 derive: Derive::Value,
+                offset: 0.0,
                 scale: None,
                 levels: Some(Levels::Texts(vec!["bill".into(), "help".into()])),
             },
-            Input { field: 1, derive: Derive::Value, scale, levels: None },
-            Input { field: 2, derive: Derive::Value, scale, levels: Some(Levels::Cuts(vec![5.0, 15.0])) },
+            Input { field: 1, derive: Derive::Value, offset: 0.0, scale, levels: None },
+            Input { field: 2, derive: Derive::Value, offset: 0.0, scale, levels: Some(Levels::Cuts(vec![5.0, 15.0])) },
         ],
         tree_inputs: vec![
             TreeInput::Target { input: 0 },

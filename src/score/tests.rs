@@ -240,6 +240,7 @@ fn numeric_artifact(forest: Forest) -> Artifact {
             .map(|field| Input {
                 field,
                 derive: Derive::Value,
+                offset: 0.0,
                 scale: Some(Scale { mean: 0.0, deviation: 1.0 }),
                 levels: None,
             })

@@ -138,7 +138,7 @@ impl Requests {
             agents: AgentSet::build(&compiled, []),
             compiled,
         });
-        let predictor = LivePredictor { predictor, expression: None, models: vec![Arc::clone(&model)] };
+        let predictor = LivePredictor { predictor, expression: None, models: vec![Arc::clone(&model)], unusable: None };
         Self { account, predictor: Arc::new(predictor), model, clock: SystemClock }
     }
 

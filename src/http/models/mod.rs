@@ -306,7 +306,7 @@ async fn train(
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }
 
-fn refuse_while_training(model: &Model) -> ApiResult<()> {
+pub(super) fn refuse_while_training(model: &Model) -> ApiResult<()> {
     if !matches!(model.state, ModelState::Queued | ModelState::Training) {
         return Ok(());
     }

@@ -21,7 +21,7 @@ use super::error::ProblemBody;
 use super::idempotency::Idempotency;
 use super::json::{ApiJson, ApiPath, HashedJson};
 use super::lists::{ListBody, ListParams, ListQuery};
-use super::models::full_feature_model;
+use super::models::{full_feature_model, refuse_while_training};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::model::Model;
@@ -210,7 +210,7 @@ async fn replace(
     responses(
         (status = NO_CONTENT),
         (status = NOT_FOUND, body = ProblemBody),
-        (status = CONFLICT, body = ProblemBody, description = "`predictor_in_use`")))]
+        (status = CONFLICT, body = ProblemBody, description = "`predictor_in_use`, `already_training`")))]
 async fn remove(
     State(app): State<AppState>,
     session: Session,
@@ -223,6 +223,7 @@ async fn remove(
         batch.delete(&stored);
         batch.push(Op::Delete { collection: Collection::Meta, key: name_key(&stored.value), revision: None });
         for model in models_of(&app, &stored.value).await? {
+            refuse_while_training(&model.value)?;
             delete_model(&app, &mut batch, &model).await?;
         }
         match app.ctx.store.commit(batch).await {

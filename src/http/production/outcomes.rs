@@ -26,6 +26,9 @@ pub struct Log {
     pub served: HashMap<String, u64>,
 }
 
+/// What is larger is a mistake, and would spoil every mean that it is part of.
+const LARGEST: f64 = 1e15;
+
 /// Entries whose first report is in the period.
 pub async fn read(app: &AppState, predictor: &Predictor, from: Timestamp, to: Timestamp) -> ApiResult<Log> {
     let at = |comparison, time: Timestamp| Condition::Compare {
@@ -99,7 +102,11 @@ impl Log {
             let score = entry.score.filter(|_| score_expression.is_none())?;
             prediction_behind(metric, score, high)
         });
-        self.predictions.extend(predicted.map(|predicted| (predicted, outcome)));
+        let possible = |predicted: &f64| match metric.kind {
+            MetricKind::Classification => (0.0..=1.0).contains(predicted),
+            MetricKind::Regression => predicted.abs() <= LARGEST,
+        };
+        self.predictions.extend(predicted.filter(possible).map(|predicted| (predicted, outcome)));
     }
 }
 
@@ -107,7 +114,7 @@ impl Log {
 fn outcome_of(metric: &Metric, value: &Value) -> Option<f64> {
     let number = |value: &Value| value.as_f64().or_else(|| value.as_bool().map(|flag| f64::from(u8::from(flag))));
     match metric.kind {
-        MetricKind::Regression => number(value).filter(|number| number.is_finite()),
+        MetricKind::Regression => number(value).filter(|number| number.abs() <= LARGEST),
         MetricKind::Classification => {
             let positive = metric.positive.clone().unwrap_or(Value::Bool(true));
             let hit = match (number(value), number(&positive)) {

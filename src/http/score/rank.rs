@@ -236,7 +236,10 @@ fn choose_models(
     let choose = |predictor: &Arc<LivePredictor>| -> ApiResult<(Answering, Mode)> {
         let (model, mode) = predictor.choose(share_point(predictor, body), now).ok_or_else(|| {
             let name = &predictor.predictor.name;
-            let text = format!("The predictor {name} has no active model. Train one and activate it: POST /api/v1/models/{{id}}/activate.");
+            let text = match &predictor.unusable {
+                Some(why) => format!("The predictor {name} cannot answer, {why}. Train that model again, or activate another one."),
+                None => format!("The predictor {name} has no active model. Train one and activate it: POST /api/v1/models/{{id}}/activate."),
+            };
             ApiError::conflict("no_active_model", text)
         })?;
         Ok(((Arc::clone(predictor), Arc::clone(model)), mode))

@@ -32,11 +32,13 @@ const LEAST_GAIN: f64 = 0.002;
 const SWEEPS: usize = 8;
 /// Rows that are summed up together; sums do not depend on the number of threads.
 const CHUNKS: usize = 16;
-/// The least likely agents for an interaction are left out: so many that this share of the interactions went to such. Shrinkage
+/// The least likely agents for an interaction are left out: so many that at most this share of the interactions went to such. Shrinkage
 /// leaves everybody a little probability for contacts that they never take; by this they do not become candidates.
 pub(super) const CLIPPED: f64 = 0.01;
 /// The estimated probability that is left out for it, at most.
 const MOST_TRIMMED: f64 = 0.2;
+/// Sums of the same probabilities in another order, and agents who differ by as little.
+const TIE: f64 = 1e-6;
 
 /// The agents who usually take a kind of contact.
 #[derive(Debug, Clone, Default)]
@@ -299,14 +301,15 @@ impl Rows {
         sum / f64::max(rows, 1.0)
     }
 
-    /// How much probability to leave out: what is not above that of all but a few of the holdout's actual agents.
+    /// How much probability to leave out at most, so that of the holdout's actual agents only a few are left out: an agent stays who has no
+    /// more than the rest above it.
     fn trimmed(&self, model: &[Field]) -> f64 {
         let rows: Vec<usize> = (self.train..self.agents.len()).filter(|row| self.agents[*row] != NO_AGENT).collect();
         let likelier = |row: &usize| -> f64 {
             let mut probabilities = vec![0.0; self.ids.len()];
             self.probabilities(model, *row, &mut probabilities);
             let own = probabilities[self.agents[*row] as usize];
-            probabilities.iter().filter(|p| **p > own).map(|p| f64::from(*p)).sum()
+            probabilities.iter().filter(|p| is_likelier(**p, own)).map(|p| f64::from(*p)).sum()
         };
         let mut above: Vec<f64> = rows.par_iter().map(likelier).collect();
         above.sort_unstable_by(f64::total_cmp);
@@ -336,14 +339,21 @@ impl Rows {
         (cells, of_row)
     }
 
-    /// Without the least likely agents.
+    /// Without the least likely agents. Those who are as likely as each other stay or go together.
     fn cell(&self, probabilities: &[f32], trimmed: f64) -> Cell {
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|a, b| probabilities[*b].total_cmp(&probabilities[*a]));
-        let mut kept = 0.0;
+        let (mut kept, mut above) = (0.0, 0.0);
         let mut count = 0;
-        while count < order.len() && kept < 1.0 - trimmed {
-            kept += f64::from(probabilities[order[count]]);
+        while count < order.len() {
+            let own = probabilities[order[count]];
+            if count == 0 || is_likelier(probabilities[order[count - 1]], own) {
+                above = kept;
+            }
+            if above > 1.0 - trimmed + TIE {
+                break;
+            }
+            kept += f64::from(own);
             count += 1;
         }
         order.truncate(count);
@@ -354,6 +364,10 @@ impl Rows {
             kept,
         }
     }
+}
+
+fn is_likelier(one: f32, other: f32) -> bool {
+    f64::from(one) > f64::from(other) + TIE
 }
 
 /// The logarithm of the gamma function above 0, to about 1e-10 (Stirling's series beyond 8).
@@ -378,6 +392,25 @@ mod tests {
         assert!((ln_gamma(5.0) - 24f64.ln()).abs() < 1e-9);
         assert!((ln_gamma(0.5) - std::f64::consts::PI.sqrt().ln()).abs() < 1e-9);
         assert!((ln_gamma(30.0) - (1..30).map(|n| f64::from(n).ln()).sum::<f64>()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nobody_of_a_small_team_who_shares_the_work_is_left_out() {
+        for team in [2u32, 5, 8, 17] {
+            // Evenly in turn, and with shares that differ.
+            for agents in [
+                (0..3_000u32).map(|row| row % team).collect::<Vec<u32>>(),
+                (0..3_000u32).map(|row| (row * row + row / 7) % (team * team) / team).collect(),
+            ] {
+                let rows = Rows::new(&agents, 2_400);
+                let mut model = vec![Field::new("", vec![0; agents.len()], 1, &rows)];
+                model[0].factors = model[0].observed.iter().map(|n| (*n + 0.5) as f32).collect();
+                let (cells, _) = rows.cells(&model, rows.trimmed(&model));
+                let of_few = |agent: &u32| agents[2_400..].iter().filter(|one| *one == agent).count() < 6;
+                let rest: Vec<u32> = rows.ids.iter().copied().filter(|id| !cells[0].agents.contains(id)).collect();
+                assert!(rest.iter().all(of_few), "{team}: {rest:?} of {cells:?}");
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ const FEW: f64 = 100.0;
 /// How far the mean weight may be from 1, in standard errors and in all.
 const ODD_WEIGHT: f64 = 0.1;
 /// Largest share of interactions that went to agents who hardly ever take such contacts.
-const MUCH_CLIPPED: f64 = 0.1;
+const MUCH_CLIPPED: f64 = 0.03;
 /// A tenth of the ranking that got more than this share of the interactions was preferred.
 const PREFERRED: f64 = 0.13;
 

@@ -3,6 +3,7 @@
 
 pub mod control;
 mod gate;
+pub mod installation;
 mod nodes;
 pub mod stores;
 mod tls;
@@ -121,7 +122,8 @@ impl App {
 
         // Whoever leaves our port to chance leaves the object store's, too.
         let asked = SocketAddr::new(address.ip(), config.listen.port());
-        let (objects, embedded) = objects::open(&config, asked, tls_config.clone()).await?;
+        let installation = installation::id(&store, clock.now()).await?;
+        let (objects, embedded) = objects::open(&config, asked, tls_config.clone(), installation).await?;
         let seal = open_seal(&config)?;
         let (auth, first_start) = Auth::open(store.clone(), &config, clock.clone(), seal).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock, backlog: Arc::default() };
@@ -233,7 +235,8 @@ impl WorkerApp {
         }
         let store = open_store(&config).await?;
         transfer::refuse_unfinished(&store).await?;
-        let (objects, _) = objects::open(&config, config.listen, None).await?;
+        let installation = installation::id(&store, clock.now()).await?;
+        let (objects, _) = objects::open(&config, config.listen, None, installation).await?;
         let ctx = Context { store, objects, config: Arc::new(config), clock, backlog: Arc::default() };
         let lifecycle = Lifecycle::new();
         keep_objects(&ctx, &lifecycle);

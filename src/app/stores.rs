@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 
-use super::{SECRET_FILE, nodes, open_seal, open_store};
+use super::{SECRET_FILE, installation, nodes, open_seal, open_store};
 use crate::auth::Seal;
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -37,7 +37,8 @@ impl Stores {
         let store = open_store(config).await?;
         let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let alone = Config { s3_listen: Some(loopback), ..config.clone() };
-        let (objects, embedded) = objects::open(&alone, loopback, None).await?;
+        let installation = installation::id(&store, clock.now()).await?;
+        let (objects, embedded) = objects::open(&alone, loopback, None, installation).await?;
         let seal = open_seal(config)?;
         let ctx = Context { store, objects, config: Arc::new(config.clone()), clock, backlog: Arc::default() };
         Ok(Self { ctx, seal, _embedded: embedded })

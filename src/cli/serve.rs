@@ -20,9 +20,10 @@ const LAST_GRACE: Duration = Duration::from_secs(5);
 pub async fn run(loaded: Loaded, role: Role) -> anyhow::Result<()> {
     let config = loaded.config;
     let drain = Duration::from_secs(config.drain_seconds);
-    let signals = Signals::catch()?;
+    let mut signals = Signals::catch()?;
     let role = if config.mongodb_url.is_some() { role } else { Role::BOTH };
-    let app = App::start_as(role, config.clone(), Arc::new(SystemClock)).await?;
+    let start = App::start_as(role, config.clone(), Arc::new(SystemClock));
+    let Some(app) = unless_stopped(&mut signals, start).await? else { return Ok(()) };
     print_welcome(&app, &config).await;
     run_app(app, drain, signals).await
 }
@@ -36,12 +37,27 @@ pub async fn run_app(app: App, drain: Duration, signals: Signals) -> anyhow::Res
 pub async fn worker(loaded: Loaded) -> anyhow::Result<()> {
     let config = loaded.config;
     let drain = Duration::from_secs(config.drain_seconds);
-    let signals = Signals::catch()?;
+    let mut signals = Signals::catch()?;
     let topics: Vec<&str> = config.worker_topics.iter().map(|topic| topic.as_str()).collect();
-    let worker = WorkerApp::start(config.clone(), Arc::new(SystemClock)).await?;
+    let start = WorkerApp::start(config.clone(), Arc::new(SystemClock));
+    let Some(worker) = unless_stopped(&mut signals, start).await? else { return Ok(()) };
     println!("tango {} works on {} at {}", env!("CARGO_PKG_VERSION"), topics.join(", "), worker.name);
     println!("Stop with Ctrl-C.");
     until_stopped(signals, drain, worker.stop_after(drain)).await
+}
+
+/// What starts, unless a signal comes first: a start may wait long for a database, and has begun nothing that would have to end.
+async fn unless_stopped<T>(
+    signals: &mut Signals,
+    start: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<Option<T>> {
+    tokio::select! {
+        started = start => started.map(Some),
+        _ = signals.next() => {
+            eprintln!("stopped before the start was complete");
+            Ok(None)
+        }
+    }
 }
 
 /// Waits for a signal, then for the stop; not longer than that may take.

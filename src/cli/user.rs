@@ -13,6 +13,7 @@ use crate::app::{open_seal, open_store};
 use crate::auth::{Auth, generate_password};
 use crate::clock::SystemClock;
 use crate::config::Config;
+use crate::store::{Collection, Query};
 use crate::transfer::refuse_unfinished;
 
 #[derive(Debug, Subcommand)]
@@ -142,6 +143,11 @@ async fn carry_out(config: &Config, request: Request) -> anyhow::Result<Value> {
     }
     let store = open_store(config).await?;
     refuse_unfinished(&store).await?;
+    if store.count(&Query::new(Collection::Accounts, "")).await? == 0 {
+        bail!(
+            "there are no users yet: the first start of tango makes the first one, a restore brings those of its backup"
+        );
+    }
     let (auth, _) = Auth::open(store, config, Arc::new(SystemClock), open_seal(config)?).await?;
     Ok(control::execute(&auth, request).await?)
 }

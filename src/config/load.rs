@@ -318,6 +318,7 @@ mod tests {
             ("MAX_REJECTED_SHARE=7", "from 0 to 1"),
             ("MONGODB_URL=mongodb://x", "S3_ENDPOINT is missing"),
             ("S3_ENDPOINT=https://user@x:9000", "https://"),
+            ("S3_ENDPOINT=https://x:9000/tango", "S3_BUCKET"),
             ("S3_INTERNAL_ENDPOINT=https://x:9000", "without S3_ENDPOINT"),
         ] {
             let (_folder, sources) = with_file(text);

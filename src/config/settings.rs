@@ -53,14 +53,14 @@ pub const SETTINGS: &[Setting] = &[
     open("TRAINING_MEMORY_MB", |c, t| put(&mut c.training_memory_mb, whole(t, 64, 16_777_216))),
     open("SCORE_QUEUE_MS", |c, t| put(&mut c.score_queue_ms, whole(t, 0, 60_000))),
     open("S3_LISTEN", |c, t| put(&mut c.s3_listen, address(t).map(Some))),
-    open("S3_ENDPOINT", |c, t| put(&mut c.s3_endpoint, url(t).map(Some))),
-    open("S3_INTERNAL_ENDPOINT", |c, t| put(&mut c.s3_internal_endpoint, url(t).map(Some))),
+    open("S3_ENDPOINT", |c, t| put(&mut c.s3_endpoint, endpoint(t).map(Some))),
+    open("S3_INTERNAL_ENDPOINT", |c, t| put(&mut c.s3_internal_endpoint, endpoint(t).map(Some))),
     open("S3_ACCESS_KEY", |c, t| put(&mut c.s3_access_key, word(t).map(Some))),
     secret("S3_SECRET_KEY", |c, t| put(&mut c.s3_secret_key, long_enough(t, 8))),
     open("S3_BUCKET", |c, t| put(&mut c.s3_bucket, bucket(t))),
     open("S3_REGION", |c, t| put(&mut c.s3_region, word(t))),
     open("S3_CA_FILE", |c, t| put(&mut c.s3_ca_file, path(t))),
-    secret("MONGODB_URL", |c, t| put(&mut c.mongodb_url, Ok(Some(Secret(t.to_owned()))))),
+    secret("MONGODB_URL", |c, t| put(&mut c.mongodb_url, Ok(Some(Secret(t.trim().to_owned()))))),
     open("MONGODB_CA_FILE", |c, t| put(&mut c.mongodb_ca_file, path(t))),
     open("MAX_UPLOAD_BYTES", |c, t| put(&mut c.limits.max_upload_bytes, whole(t, 1, 1 << 50))),
     open("MAX_UNCOMPRESSED_BYTES", |c, t| put(&mut c.limits.max_uncompressed_bytes, whole(t, 1, 1 << 50))),
@@ -149,6 +149,15 @@ fn url(text: &str) -> Result<String, String> {
             Ok(text.trim_end_matches('/').to_owned())
         }
         _ => Err("an address that starts with https://, such as https://tango.example.com:9000".to_owned()),
+    }
+}
+
+/// An address whose paths are buckets.
+fn endpoint(text: &str) -> Result<String, String> {
+    let address = url(text)?;
+    match address.split_once("://").and_then(|(_, host)| host.split_once('/')) {
+        None => Ok(address),
+        Some((_, path)) => Err(format!("an address without the path /{path}: the bucket is named in S3_BUCKET")),
     }
 }
 

@@ -220,7 +220,7 @@ impl From<StoreError> for ApiError {
                 ApiError::new(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "store_unavailable",
-                    "The document store cannot be reached at the moment. Send the request again in a few seconds.",
+                    "The document store takes nothing at the moment: it cannot be reached, or most of its members are away (see /readyz). Send the request again in a few seconds.",
                 )
                 .retry_after(2)
             }

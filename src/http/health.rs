@@ -81,6 +81,11 @@ fn about_documents(store: &StoreStatus) -> Option<String> {
     match (store.writable, away.is_empty()) {
         (true, true) => None,
         (true, false) => Some(format!("Not reachable: {}. Everything goes on.", away.join(", "))),
+        (false, _) if away.len() == store.members.len() => Some(
+            "No member of the document store answers: scoring, and signing in of users who are known here, go on from memory; nothing \
+             can be read or changed until most members are back."
+                .to_owned(),
+        ),
         (false, _) => Some(format!(
             "Most members of the document store do not answer ({}): sign-in, reading and scoring go on, nothing can be \
              changed until they are back.",

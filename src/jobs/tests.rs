@@ -184,6 +184,7 @@ fn objects_nowhere() -> ObjectStoreSettings {
         ca_file: None,
         public_urls: PublicUrls::Fixed("http://127.0.0.1:1".to_owned()),
         origins: Vec::new(),
+        installation: None,
     }
 }
 

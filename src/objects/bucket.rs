@@ -13,6 +13,8 @@ use super::{ObjectStore, Trouble};
 
 /// An upload takes parts for seven days; what is unfinished after these many nobody continues.
 const ABORT_AFTER_DAYS: i32 = 8;
+/// The object that says which installation the bucket belongs to.
+const OWNER: &str = "tango-installation";
 /// Our rules among those of others.
 const RULE_ID: &str = "tango";
 /// What a browser needs to send parts, look at them and read their ETags.
@@ -62,9 +64,44 @@ impl ObjectStore {
             Mode::Look if self.has_bucket().await? => false,
             Mode::Look => return Ok(BucketState { is_there: false, is_new: false, features: Vec::new() }),
         };
+        self.check_owner(mode).await?;
         let (cors, lifecycle, list) =
             tokio::try_join!(self.browser_rule(mode), self.cleaning_rule(mode), self.list_of_uploads())?;
         Ok(BucketState { is_there: true, is_new, features: vec![cors, lifecycle, list] })
+    }
+
+    /// Refuses a bucket whose objects another installation looks after: each would delete what the other one knows.
+    async fn check_owner(&self, mode: Mode) -> Result<(), Trouble> {
+        let Some(ours) = &self.installation else { return Ok(()) };
+        let mut owner = self.owner().await?;
+        if owner.is_none() && mode == Mode::SetUp {
+            let put = self.client.put_object().bucket(&*self.bucket).key(OWNER).body(ours.as_bytes().to_vec().into());
+            put.send().await.map_err(|error| self.trouble(&error))?;
+            // Of two that come at once, both see the same.
+            owner = self.owner().await?;
+        }
+        match owner {
+            Some(owner) if owner != **ours => Err(self.place.wrong(&format!(
+                "has a bucket {} that belongs to another tango installation ({owner}, this one is {ours}), which would lose objects: name \
+                 a bucket of its own in S3_BUCKET, and check the database in MONGODB_URL. If the other installation is gone for good, \
+                 delete the object {OWNER} from the bucket, and start again",
+                self.bucket
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The installation that uses the bucket, if one has said so.
+    async fn owner(&self) -> Result<Option<String>, Trouble> {
+        let found = match self.client.get_object().bucket(&*self.bucket).key(OWNER).send().await {
+            Ok(found) => found,
+            Err(error) if code(&error) == Some("NoSuchKey") || status(&error) == Some(404) => return Ok(None),
+            Err(error) => return Err(self.trouble(&error)),
+        };
+        match found.body.collect().await {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes.into_bytes()).trim().to_owned())),
+            Err(error) => Err(Trouble::Away(format!("the object store breaks off while {OWNER} is read: {error}"))),
+        }
     }
 
     /// Whether the bucket exists and the keys may use it.

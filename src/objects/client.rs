@@ -35,6 +35,8 @@ pub struct ObjectStoreSettings {
     pub public_urls: PublicUrls,
     /// Where pages come from that may send parts, such as `https://tango.example.com`; `*` is everywhere.
     pub origins: Vec<String>,
+    /// The installation that the bucket has to belong to; none leaves that open.
+    pub installation: Option<String>,
 }
 
 /// One S3 bucket, seen by this program, with presigned URLs for clients. Cheap to clone.
@@ -44,6 +46,7 @@ pub struct ObjectStore {
     pub(super) bucket: Arc<str>,
     pub(super) public_urls: Arc<PublicUrls>,
     pub(super) origins: Arc<[String]>,
+    pub(super) installation: Option<Arc<str>>,
     pub(super) place: Arc<Place>,
     pub(super) watch: Arc<Watch>,
     pub(super) clock: Arc<StoreClock>,
@@ -83,6 +86,7 @@ impl ObjectStore {
             bucket: settings.bucket.as_str().into(),
             public_urls: Arc::new(settings.public_urls.clone()),
             origins: settings.origins.as_slice().into(),
+            installation: settings.installation.as_deref().map(Arc::from),
             place: Arc::new(place),
             watch: Arc::default(),
             clock,

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::ObjectError;
 use super::embedded::DISK_FULL;
@@ -42,7 +42,8 @@ where
         // A bucket that is gone is no reason to believe that each object in it was deleted.
         _ => code == "NoSuchBucket" || matches!(status, Some(408 | 429 | 500 | 502 | 503 | 504)),
     };
-    let source = anyhow::anyhow!("{key}: {}", DisplayErrorContext(&error));
+    let told: Vec<String> = causes(&error).map(ToString::to_string).collect();
+    let source = anyhow::anyhow!("{key}: {}", told.join(": "));
     match () {
         () if full => ObjectError::Full(source),
         () if away => ObjectError::Unavailable(source),

@@ -17,14 +17,17 @@ const INTERNAL_ENDPOINT: &str = "S3_INTERNAL_ENDPOINT";
 /// is started: keep it as long as the program runs. `listen` is the product's own address; `tls` its certificate,
 /// used when that address is not the loopback one.
 ///
+/// The bucket of a service that is not embedded becomes that of `installation`, and is refused when it is another one's.
+///
 /// A service that is away is no error: [`ObjectStore::keep`] looks after it. One that cannot be used as it is set is.
 pub async fn open(
     config: &Config,
     listen: SocketAddr,
     tls: Option<RustlsConfig>,
+    installation: Option<String>,
 ) -> anyhow::Result<(Arc<ObjectStore>, Option<EmbeddedServer>)> {
     match &config.s3_endpoint {
-        Some(endpoint) => Ok((Arc::new(remote(config, endpoint).await?), None)),
+        Some(endpoint) => Ok((Arc::new(remote(config, endpoint, installation).await?), None)),
         None if config.mongodb_url.is_some() => {
             bail!(
                 "S3_ENDPOINT is missing: in cluster mode (MONGODB_URL is set) every node needs the same object store; \
@@ -38,8 +41,8 @@ pub async fn open(
     }
 }
 
-async fn remote(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
-    let store = seen_from_inside(config, endpoint)?;
+async fn remote(config: &Config, endpoint: &str, installation: Option<String>) -> anyhow::Result<ObjectStore> {
+    let store = seen_from_inside(config, endpoint, installation)?;
     match store.set_up().await {
         Ok(state) => {
             store.tell(&state);
@@ -68,12 +71,13 @@ pub struct Examination {
 }
 
 /// Looks at the object store that the settings name and changes nothing; `None` when it is the embedded one.
-pub async fn examine(config: &Config) -> anyhow::Result<Option<Examination>> {
-    let Some(store) = client_of(config)? else { return Ok(None) };
+pub async fn examine(config: &Config, installation: Option<String>) -> anyhow::Result<Option<Examination>> {
+    let inside = config.s3_endpoint.as_ref().map(|endpoint| seen_from_inside(config, endpoint, installation));
+    let Some(store) = inside.transpose()? else { return Ok(None) };
     let found = store.examine().await;
     let public = match (&config.s3_endpoint, &config.s3_internal_endpoint) {
         (Some(endpoint), Some(internal)) if internal != endpoint => {
-            let outside = client(config, endpoint, endpoint, ENDPOINT)?;
+            let outside = client(config, endpoint, endpoint, ENDPOINT, None)?;
             Some(outside.has_bucket().await.map(|_| endpoint.clone()))
         }
         _ => None,
@@ -83,18 +87,24 @@ pub async fn examine(config: &Config) -> anyhow::Result<Option<Examination>> {
 
 /// A client of the object store that the settings name, which sends nothing yet; `None` when it is the embedded one.
 pub fn client_of(config: &Config) -> anyhow::Result<Option<ObjectStore>> {
-    config.s3_endpoint.as_ref().map(|endpoint| seen_from_inside(config, endpoint)).transpose()
+    config.s3_endpoint.as_ref().map(|endpoint| seen_from_inside(config, endpoint, None)).transpose()
 }
 
-fn seen_from_inside(config: &Config, endpoint: &str) -> anyhow::Result<ObjectStore> {
+fn seen_from_inside(config: &Config, endpoint: &str, installation: Option<String>) -> anyhow::Result<ObjectStore> {
     match &config.s3_internal_endpoint {
-        Some(internal) => client(config, endpoint, internal, INTERNAL_ENDPOINT),
-        None => client(config, endpoint, endpoint, ENDPOINT),
+        Some(internal) => client(config, endpoint, internal, INTERNAL_ENDPOINT, installation),
+        None => client(config, endpoint, endpoint, ENDPOINT, installation),
     }
 }
 
 /// A client that uses `reached` and gives its own clients URLs under `endpoint`.
-fn client(config: &Config, endpoint: &str, reached: &str, setting: &'static str) -> anyhow::Result<ObjectStore> {
+fn client(
+    config: &Config,
+    endpoint: &str,
+    reached: &str,
+    setting: &'static str,
+    installation: Option<String>,
+) -> anyhow::Result<ObjectStore> {
     ObjectStore::new(&ObjectStoreSettings {
         endpoint: reached.trim_end_matches('/').to_owned(),
         endpoint_setting: setting,
@@ -111,6 +121,7 @@ fn client(config: &Config, endpoint: &str, reached: &str, setting: &'static str)
         ca_file: config.s3_ca_file.clone(),
         public_urls: PublicUrls::Fixed(endpoint.trim_end_matches('/').to_owned()),
         origins: origins(config),
+        installation,
     })
 }
 
@@ -153,6 +164,8 @@ async fn embedded(
         public_urls,
         // Its own server lets every page in.
         origins: vec!["*".to_owned()],
+        // Its folder is this installation's.
+        installation: None,
     })?;
     if let Err(trouble) = store.ensure_bucket().await {
         bail!("the embedded object store cannot be used: {trouble}");

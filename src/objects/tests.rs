@@ -22,6 +22,7 @@ async fn store(folder: &tempfile::TempDir) -> (ObjectStore, EmbeddedServer) {
         ca_file: None,
         public_urls: PublicUrls::Fixed("https://s3.example.com".into()),
         origins: vec!["*".into()],
+        installation: None,
     };
     (ObjectStore::new(&settings).unwrap(), server)
 }

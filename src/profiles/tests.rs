@@ -42,6 +42,7 @@ impl Bench {
             ca_file: None,
             public_urls: PublicUrls::Fixed("http://127.0.0.1:9".to_owned()),
             origins: Vec::new(),
+            installation: None,
         };
         let ctx = Context {
             store: Arc::new(SqliteStore::open(folder.path()).unwrap()),

@@ -69,6 +69,7 @@ fn context(folder: &Path) -> Context {
         ca_file: None,
         public_urls: PublicUrls::Fixed(nowhere),
         origins: Vec::new(),
+        installation: None,
     });
     Context {
         store,

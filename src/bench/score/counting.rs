@@ -83,6 +83,7 @@ fn store(folder: &Folder) -> Result<Context> {
         ca_file: None,
         public_urls: PublicUrls::Fixed(nowhere),
         origins: Vec::new(),
+        installation: None,
     })?;
     Ok(Context {
         store: Arc::new(SqliteStore::open(&folder.0)?),

@@ -294,14 +294,17 @@ async fn train(
     refuse_while_training(&model.value)?;
     let mut batch = Batch::new();
     let job = TrainModel { model_id: model.value.id.clone(), activate: None };
-    let job_id = enqueue(&mut batch, &app.ctx, &session.account_id, &job).map_err(ApiError::internal)?;
+    let mut started = Batch::new();
+    let job_id = enqueue(&mut started, &app.ctx, &session.account_id, &job).map_err(ApiError::internal)?;
+    let answer = Started { job_id: job_id.clone() };
+    // First, so that the same request at another node is told from another training.
+    idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
+    batch.ops.extend(started.ops);
     model.value.state = ModelState::Queued;
     model.value.error = None;
-    model.value.job_id = Some(job_id.clone());
+    model.value.job_id = Some(job_id);
     model.value.updated_at = app.ctx.clock.now();
     batch.replace(&model);
-    let answer = Started { job_id };
-    idem.record(&mut batch, StatusCode::ACCEPTED, &answer);
     app.ctx.store.commit(batch).await.map_err(|error| idem.explain(error))?;
     Ok((StatusCode::ACCEPTED, Json(answer)).into_response())
 }

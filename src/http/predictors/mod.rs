@@ -69,17 +69,19 @@ async fn create(
         created_at: now,
         updated_at: now,
     };
+    let mut answer = PredictorAnswer::new(predictor.clone(), Vec::new());
+    answer.warnings = warnings;
     let mut batch = Batch::new();
+    // First, so that the same request at another node is told from another request for the same name.
+    idem.record(&mut batch, StatusCode::CREATED, &answer);
+    let name_at = batch.len();
     reserve_name(&mut batch, &predictor);
     batch.insert(&predictor);
     if let Some(model) = full_feature_model(&predictor, now) {
         batch.insert(&model);
     }
-    let mut answer = PredictorAnswer::new(predictor.clone(), Vec::new());
-    answer.warnings = warnings;
-    idem.record(&mut batch, StatusCode::CREATED, &answer);
     app.ctx.store.commit(batch).await.map_err(|error| match error {
-        StoreError::Conflict(conflict) if conflict.op == 0 => name_taken(&predictor.name),
+        StoreError::Conflict(conflict) if conflict.op == name_at => name_taken(&predictor.name),
         other => idem.explain(other),
     })?;
     app.live.until(&session.account_id, PATIENCE, |view| view.predictor_by_id(&predictor.id).is_some()).await;

@@ -24,7 +24,9 @@ fn log_loss(trained: &Trained, table: &TrainingTable) -> f64 {
         .collect();
     let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
     let of = |name: &str| table.table.column(name).unwrap();
-    let (Column::Text { codes, .. }, Column::Text { codes: reasons, .. }) = (of("agent"), of("reason")) else { panic!() };
+    let (Column::Text { codes, .. }, Column::Text { codes: reasons, .. }) = (of("agent"), of("reason")) else {
+        panic!()
+    };
     let (Column::Float(waits), Column::Boolean(won)) = (of("wait"), of("won")) else { panic!() };
     let loss = |row: usize| {
         let mut context = Map::new();
@@ -105,7 +107,8 @@ fn numbers_out_of_range_are_missing_and_told() {
         let spec = TrainingSpec { kind, ..spec(ModelType::Hybrid) };
         let trained = train(&table, &spec, &Silent, None).unwrap();
         Artifact::decode(&trained.artifact.encode().unwrap()).unwrap();
-        let named = trained.warnings.iter().any(|warning| warning.contains("\"wait\"") && warning.contains("40 values"));
+        let named =
+            trained.warnings.iter().any(|warning| warning.contains("\"wait\"") && warning.contains("40 values"));
         assert!(named, "{:?}", trained.warnings);
         if let Some(quality) = trained.quality.regression {
             assert!(quality.rmse.value < 10.0, "{quality:?}");

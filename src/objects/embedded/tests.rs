@@ -39,6 +39,7 @@ async fn start() -> Fixture {
         ca_file: None,
         public_urls: PublicUrls::RequestHost { scheme: "http", port: server.public_address.port() },
         origins: vec!["*".into()],
+        installation: None,
     })
     .unwrap();
     assert!(store.ensure_bucket().await.unwrap());

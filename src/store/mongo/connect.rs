@@ -54,6 +54,7 @@ pub(super) struct Connection {
 /// Connects and checks what would make everything else fail. Changes nothing. `now` is this machine's clock, which is compared
 /// with that of the member that answers.
 pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<Connection, OpenError> {
+    let asked = tokio::time::Instant::now();
     let health = Health::new();
     let options = options(settings, &health).await?;
     let hosts = hosts(&options);
@@ -68,16 +69,25 @@ pub(super) async fn connect(settings: &MongoSettings, now: Timestamp) -> Result<
         Ok(hello) => hello,
         Err(error) if is_passing(&error) => {
             // What one member says by itself may need no waiting.
-            if let Some(refusal) = member_alone(&hosts, options).await {
+            if let Some(refusal) = member_alone(&hosts, options.clone()).await {
                 return Err(refusal);
             }
             tracing::warn!("MongoDB does not answer yet; it is waited for {} s", FIRST_ANSWER.as_secs());
-            wait_for_answer(&database, &health).await.map_err(|error| of_client(&hosts, settings, &error))?
+            match wait_for_answer(&database, &health).await {
+                Ok(hello) => hello,
+                Err(_) if waits_for_a_set(options).await => {
+                    let problem =
+                        "its members run and wait to be made a replica set: tango cluster initiate".to_owned();
+                    return Err(OpenError::Unreachable { hosts, problem });
+                }
+                Err(error) => return Err(of_client(&hosts, settings, &error)),
+            }
         }
         Err(error) => return Err(of_client(&hosts, settings, &error)),
     };
     check_hello(&hosts, &hello)?;
-    check_clock(&hello, now)?;
+    // An answer may have taken its time.
+    check_clock(&hello, now + asked.elapsed())?;
     check_version(&database).await?;
     check_access(&database).await.map_err(|error| of_client(&hosts, settings, &error))?;
     let is_writable = hello.get_bool("isWritablePrimary").unwrap_or(false);
@@ -117,6 +127,17 @@ async fn wait_for_answer(database: &Database, health: &Health) -> Result<Documen
     }
 }
 
+/// Whether the first member was started for a set that nobody has made yet.
+async fn waits_for_a_set(mut options: ClientOptions) -> bool {
+    options.repl_set_name = None;
+    options.direct_connection = Some(true);
+    options.sdam_event_handler = None;
+    options.hosts.truncate(1);
+    let Ok(client) = Client::with_options(options) else { return false };
+    let hello = client.database("admin").run_command(doc! { "hello": 1 }).await;
+    hello.is_ok_and(|hello| hello.contains_key("isreplicaset"))
+}
+
 /// What one member says by itself, when the driver found no set of the expected name.
 async fn member_alone(hosts: &str, mut options: ClientOptions) -> Option<OpenError> {
     let asked = options.repl_set_name.take()?;
@@ -151,9 +172,18 @@ pub(super) fn majority() -> WriteConcern {
 }
 
 pub(super) async fn options(settings: &MongoSettings, health: &Health) -> Result<ClientOptions, OpenError> {
+    if settings.url.starts_with("mongodb+srv://") {
+        return Err(OpenError::Url(
+            "mongodb+srv:// asks DNS for the members, which is not supported: name them".to_owned(),
+        ));
+    }
     let mut options = ClientOptions::parse(&settings.url)
         .await
         .map_err(|error| OpenError::Url(without_url(&one_line(&error), &settings.url)))?;
+    if options.direct_connection == Some(true) {
+        let text = "directConnection=true stays with one member and misses every election: leave it out";
+        return Err(OpenError::Url(text.to_owned()));
+    }
     options.app_name.get_or_insert_with(|| "tango".to_owned());
     options.heartbeat_freq.get_or_insert(Duration::from_secs(1));
     options.connect_timeout.get_or_insert(Duration::from_secs(2));

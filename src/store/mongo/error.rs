@@ -97,8 +97,7 @@ fn passes(code: i32) -> bool {
 
 /// An error that ended an operation.
 pub(super) fn store_error(error: Error) -> StoreError {
-    // Without the driver's dump of the server's whole answer.
-    let source = anyhow::anyhow!(one_line(&error));
+    let source = anyhow::anyhow!(short(&error));
     match (&*error.kind, meaning(&error)) {
         (ErrorKind::Command(command), _) if is_full(command.code, &command.message) => StoreError::Full(source),
         (_, Meaning::Again | Meaning::Unknown) => StoreError::Unavailable(source),
@@ -110,6 +109,15 @@ pub(super) fn store_error(error: Error) -> StoreError {
 /// "OutOfDiskSpace", and what the storage engine says of it.
 fn is_full(code: i32, message: &str) -> bool {
     code == 14031 || message.contains("No space left on device")
+}
+
+/// For people: without the driver's dump of every member and every attempt.
+pub(super) fn short(error: &Error) -> String {
+    let line = one_line(error);
+    match line.split_once(" Topology: ") {
+        Some(_) => "no member of the replica set that could do this answers in time".to_owned(),
+        None => line,
+    }
 }
 
 /// The error without line breaks and without the driver's list of labels.

@@ -311,3 +311,26 @@ async fn a_restart_without_the_object_store_signs_in_and_scores() {
     assert_eq!(ready(&app).await["checks"]["object_store"], "unavailable");
     assert_eq!(score(&app).await, before);
 }
+
+#[tokio::test]
+async fn a_bucket_of_another_installation_is_refused_and_its_objects_stay() {
+    let service = Service::start();
+    let front = service.front().await;
+    let good = service.at(&front.url, &front);
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = test_config(folder.path());
+    good(&mut config);
+    let first = App::start(config.clone(), Arc::new(SystemClock)).await.unwrap();
+    first.stop().await.unwrap();
+    let said = refusal(|config| good(config)).await;
+    says(&said, &["belongs to another tango installation", "S3_BUCKET", "tango-installation"]);
+    // The first one's, as often as it starts.
+    let first = App::start(config.clone(), Arc::new(SystemClock)).await.unwrap();
+    first.stop().await.unwrap();
+    // Another bucket of the same service is free.
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = test_config(folder.path());
+    good(&mut other);
+    other.s3_bucket = "another".to_owned();
+    App::start(other, Arc::new(SystemClock)).await.unwrap().stop().await.unwrap();
+}

@@ -32,7 +32,7 @@ impl Stores {
         stores.set(&mut config);
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Makes the bucket.
-        tango::objects::open(&config, config.listen, None).await.unwrap();
+        tango::objects::open(&config, config.listen, None, None).await.unwrap();
         Some(stores)
     }
 

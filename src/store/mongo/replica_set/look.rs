@@ -139,7 +139,7 @@ fn status(configured: &MemberConfiguration, asked: &BTreeMap<String, Asked>, nam
             }
         }
         Reach::Silent(problem) | Reach::Gone(problem) => {
-            let by = heard.by.map(|by| format!("; it answers {by}, so the way to it from here is cut"));
+            let by = heard.by.map(|by| format!("; {by} has heard from it in the last seconds: it hangs since then, or the way to it from here is cut"));
             status.note = Some(format!("{problem}{}", by.unwrap_or_default()));
         }
     }

@@ -16,6 +16,7 @@ mod lift_estimation;
 mod memory;
 mod models;
 mod pages;
+mod pages_live;
 mod predictors;
 mod process;
 mod production;

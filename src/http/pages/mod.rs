@@ -22,6 +22,7 @@ mod profiles;
 mod reports;
 mod settings;
 mod tree;
+mod turns;
 mod uploads;
 mod visit;
 
@@ -46,6 +47,7 @@ pub fn routes(app: &AppState) -> Router<AppState> {
         .merge(uploads::routes())
         .merge(profiles::routes())
         .merge(predictors::routes())
+        .merge(turns::routes())
         .merge(models::routes())
         .merge(reports::routes())
         .merge(playground::routes())

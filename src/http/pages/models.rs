@@ -193,12 +193,23 @@ async fn activate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResul
         body["share"] = if percent.is_finite() { json!(percent / 100.0) } else { json!(text) };
     }
     let done = visit.post(&format!("/models/{}/activate", segment(&id)), &body).await;
-    visit.outcome(done, &format!("/models/{id}"), visit.text("The model answers scores now."))
+    let to = came_from(&id, &form, &done);
+    visit.outcome(done, &to, visit.text("The model answers scores now."))
 }
 
-async fn deactivate(visit: Visit, Path(id): Path<String>) -> PageResult {
+async fn deactivate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
     let done = visit.post(&format!("/models/{}/deactivate", segment(&id)), &Value::Null).await;
-    visit.outcome(done, &format!("/models/{id}"), visit.text("The model answers no scores any more."))
+    let to = came_from(&id, &form, &done);
+    visit.outcome(done, &to, visit.text("The model answers no scores any more."))
+}
+
+/// Back to the predictor's page when the button was there.
+fn came_from(id: &str, form: &Form, model: &Result<Value, ApiError>) -> String {
+    let predictor = model.as_ref().ok().and_then(|model| model["predictor_id"].as_str());
+    match predictor.filter(|_| form.get("from") == Some("predictor")) {
+        Some(predictor) => format!("/predictors/{predictor}"),
+        None => format!("/models/{id}"),
+    }
 }
 
 async fn delete(visit: Visit, Path(id): Path<String>) -> PageResult {

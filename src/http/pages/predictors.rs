@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::datasets::drawn;
 use super::form::Form;
-use super::reports;
 use super::visit::{PageResult, Visit, segment};
+use super::{reports, turns};
 use crate::expression::Expression;
 use crate::http::{ApiError, AppState};
 
@@ -192,12 +192,13 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
         }
         shown_models.push(model);
     }
-    // Who answered before the present ones: the one that was changed last of those that could.
-    let idle = shown_models.iter().filter(|it| it["active"] == false && it["state"] == "trained");
-    let previous = idle.max_by_key(|it| it["updated_at"].as_str().unwrap_or_default().to_owned()).cloned();
+    // Who answered before the present ones.
+    let retired = shown_models.iter().filter(|it| it["active"] == false && it["retired_at"].is_string());
+    let previous = retired.max_by_key(|it| it["retired_at"].as_str().unwrap_or_default().to_owned()).cloned();
+    let turns = turns::shown(&predictor, &shown_models, visit.app.ctx.clock.now(), visit.language);
     let retraining = visit.get_if_there(&format!("/predictors/{id}/retraining")).await?;
     let reports = reports_of(&visit, predictor["id"].as_str().unwrap_or_default()).await?;
-    let shown = context! { predictor, dataset, models => shown_models, previous, retraining, reports };
+    let shown = context! { predictor, dataset, models => shown_models, previous, turns, retraining, reports };
     visit.page("predictors/show.html", shown).await
 }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 use super::id::{AccountId, JobId};
+use super::job_log::{self, Entry, Event};
 
 /// What a worker can be told to take; each topic scales on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -96,8 +97,25 @@ pub struct Job {
     pub progress: Progress,
     pub error: Option<String>,
     pub result: Option<serde_json::Value>,
+    /// What became of it so far, oldest first; empty in documents of earlier programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<Entry>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Job {
+    /// Writes into the log that this happened to the present attempt.
+    pub fn note(&mut self, at: Timestamp, event: Event, text: Option<&str>) {
+        let entry = Entry::new(at, event, self.attempt).with_worker(self.worker.clone());
+        job_log::add(
+            &mut self.log,
+            match text {
+                Some(text) => entry.with_text(text),
+                None => entry,
+            },
+        );
+    }
 }
 
 impl JobState {

@@ -86,6 +86,7 @@ impl Bench {
             progress: Progress::default(),
             error: None,
             result: None,
+            log: Vec::new(),
             created_at: now,
             updated_at: now,
         };

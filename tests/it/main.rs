@@ -39,3 +39,4 @@ mod tls;
 mod training;
 mod transfer;
 mod uploads;
+mod users;

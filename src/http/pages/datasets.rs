@@ -1,5 +1,7 @@
 //! `/datasets`: lists, one dataset with its columns, rows, schema and versions, and what can be done with them.
 
+use std::collections::{HashMap, HashSet};
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{Method, StatusCode};
@@ -7,9 +9,13 @@ use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Value, json};
 
+use super::choice::Part;
 use super::form::Form;
 use super::visit::{PageResult, Visit, segment};
 use crate::http::{ApiError, AppState};
+
+/// Fields of a schema a page.
+const FIELDS: usize = 100;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -129,8 +135,16 @@ async fn columns(visit: Visit, Path(id): Path<String>) -> PageResult {
         items.iter_mut().for_each(|item| *item = drawn(item.take()));
     }
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
-    let cardinalities = visit.get_if_there(&format!("/datasets/{id}/cardinalities")).await?;
-    let indexes = visit.get_if_there(&format!("/datasets/{id}/indexes")).await?;
+    let mut cardinalities = visit.get_if_there(&format!("/datasets/{id}/cardinalities")).await?;
+    let mut indexes = visit.get_if_there(&format!("/datasets/{id}/indexes")).await?;
+    // What is told beside the columns is told of those on this page.
+    let here: HashSet<&str> =
+        columns["items"].as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()).collect();
+    for list in [&mut cardinalities["fields"], &mut indexes["items"]] {
+        if let Some(list) = list.as_array_mut() {
+            list.retain(|it| it["field"].as_str().is_some_and(|name| here.contains(name)));
+        }
+    }
     let shown = context! { dataset, columns, schema, cardinalities, indexes, error, tab => "columns" };
     visit.page("datasets/columns.html", shown).await
 }
@@ -198,31 +212,61 @@ async fn schema(visit: Visit, Path(id): Path<String>) -> PageResult {
 
 async fn show_schema(visit: &Visit, id: &str, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let dataset = load(visit, id).await?;
-    let schema = visit.get(&format!("/datasets/{id}/schema")).await?;
+    let mut schema = visit.get(&format!("/datasets/{id}/schema")).await?;
+    let mut fields = schema["fields"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let names = fields.iter().enumerate().filter_map(|(place, it)| Some((place, it["name"].as_str()?)));
+    let asked = |name: &str| visit.asked(name).unwrap_or_default();
+    let part = Part::of(names, &asked("find"), &asked("page"), FIELDS);
+    schema["fields"] = part
+        .places
+        .iter()
+        .map(|place| {
+            let mut field = fields[*place].take();
+            field["place"] = json!(place);
+            field
+        })
+        .collect();
     let status = error.map_or(StatusCode::OK, ApiError::status);
     let fields = error.map(|error| serde_json::to_value(error.fields()).unwrap_or_default());
     let error = error.map(ApiError::detail);
-    let shown = context! { dataset, schema, error, fields, typed => typed.typed(), tab => "schema" };
+    let shown = context! { dataset, schema, part, error, fields, typed => typed.typed(), tab => "schema" };
     visit.page_with(status, "datasets/schema.html", shown).await
 }
 
-/// `name.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each a field.
+/// `name.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each for a field of the page, by its place in the schema.
+/// The others stay as they are.
 async fn change_schema(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let path = format!("/datasets/{id}/schema");
+    let present = visit.get(&path).await?;
+    let typed: HashMap<&str, &str> = form.pairs().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let places = typed.iter().filter_map(|(name, value)| Some((*value, name.strip_prefix("name.")?)));
+    let mut places: HashMap<&str, &str> = places.collect();
     let (mut fields, mut remove) = (Vec::new(), Vec::new());
-    for index in 0.. {
-        let value = |name: &str| form.all(&format!("{name}.{index}")).pop();
-        let Some(name) = value("name") else { break };
+    for field in present["fields"].as_array().into_iter().flatten() {
+        let Some(place) = field["name"].as_str().and_then(|name| places.remove(name)) else {
+            fields.push(json!({
+                "name": field["name"], "type": field["type"], "role": field["role"], "visible": field["visible"],
+                "anonymize": field["anonymize"],
+            }));
+            continue;
+        };
+        let value = |name: &str| typed.get(format!("{name}.{place}").as_str()).copied();
         if value("drop").is_some() {
-            remove.push(name);
+            remove.push(field["name"].clone());
             continue;
         }
         let role = value("role").filter(|role| !role.is_empty());
         fields.push(json!({
-            "name": name, "type": value("type"), "role": role, "visible": value("visible").is_some(),
+            "name": field["name"], "type": value("type"), "role": role, "visible": value("visible").is_some(),
             "anonymize": value("anonymize").is_some(),
         }));
     }
-    let path = format!("/datasets/{id}/schema");
+    if let Some(gone) = places.keys().next() {
+        let text =
+            visit.text("The schema was changed by somebody else, and has no field {name} any more: look at it again.");
+        let error = ApiError::conflict("schema_changed", text.replace("{name}", gone));
+        return show_schema(&visit, &id, Some(&error), &form).await;
+    }
     let changed = visit.send(Method::PUT, &path, &json!({"fields": fields, "remove": remove})).await;
     let answer = match changed {
         Ok(answer) => answer,
@@ -239,7 +283,19 @@ async fn change_schema(visit: Visit, Path(id): Path<String>, form: Form) -> Page
     } else {
         visit.text("The schema is changed.")
     };
-    visit.done(&path, said)
+    visit.done(&here(&visit, &path, form.get("to")), said)
+}
+
+/// The same part of a list, or another page of it.
+fn here(visit: &Visit, path: &str, page: Option<&str>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("find", visit.asked("find")), ("page", page.map(str::to_owned).or(visit.asked("page")))] {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 async fn accept(visit: Visit, Path(id): Path<String>) -> PageResult {

@@ -4,6 +4,7 @@
 mod around;
 pub mod assets;
 mod chart;
+mod choice;
 mod cookies;
 mod datasets;
 mod engine;
@@ -24,6 +25,7 @@ mod settings;
 mod tree;
 mod turns;
 mod uploads;
+mod users;
 mod visit;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -53,6 +55,7 @@ pub fn routes(app: &AppState) -> Router<AppState> {
         .merge(playground::routes())
         .merge(jobs::routes())
         .merge(settings::routes())
+        .merge(users::routes())
         .route("/assets/{*path}", get(assets::asset))
         .layer(Extension(visit::OwnApi(router::api_alone(app.clone()))))
         .layer(middleware::from_fn_with_state(app.clone(), around::guard))

@@ -7,6 +7,7 @@ use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Value, json};
 
+use super::choice::{Choice, Part, side_of};
 use super::datasets::drawn;
 use super::form::Form;
 use super::visit::{PageResult, Visit, segment};
@@ -46,7 +47,8 @@ async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &
     let answer = |name: &str| typed.get(name).map(str::to_owned).or_else(|| visit.asked(name));
     let datasets = visit.get("/datasets?limit=500&sort=name&state=ready").await?;
     let dataset_id = answer("dataset");
-    let (mut dataset, mut schema, mut volume, mut columns, mut metric) = Default::default();
+    let (mut dataset, mut schema, mut volume, mut metric) = Default::default();
+    let mut offer = Value::Null;
     let mut profiles = json!({});
     if let Some(id) = dataset_id.as_deref().map(segment) {
         dataset = visit.get(&format!("/datasets/{id}")).await?;
@@ -61,11 +63,10 @@ async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &
         }
         if step == 3 {
             let target = match metric["type"].as_str() {
-                Some("Boolean" | "Integer" | "Float") => answer("metric").map(|it| format!("&target={}", segment(&it))),
+                Some("Boolean" | "Integer" | "Float") => answer("metric"),
                 _ => None,
             };
-            let path = format!("/datasets/{id}/columns?limit=100{}", target.unwrap_or_default());
-            columns = visit.get_if_there(&path).await?;
+            offer = offered(visit, &id, &schema, typed, answer("metric").as_deref(), target.as_deref()).await?;
             profiles = json!({
                 "agents": visit.get("/agents/schema").await?["fields"],
                 "customers": visit.get("/customers/schema").await?["fields"],
@@ -77,15 +78,68 @@ async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &
         "goal": answer("goal"), "kind": answer("kind"), "positive": answer("positive"),
         "agent_source": answer("agent_source"), "customer_source": answer("customer_source"),
         "name": answer("name"), "score_expression": answer("score_expression"),
+        "picked": if offer.is_null() { json!(answer("picked")) } else { offer["picked"].clone() },
     });
     let expression = answers["score_expression"].as_str().map(preview);
     let shown = context! {
-        step, datasets, dataset, schema, volume, columns, metric_column => metric, answers, profiles, expression,
-        chosen => typed.all("feature"), again => error.is_some() || typed.has("feature"),
+        step, datasets, dataset, schema, volume, offer, metric_column => metric, answers, profiles, expression,
+        chosen => typed.all("feature"),
         error => error.map(ApiError::detail),
         fields => error.map(|error| serde_json::to_value(error.fields()).unwrap_or_default()),
     };
     visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "predictors/wizard.html", shown).await
+}
+
+/// Fields a page of the last step.
+const FIELDS: usize = 50;
+/// Longest address of a look at columns.
+const MOST_BYTES: usize = 30_000;
+
+/// The fields that can be features, a page of them at a time, with what is chosen so far and what each tells about the outcome alone.
+async fn offered(
+    visit: &Visit,
+    dataset: &str,
+    schema: &Value,
+    typed: &Form,
+    metric: Option<&str>,
+    target: Option<&str>,
+) -> Result<Value, ApiError> {
+    let fields = schema["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |field: &Value| field["name"].as_str().unwrap_or_default().to_owned();
+    let able = fields.iter().enumerate().filter(|(_, it)| side_of(it).is_some() && it["name"].as_str() != metric);
+    let able = able.filter_map(|(place, it)| Some((place, it["name"].as_str()?)));
+    let part = Part::of(able, &typed.string("find"), &typed.string("page"), FIELDS);
+    let mut choice = Choice::of(schema, typed);
+    if let Some(all) = typed.get("all") {
+        part.all.iter().for_each(|place| choice.set(*place, all == "on"));
+    }
+    // A list of names is separated by commas.
+    let names: Vec<String> = part.places.iter().map(|at| name(&fields[*at])).filter(|it| !it.contains(',')).collect();
+    let path = format!(
+        "/datasets/{dataset}/columns?limit={FIELDS}&names={}&target={}",
+        segment(&names.join(",")),
+        segment(target.unwrap_or_default())
+    );
+    let looked = match target {
+        Some(_) if !names.is_empty() && path.len() < MOST_BYTES => visit.get(&path).await.unwrap_or(Value::Null),
+        _ => Value::Null,
+    };
+    let looked = looked["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let items: Vec<Value> = part
+        .places
+        .iter()
+        .map(|at| {
+            let look = looked.iter().find(|it| it["name"] == fields[*at]["name"]);
+            json!({
+                "place": at, "name": fields[*at]["name"], "side": side_of(&fields[*at]), "picked": choice.has(*at),
+                "association": look.map(|it| it["association"].clone()),
+            })
+        })
+        .collect();
+    let metric = metric.unwrap_or_default();
+    let chosen: usize =
+        ["context", "customer", "agent"].iter().map(|side| choice.names(schema, side, metric).len()).sum();
+    Ok(json!({"part": part, "items": items, "picked": choice.encode(), "chosen": chosen}))
 }
 
 fn with_role(schema: &Value, role: &str) -> Option<String> {
@@ -108,11 +162,19 @@ fn preview(text: &str) -> Value {
     }
 }
 
-/// The last step. Features are `side:name`, one a box.
+/// The last step. Features of the dataset come as a [`Choice`], those of profiles as `side:name`, one a box.
 async fn create(visit: Visit, form: Form) -> PageResult {
+    let schema = match form.has("picked") {
+        true => visit.get_if_there(&format!("/datasets/{}/schema", segment(&form.string("dataset")))).await?,
+        false => Value::Null,
+    };
+    let choice = Choice::of(&schema, &form);
     let side = |side: &str| -> Vec<String> {
-        let all = form.all("feature");
-        all.iter().filter_map(|it| it.strip_prefix(side)?.strip_prefix(':').map(str::to_owned)).collect()
+        let mut names = choice.names(&schema, side, &form.string("metric"));
+        let others = form.all("feature");
+        let others = others.iter().filter_map(|it| it.strip_prefix(side)?.strip_prefix(':').map(str::to_owned));
+        names.extend(others.collect::<Vec<_>>());
+        names
     };
     let mut metric = json!({
         "field": form.string("metric"),

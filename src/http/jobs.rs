@@ -14,7 +14,7 @@ use super::lists::{ListBody, ListParams, ListQuery};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::id::JobId;
-use crate::domain::job::{Job, JobState, Progress, Topic};
+use crate::domain::job::{Curve, Job, JobState, Progress, Topic};
 use crate::domain::job_log;
 use crate::jobs::{self, ControlError};
 use crate::store::{Collection, Condition, Key, Path, Query, StoreExt};
@@ -44,6 +44,9 @@ pub struct JobBody {
     /// What became of it, oldest first, at most 50 entries; of a single job alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log: Option<Vec<job_log::Entry>>,
+    /// Of a single training: how what it measures goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curves: Option<Vec<Curve>>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -64,6 +67,7 @@ impl From<Job> for JobBody {
             error: job.error,
             result: job.result,
             log: None,
+            curves: None,
             created_at: job.created_at,
             updated_at: job.updated_at,
         }
@@ -72,8 +76,8 @@ impl From<Job> for JobBody {
 
 impl JobBody {
     fn with_log(mut job: Job) -> Self {
-        let log = std::mem::take(&mut job.log);
-        Self { log: Some(log), ..job.into() }
+        let (log, curves) = (std::mem::take(&mut job.log), std::mem::take(&mut job.curves));
+        Self { log: Some(log), curves: (!curves.is_empty()).then_some(curves), ..job.into() }
     }
 }
 

@@ -333,6 +333,7 @@ impl Worker {
         job.worker = Some(self.name.clone());
         job.not_before = None;
         job.progress = Progress::default();
+        job.curves.clear();
         job.updated_at = self.ctx.clock.now();
         job.note(job.updated_at, event, before.as_deref());
         let mut batch = Batch::new();

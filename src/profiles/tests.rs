@@ -87,6 +87,7 @@ impl Bench {
             error: None,
             result: None,
             log: Vec::new(),
+            curves: Vec::new(),
             created_at: now,
             updated_at: now,
         };

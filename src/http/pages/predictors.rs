@@ -325,12 +325,35 @@ async fn production(visit: Visit, Path(id): Path<String>) -> PageResult {
     let calibration_points: Vec<Value> = bins
         .map(|it| json!([it["predicted"], it["observed"], it["interval"]["low"], it["interval"]["high"]]))
         .collect();
-    let shown = context! { predictor, production => &production, error, calibration_points };
+    let (served_names, served_bars) = served(&production["agent_drift"], [visit.text("Training"), visit.text("now")]);
+    let shown = context! { predictor, production => &production, error, calibration_points, served_names, served_bars };
     match visit.asked("as").as_deref() {
         Some("csv") => reports::csv_answer("production", reports::production_rows(&production)),
         Some("print") => reports::print(&visit, "predictors/production_print.html", shown),
         _ => visit.page("predictors/production.html", shown).await,
     }
+}
+
+/// Agents in a picture; the others are in the answer of the API.
+const MOST_SERVED: usize = 40;
+
+/// Names of agents, and their shares of the interactions in the training data and now, side by side.
+fn served(drift: &Value, [before, now]: [&str; 2]) -> (Vec<String>, Value) {
+    let bins = drift["bins"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let total = |member: &str| bins.iter().filter_map(|it| it[member].as_f64()).sum::<f64>().max(1.0);
+    let names = bins.iter().take(MOST_SERVED).filter_map(|it| it["value"].as_str().map(str::to_owned)).collect();
+    if bins.is_empty() {
+        return (names, Value::Null);
+    }
+    let series = |name: &str, member: &str, left: f64| {
+        let all = total(member);
+        let points = bins.iter().take(MOST_SERVED).enumerate().map(|(at, it)| {
+            let from = at as f64 + left;
+            json!([from, from + 0.4, it[member].as_f64().unwrap_or(0.0) / all])
+        });
+        json!({"name": name, "kind": "bars", "points": points.collect::<Vec<_>>()})
+    };
+    (names, json!([series(before, "training_rows", 0.1), series(now, "requests", 0.5)]))
 }
 
 async fn retraining(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {

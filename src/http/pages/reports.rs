@@ -332,6 +332,10 @@ pub(super) fn production_rows(production: &Value) -> Rows {
             rows.push(row(&format!("drift.{}", text(&drift["input"])), &[&drift["psi"]]));
         }
     }
+    let served = &production["agent_drift"];
+    for name in ["psi", "interactions", "new_agents", "new_agents_share", "absent_agents"] {
+        rows.push(row(&format!("agent_drift.{name}"), &[&served[name]]));
+    }
     rows
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::choice::Part;
 use super::form::Form;
+use super::jobs::described_one;
 use super::visit::{PageResult, Visit, segment};
 use crate::http::{ApiError, AppState};
 
@@ -36,7 +37,7 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["name", "state", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["name", "state", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let datasets = visit.get(&format!("/datasets?{query}")).await?;
     visit.page("datasets/list.html", context! { datasets }).await
 }
@@ -48,10 +49,7 @@ async fn load(visit: &Visit, id: &str) -> Result<Value, ApiError> {
 async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let dataset = load(&visit, &id).await?;
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
-    let job = match dataset["job_id"].as_str() {
-        Some(job) => visit.get_if_there(&format!("/jobs/{job}")).await?,
-        None => Value::Null,
-    };
+    let job = described_one(&visit, dataset["job_id"].as_str()).await?;
     let time = role(&schema, "timestamp");
     let ready = dataset["state"] == "ready";
     // What only a picture shows must not take the page away.
@@ -173,26 +171,27 @@ async fn column(visit: Visit, Path((id, name)): Path<(String, String)>) -> PageR
 }
 
 async fn rows(visit: Visit, Path(id): Path<String>) -> PageResult {
+    /// Columns of a wide table that are shown when nobody asks for others.
+    const COLUMNS: usize = 20;
     let dataset = load(&visit, &id).await?;
-    let query = visit.query(&["filter", "columns", "from", "to", "after"], &[("limit", "50")]);
-    let (rows, error) = shown_or_said(visit.get(&format!("/datasets/{id}/rows?{query}")).await)?;
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
     let wanted = visit.asked("columns").unwrap_or_default();
-    let fields = schema["fields"].as_array().cloned().unwrap_or_default();
-    // Wide tables are cut for the eye; the field `columns` chooses others.
+    let fields = schema["fields"].as_array().into_iter().flatten().filter(|it| it["visible"] != false);
     let mut names: Vec<String> = match wanted.is_empty() {
-        true => fields
-            .iter()
-            .filter(|it| it["visible"] != false)
-            .filter_map(|it| it["name"].as_str().map(str::to_owned))
-            .collect(),
+        true => fields.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect(),
         false => wanted.split(',').map(|name| name.trim().to_owned()).collect(),
     };
     let all = names.len();
+    let mut query = visit.query(&["filter", "columns", "from", "to", "after"], &[("limit", "50")]);
     if wanted.is_empty() {
-        names.truncate(20);
+        names.truncate(COLUMNS);
+        // What is not shown need not be read. A list of names is separated by commas.
+        if all > COLUMNS && names.iter().all(|name| !name.contains(',')) {
+            query = format!("{query}&columns={}", segment(&names.join(",")));
+        }
     }
     let hidden = all - names.len();
+    let (rows, error) = shown_or_said(visit.get(&format!("/datasets/{id}/rows?{query}")).await)?;
     let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let shown = context! { dataset, rows, names, hidden, error, tab => "rows" };
     visit.page_with(status, "datasets/rows.html", shown).await

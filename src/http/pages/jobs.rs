@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["state", "topic", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["state", "topic", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let jobs = visit.get(&format!("/jobs?{query}")).await?;
     let jobs = described(&visit, jobs).await?;
     let cluster = visit.get("/cluster").await?;
@@ -38,8 +38,8 @@ async fn list(visit: Visit) -> PageResult {
 
 async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let job = visit.get(&format!("/jobs/{id}")).await?;
-    let jobs = described(&visit, json!({"items": [job]})).await?;
-    visit.page("jobs/show.html", context! { job => jobs["items"][0] }).await
+    let mut jobs = described(&visit, json!({"items": [job]})).await?;
+    visit.page("jobs/show.html", context! { job => jobs["items"][0].take() }).await
 }
 
 async fn cancel(visit: Visit, Path(id): Path<String>) -> PageResult {
@@ -74,6 +74,16 @@ pub(super) async fn described(visit: &Visit, mut list: Value) -> Result<Value, A
     });
     list["items"] = described.collect();
     Ok(list)
+}
+
+/// A job with the same beside it; null when there is none (any more).
+pub(super) async fn described_one(visit: &Visit, id: Option<&str>) -> Result<Value, ApiError> {
+    let Some(id) = id else { return Ok(Value::Null) };
+    let job = visit.get_if_there(&format!("/jobs/{id}")).await?;
+    if job.is_null() {
+        return Ok(job);
+    }
+    Ok(described(visit, json!({"items": [job]})).await?["items"][0].take())
 }
 
 /// A file that was refused is refused again; what is around a job, and the data of a training, may change.
@@ -129,16 +139,8 @@ async fn named<T: Record>(
     names: &mut HashMap<String, String>,
     name: fn(T) -> (String, String),
 ) -> Result<(), ApiError> {
-    let mut ids: Vec<&str> = jobs.iter().filter_map(|job| job.payload[key].as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(());
-    }
-    let keys: Vec<Key> = ids.into_iter().map(|id| Key::new(visit.session.account_id.as_str(), id)).collect();
-    let found = visit.app.ctx.store.load_many::<T>(&keys).await?;
-    names.extend(found.into_iter().flatten().map(|stored| name(stored.value)));
-    Ok(())
+    let ids = jobs.iter().filter_map(|job| job.payload[key].as_str());
+    super::names::look_up(visit, ids, names, name).await
 }
 
 /// What a job of this kind does, and what of its payload names it; `None` for a kind that this page does not know.

@@ -16,6 +16,7 @@ mod language;
 mod live;
 mod login;
 mod models;
+mod names;
 mod playground;
 mod predictors;
 mod preferences;

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::choice::{Choice, Part, side_of};
 use super::datasets::drawn;
 use super::form::Form;
+use super::jobs::described_one;
 use super::visit::{PageResult, Visit, segment};
-use super::{reports, turns};
+use super::{names, reports, turns};
 use crate::expression::Expression;
 use crate::http::{ApiError, AppState};
 
@@ -30,10 +31,11 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["name", "dataset_id", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["name", "dataset_id", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let predictors = visit.get(&format!("/predictors?{query}")).await?;
-    let datasets = visit.get("/datasets?limit=500&sort=name").await?;
-    visit.page("predictors/list.html", context! { predictors, datasets }).await
+    let datasets = visit.get("/datasets?limit=200&sort=-id").await?;
+    let names = names::of_lists(&visit, &[&predictors]).await?;
+    visit.page("predictors/list.html", context! { predictors, datasets, names }).await
 }
 
 /// The steps are pages of their own: back and forward work, and nothing is stored before the last.
@@ -45,13 +47,18 @@ async fn wizard(visit: Visit) -> PageResult {
 
 async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let answer = |name: &str| typed.get(name).map(str::to_owned).or_else(|| visit.asked(name));
-    let datasets = visit.get("/datasets?limit=500&sort=name&state=ready").await?;
+    let mut datasets = visit.get("/datasets?limit=200&sort=-id&state=ready").await?;
     let dataset_id = answer("dataset");
     let (mut dataset, mut schema, mut volume, mut metric) = Default::default();
     let mut offer = Value::Null;
     let mut profiles = json!({});
     if let Some(id) = dataset_id.as_deref().map(segment) {
         dataset = visit.get(&format!("/datasets/{id}")).await?;
+        if let Some(listed) = datasets["items"].as_array_mut()
+            && listed.iter().all(|it| it["id"] != dataset["id"])
+        {
+            listed.insert(0, dataset.clone());
+        }
         schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
         let time = with_role(&schema, "timestamp");
         if let Some(time) = time.filter(|_| step == 1) {
@@ -250,7 +257,7 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
         if matches!(model["state"].as_str(), Some("queued" | "training"))
             && let Some(job) = model["job_id"].as_str()
         {
-            model["job"] = visit.get_if_there(&format!("/jobs/{job}")).await?;
+            model["job"] = described_one(&visit, Some(job)).await?;
         }
         shown_models.push(model);
     }
@@ -266,7 +273,7 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
 
 /// Newest reports about a predictor or its models.
 pub(super) async fn reports_of(visit: &Visit, predictor: &str) -> Result<Vec<Value>, ApiError> {
-    let reports = visit.get("/reports?limit=200&sort=-created_at").await?;
+    let reports = visit.get("/reports?limit=200&sort=-id").await?;
     let of_it = reports["items"].as_array().into_iter().flatten().filter(|it| it["predictor_id"] == predictor);
     Ok(of_it.take(10).cloned().collect())
 }

@@ -104,7 +104,7 @@ impl Names {
         named(visit, jobs, "dataset_id", &mut names, |it: Dataset| (it.id.into(), it.name)).await?;
         named(visit, jobs, "upload_id", &mut names, |it: Upload| (it.id.into(), it.filename)).await?;
         named(visit, jobs, "model_id", &mut names, |it: Model| (it.id.into(), it.name)).await?;
-        named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.into(), String::new())).await?;
+        named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.to_string(), kind_of(&it))).await?;
         Ok(Self(names))
     }
 
@@ -114,6 +114,9 @@ impl Names {
         let name = match key {
             "profile" => {
                 profile.map(|kind| if kind == "agents" { language.text("agents") } else { language.text("customers") })
+            }
+            "report_id" => {
+                job.payload[key].as_str().and_then(|id| self.0.get(id)).map(|kind| report_name(kind, language))
             }
             key => job.payload[key].as_str().and_then(|id| self.0.get(id)).map(String::as_str),
         };
@@ -143,6 +146,21 @@ async fn named<T: Record>(
     super::names::look_up(visit, ids, names, name).await
 }
 
+/// As it is written in JSON.
+fn kind_of(report: &Report) -> String {
+    serde_json::to_value(report.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn report_name(kind: &str, language: Language) -> &'static str {
+    match kind {
+        "feature_analysis" => language.text("Feature Analysis"),
+        "agent_variance" => language.text("Agent Variance"),
+        "lift_estimation" => language.text("Lift Estimation"),
+        "model_quality" => language.text("Model Quality"),
+        _ => language.text("Agent Coverage"),
+    }
+}
+
 /// What a job of this kind does, and what of its payload names it; `None` for a kind that this page does not know.
 fn title(kind: &str, language: Language) -> Option<(&'static str, &'static str)> {
     let t = |text: &'static str| language.text(text);
@@ -160,7 +178,7 @@ fn title(kind: &str, language: Language) -> Option<(&'static str, &'static str)>
         "count_profile" => (t("Counting {name}"), "profile"),
         "index_profile" => (t("Indexing {name}"), "profile"),
         "train_model" => (t("Training the model {name}"), "model_id"),
-        "make_report" => (t("Making a report"), "report_id"),
+        "make_report" => (t("Making the report {name}"), "report_id"),
         "purge" => (t("Removing what is no longer needed"), ""),
         _ => return None,
     })

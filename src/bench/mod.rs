@@ -6,6 +6,7 @@ pub mod ingest;
 mod lean_client;
 pub mod learn;
 pub mod lift;
+mod pages;
 mod public_data;
 pub mod score;
 pub mod variance;
@@ -44,6 +45,11 @@ pub const BENCHES: &[Bench] = &[
         name: "lift",
         about: "Coverage of the lift estimation's intervals on simulated centres: [runs] [--interactions N] [--agents N] [--trees N] [--handle-time] [--overfitted]",
         run: lift::command,
+    },
+    Bench {
+        name: "pages",
+        about: "Server time of every page of the web application with very many objects: [objects]",
+        run: pages::run,
     },
     Bench {
         name: "score",

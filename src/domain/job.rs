@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 use super::id::{AccountId, JobId};
+use super::job_log::{self, Entry, Event};
 
 /// What a worker can be told to take; each topic scales on its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -59,6 +60,38 @@ pub struct Progress {
     pub time_left_ms: Option<u64>,
 }
 
+/// How a measure went so far.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Curve {
+    pub name: String,
+    /// Share of the work that was done then, and the value.
+    pub points: Vec<[f64; 2]>,
+}
+
+impl Curve {
+    const MOST_POINTS: usize = 120;
+
+    /// Adds what was just measured to its curve. A curve that becomes too long loses every other point.
+    pub fn add(curves: &mut Vec<Curve>, metric: &LiveMetric, share: f64) {
+        let at = curves.iter().position(|curve| curve.name == metric.name).unwrap_or_else(|| {
+            curves.push(Curve { name: metric.name.clone(), points: Vec::new() });
+            curves.len() - 1
+        });
+        let points = &mut curves[at].points;
+        if points.last() == Some(&[share, metric.value]) {
+            return;
+        }
+        points.push([share, metric.value]);
+        if points.len() > Self::MOST_POINTS {
+            let mut place = 0;
+            points.retain(|_| {
+                place += 1;
+                place % 2 == 1
+            });
+        }
+    }
+}
+
 /// A measure of a model that is being trained.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct LiveMetric {
@@ -96,8 +129,28 @@ pub struct Job {
     pub progress: Progress,
     pub error: Option<String>,
     pub result: Option<serde_json::Value>,
+    /// What became of it so far, oldest first; empty in documents of earlier programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log: Vec<Entry>,
+    /// Of the present or last run: how what it measured went.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<Curve>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+}
+
+impl Job {
+    /// Writes into the log that this happened to the present attempt.
+    pub fn note(&mut self, at: Timestamp, event: Event, text: Option<&str>) {
+        let entry = Entry::new(at, event, self.attempt).with_worker(self.worker.clone());
+        job_log::add(
+            &mut self.log,
+            match text {
+                Some(text) => entry.with_text(text),
+                None => entry,
+            },
+        );
+    }
 }
 
 impl JobState {
@@ -132,5 +185,26 @@ impl Reporter for Silent {
     fn report(&self, _progress: Progress) {}
     fn is_cancelled(&self) -> bool {
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_is_bounded_and_keeps_its_shape() {
+        let mut curves = Vec::new();
+        let measure = |name: &str, value| LiveMetric { name: name.to_owned(), value };
+        for step in 0..10_000 {
+            Curve::add(&mut curves, &measure("log loss", f64::from(step)), f64::from(step) / 10_000.0);
+            Curve::add(&mut curves, &measure("log loss", f64::from(step)), f64::from(step) / 10_000.0);
+        }
+        Curve::add(&mut curves, &measure("AUC", 0.7), 1.0);
+        assert_eq!(curves.len(), 2);
+        let points = &curves[0].points;
+        assert!((60..=120).contains(&points.len()), "{}", points.len());
+        assert_eq!(points[0], [0.0, 0.0]);
+        assert!(points.is_sorted_by(|a, b| a[0] < b[0]));
     }
 }

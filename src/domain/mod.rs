@@ -9,6 +9,7 @@ pub mod comparison;
 pub mod dataset;
 pub mod id;
 pub mod job;
+pub mod job_log;
 pub mod language;
 pub mod model;
 pub mod node;

@@ -105,6 +105,9 @@ pub struct Model {
     pub active: bool,
     /// Share of requests among the active models, above 0 and at most 1.
     pub share: Option<f64>,
+    /// When it last stopped answering: of those that could answer, the latest is the one to go back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retired_at: Option<Timestamp>,
     pub error: Option<String>,
     pub job_id: Option<JobId>,
     /// Dataset version, rows and period that it was trained on.

@@ -14,7 +14,8 @@ use super::lists::{ListBody, ListParams, ListQuery};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::id::JobId;
-use crate::domain::job::{Job, JobState, Progress, Topic};
+use crate::domain::job::{Curve, Job, JobState, Progress, Topic};
+use crate::domain::job_log;
 use crate::jobs::{self, ControlError};
 use crate::store::{Collection, Condition, Key, Path, Query, StoreExt};
 
@@ -40,6 +41,12 @@ pub struct JobBody {
     pub error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
+    /// What became of it, oldest first, at most 50 entries; of a single job alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Vec<job_log::Entry>>,
+    /// Of a single training: how what it measures goes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub curves: Option<Vec<Curve>>,
     #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
@@ -59,9 +66,18 @@ impl From<Job> for JobBody {
             cancel_requested: job.cancel_requested && !job.state.is_final(),
             error: job.error,
             result: job.result,
+            log: None,
+            curves: None,
             created_at: job.created_at,
             updated_at: job.updated_at,
         }
+    }
+}
+
+impl JobBody {
+    fn with_log(mut job: Job) -> Self {
+        let (log, curves) = (std::mem::take(&mut job.log), std::mem::take(&mut job.curves));
+        Self { log: Some(log), curves: (!curves.is_empty()).then_some(curves), ..job.into() }
     }
 }
 
@@ -97,7 +113,7 @@ async fn list(
 async fn get(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<Json<JobBody>> {
     let key = Key::new(session.account_id.as_str(), parse(&id)?.as_str());
     let job = app.ctx.store.load::<Job>(&key).await?.ok_or_else(|| ApiError::not_found("job", &id))?;
-    Ok(Json(job.value.into()))
+    Ok(Json(JobBody::with_log(job.value)))
 }
 
 /// Asks a job to stop. It ends as `cancelled` soon after.

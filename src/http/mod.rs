@@ -32,6 +32,7 @@ mod settings;
 pub mod sightings;
 mod state;
 pub mod uploads;
+mod users;
 
 pub use error::{ApiError, ApiResult};
 pub use session::Session;

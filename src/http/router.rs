@@ -17,7 +17,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use super::{ApiError, AppState};
 use super::{
     auth, cluster, datasets, deadline, events, health, jobs, models, openapi, pages, predictors, production, profiles,
-    reports, request_id, retraining, score, score_log, settings, uploads,
+    reports, request_id, retraining, score, score_log, settings, uploads, users,
 };
 use crate::unread_body;
 
@@ -36,6 +36,7 @@ fn api() -> OpenApiRouter<AppState> {
         .merge(events::routes())
         .merge(cluster::routes())
         .merge(settings::routes())
+        .merge(users::routes())
         .merge(profiles::routes())
         .merge(uploads::routes())
         .merge(datasets::routes())

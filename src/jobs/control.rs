@@ -1,8 +1,10 @@
 //! What a person can do to a job: cancel it, run it again.
 
 use crate::context::Context;
+use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Progress};
+use crate::domain::job_log::Event;
 use crate::store::{Batch, Key, StoreError, StoreExt, Stored};
 
 /// Why a job stays as it is.
@@ -20,8 +22,12 @@ pub enum ControlError {
 /// Asks for a job's end. A queued job is cancelled by the next worker that sees it, a running one as
 /// soon as its code looks (its worker hears of it within milliseconds). Cancelling twice is fine.
 pub async fn cancel(ctx: &Context, account: &AccountId, id: &JobId) -> Result<Job, ControlError> {
+    let now = ctx.clock.now();
     change(ctx, account, id, |job| match job.state {
         JobState::Queued | JobState::Running => {
+            if !job.cancel_requested {
+                job.note(now, Event::CancelAsked, None);
+            }
             job.cancel_requested = true;
             // A job that waits for its next attempt need not wait to be cancelled.
             job.not_before = None;
@@ -35,11 +41,12 @@ pub async fn cancel(ctx: &Context, account: &AccountId, id: &JobId) -> Result<Jo
 
 /// Queues a failed, cancelled or dead job again, with all its attempts.
 pub async fn retry(ctx: &Context, account: &AccountId, id: &JobId) -> Result<Job, ControlError> {
+    let now = ctx.clock.now();
     change(ctx, account, id, |job| {
         if !matches!(job.state, JobState::Failed | JobState::Cancelled | JobState::Dead) {
             return Err(ControlError::WrongState(job.state));
         }
-        queue_again(job);
+        queue_again(job, now);
         Ok(())
     })
     .await
@@ -62,7 +69,7 @@ pub async fn redrive(ctx: &Context, account: &AccountId) -> Result<u64, ControlE
     Ok(queued)
 }
 
-fn queue_again(job: &mut Job) {
+fn queue_again(job: &mut Job, now: Timestamp) {
     job.state = JobState::Queued;
     job.attempt = 0;
     job.failures = 0;
@@ -73,6 +80,7 @@ fn queue_again(job: &mut Job) {
     job.progress = Progress::default();
     job.error = None;
     job.result = None;
+    job.note(now, Event::Queued, None);
 }
 
 /// Reads, changes and replaces, again when somebody (a heartbeat) was first.

@@ -7,7 +7,9 @@ use chrono::TimeDelta;
 use super::lease::{Lease, StopReason, is_held};
 use super::registry::AnyJob;
 use super::{Done, JobError, JobRun};
+use crate::domain::Timestamp;
 use crate::domain::job::{Job, JobState};
+use crate::domain::job_log::Event;
 use crate::store::{Batch, Conflict, Record, StoreError, StoreExt, Stored};
 
 /// How often an end is tried while the store is unavailable; then the lease runs out and another
@@ -156,6 +158,8 @@ fn describe(job: &mut Job, run: &JobRun, ending: &Ending) {
     let now = run.ctx.clock.now();
     job.updated_at = now;
     job.fence += 1;
+    run.note_phases(job);
+    note(job, ending, now);
     job.worker = None;
     job.progress = run.progress.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
     match ending {
@@ -180,6 +184,19 @@ fn describe(job: &mut Job, run: &JobRun, ending: &Ending) {
             job.state = JobState::Queued;
             job.attempt = job.attempt.saturating_sub(1);
         }
+    }
+}
+
+/// The end of the run, in the job's log.
+fn note(job: &mut Job, ending: &Ending, now: Timestamp) {
+    match ending {
+        Ending::Succeeded(_) => job.note(now, Event::Succeeded, None),
+        Ending::Ended(JobState::Cancelled, _) => job.note(now, Event::Cancelled, None),
+        Ending::Ended(JobState::Dead, error) => job.note(now, Event::Dead, Some(&error.to_string())),
+        Ending::Ended(_, error) => job.note(now, Event::Failed, Some(&error.to_string())),
+        Ending::Again(error, _) => job.note(now, Event::WillRetry, Some(&error.to_string())),
+        Ending::Released => job.note(now, Event::Released, None),
+        Ending::Lost => {}
     }
 }
 

@@ -115,11 +115,15 @@ async fn look(run: &JobRun, lease: &Lease, heartbeat: Option<&Progress>) -> crat
         let Some(progress) = heartbeat else { return Ok(Look::Kept { wrote: false }) };
         stored.value.heartbeat += 1;
         stored.value.progress = progress.clone();
+        let phases = run.note_phases(&mut stored.value);
         stored.value.updated_at = run.ctx.clock.now();
         let mut batch = Batch::new();
         batch.replace(&stored);
         match run.ctx.store.commit(batch).await {
-            Ok(()) => return Ok(Look::Kept { wrote: true }),
+            Ok(()) => {
+                run.phases_are_noted(phases);
+                return Ok(Look::Kept { wrote: true });
+            }
             // Somebody asked for cancellation in between.
             Err(error) if error.is_conflict() => {}
             Err(error) => return Err(error),

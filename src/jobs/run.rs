@@ -9,7 +9,8 @@ use super::pace::Pace;
 use super::{JobError, RunJob};
 use crate::context::Context;
 use crate::domain::id::{AccountId, JobId};
-use crate::domain::job::{Job, JobState, Progress, Reporter};
+use crate::domain::job::{Curve, Job, JobState, Progress, Reporter};
+use crate::domain::job_log::{self, Entry, Event};
 use crate::objects::ObjectError;
 use crate::store::{Batch, Collection, Key, Op, Record, StoreError};
 
@@ -21,6 +22,10 @@ pub struct JobRun {
     /// Fires when the job is cancelled, its lease is lost or the process shuts down.
     pub cancel: CancellationToken,
     pub(super) progress: Arc<Mutex<Progress>>,
+    /// What was measured on the way.
+    curves: Arc<Mutex<Vec<Curve>>>,
+    /// Phases that are not in the job's document yet.
+    phases: Arc<Mutex<Vec<Entry>>>,
     pace: Arc<Mutex<Pace>>,
     /// Objects that this run has stored, with the document that is to refer to each.
     stored: Arc<Mutex<Vec<(Collection, Key, String)>>>,
@@ -29,7 +34,33 @@ pub struct JobRun {
 impl JobRun {
     pub(super) fn new(ctx: Context, job: Job, cancel: CancellationToken) -> Self {
         let progress = Arc::new(Mutex::new(job.progress.clone()));
-        Self { ctx, job, cancel, progress, pace: Arc::default(), stored: Arc::default() }
+        Self {
+            ctx,
+            job,
+            cancel,
+            progress,
+            curves: Arc::default(),
+            phases: Arc::default(),
+            pace: Arc::default(),
+            stored: Arc::default(),
+        }
+    }
+
+    /// Adds the phases of this run that are not in the job's document yet to its log, and what was measured; how many phases they are.
+    pub(super) fn note_phases(&self, job: &mut Job) -> usize {
+        job.curves.clone_from(&self.curves.lock().unwrap_or_else(PoisonError::into_inner));
+        let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in phases.iter() {
+            job_log::add(&mut job.log, entry.clone());
+        }
+        phases.len()
+    }
+
+    /// The oldest `count` phases are in the document now.
+    pub(super) fn phases_are_noted(&self, count: usize) {
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = count.min(phases.len());
+        phases.drain(..count);
     }
 
     /// Remembers an object that a document under this key will refer to, if the run succeeds.
@@ -95,7 +126,15 @@ impl Reporter for JobRun {
             let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
             progress.time_left_ms = pace.time_left(share, Instant::now()).map(|left| left.as_millis() as u64);
         }
-        *self.progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = progress;
+        if let (Some(metric), Some(share)) = (&progress.metric, progress.share) {
+            Curve::add(&mut self.curves.lock().unwrap_or_else(PoisonError::into_inner), metric, share);
+        }
+        let mut present = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        if !progress.phase.is_empty() && !job_log::same_phase(&present.phase, &progress.phase) {
+            let entry = Entry::new(self.ctx.clock.now(), Event::Phase, self.job.attempt).with_text(&progress.phase);
+            job_log::add(&mut self.phases.lock().unwrap_or_else(PoisonError::into_inner), entry);
+        }
+        *present = progress;
     }
 
     fn is_cancelled(&self) -> bool {
@@ -124,7 +163,7 @@ pub fn enqueue<J: RunJob>(
 ) -> Result<JobId, serde_json::Error> {
     let now = ctx.clock.now();
     let id = JobId::generate(now);
-    batch.insert(&Job {
+    let mut job = Job {
         id: id.clone(),
         account_id: account.clone(),
         topic: J::TOPIC,
@@ -143,8 +182,12 @@ pub fn enqueue<J: RunJob>(
         progress: Progress::default(),
         error: None,
         result: None,
+        log: Vec::new(),
+        curves: Vec::new(),
         created_at: now,
         updated_at: now,
-    });
+    };
+    job.note(now, Event::Queued, None);
+    batch.insert(&job);
     Ok(id)
 }

@@ -22,6 +22,7 @@ use super::{JobError, JobRun};
 use crate::context::Context;
 use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobState, Progress, Topic};
+use crate::domain::job_log::Event;
 use crate::store::{Batch, ChangeFeed, Collection, Condition, FeedEvent, Path, Query, Result, StoreExt, Stored};
 
 /// What tests change; the defaults are what production uses.
@@ -321,6 +322,10 @@ impl Worker {
         let job = &mut stored.value;
         // A worker that dies with its job never writes a failure.
         let exhausted = job.attempt.saturating_sub(job.failures) >= MAX_DEATHS;
+        let (event, before) = match job.state {
+            JobState::Running => (Event::TakenOver, job.worker.take()),
+            _ => (Event::Started, None),
+        };
         job.state = JobState::Running;
         job.fence += 1;
         job.heartbeat += 1;
@@ -328,7 +333,9 @@ impl Worker {
         job.worker = Some(self.name.clone());
         job.not_before = None;
         job.progress = Progress::default();
+        job.curves.clear();
         job.updated_at = self.ctx.clock.now();
+        job.note(job.updated_at, event, before.as_deref());
         let mut batch = Batch::new();
         batch.replace(&stored);
         match self.ctx.store.commit(batch).await {

@@ -16,6 +16,7 @@ use crate::config::{Config, Secret};
 use crate::context::Context;
 use crate::domain::id::{AccountId, JobId};
 use crate::domain::job::{Job, JobState, Progress, Reporter, Topic};
+use crate::domain::job_log::Event;
 use crate::objects::{ObjectStore, ObjectStoreSettings, PublicUrls};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Batch, Collection, Key, Op, Query, SharedStore, StoreExt};
@@ -200,6 +201,15 @@ async fn a_job_runs_at_once_and_its_effect_comes_with_its_success() {
     println!("from enqueued to done: {} ms", started.elapsed().as_millis());
     assert_eq!((job.attempt, job.failures, job.result), (1, 0, Some(json!({ "attempt": 1 }))));
     assert_eq!(job.progress.phase, "working");
+    let log: Vec<_> =
+        job.log.iter().map(|it| (it.event, it.attempt, it.worker.as_deref(), it.text.as_deref())).collect();
+    let expected = [
+        (Event::Queued, 0, None, None),
+        (Event::Started, 1, Some("w"), None),
+        (Event::Phase, 1, None, Some("working")),
+        (Event::Succeeded, 1, Some("w"), None),
+    ];
+    assert_eq!(log, expected);
     assert_eq!(bench.left("effects").await.len(), 2);
     worker.stop(Duration::ZERO).await;
 }
@@ -252,6 +262,7 @@ async fn who_is_alone_on_a_store_takes_up_at_once_what_a_dead_process_left() {
     let worker = bench.worker_with("w", RunnerOptions { alone: true, ..RunnerOptions::default() });
     let job = bench.wait_for(&id, JobState::Succeeded).await;
     assert_eq!((job.attempt, job.failures), (2, 0));
+    assert!(job.log.iter().any(|it| it.event == Event::TakenOver && it.attempt == 2), "{:?}", job.log);
     worker.stop(Duration::ZERO).await;
 }
 
@@ -277,6 +288,10 @@ async fn a_job_is_tried_again_and_dead_after_its_last_attempt() {
     let job = bench.wait_for(&unlucky, JobState::Dead).await;
     assert_eq!(job.error.as_deref(), Some("attempt 3 failed"));
     assert_eq!(bench.left("failures").await, [unlucky.as_str()]);
+    let failures: Vec<_> =
+        job.log.iter().filter(|it| it.text.as_deref().is_some_and(|text| text.contains("failed"))).collect();
+    let told: Vec<_> = failures.iter().map(|it| (it.event, it.attempt)).collect();
+    assert_eq!(told, [(Event::WillRetry, 1), (Event::WillRetry, 2), (Event::Dead, 3)]);
 
     // By hand it gets all its attempts again; it would fail as before, so its payload is no matter here.
     retry(&bench.ctx, &bench.account, &unlucky).await.unwrap();

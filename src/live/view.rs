@@ -8,6 +8,7 @@ use crate::domain::Timestamp;
 use crate::domain::id::{ModelId, PredictorId};
 use crate::domain::model::{ArtifactInfo, ModelType};
 use crate::domain::predictor::{Predictor, PredictorDefinition};
+use crate::domain::rotation::Whose;
 use crate::domain::schema::Schema;
 use crate::domain::score_log::Mode;
 use crate::expression::Expression;
@@ -167,13 +168,10 @@ impl LivePredictor {
     /// The model that answers for this interaction, and whether scores are to be followed now: `point` in 0 to 1 picks by share, so that the
     /// same interaction meets the same model on every node; `at` picks when the models take turns in time.
     pub fn choose(&self, point: f64, at: Timestamp) -> Option<(&Arc<ActiveModel>, Mode)> {
-        match (self.predictor.rotation.turn(at), self.models.as_slice()) {
-            (None, _) => Some((self.by_share(point)?, Mode::On)),
-            (Some(turn), [alone]) => {
-                let on = turn.is_multiple_of(self.predictor.rotation.turns());
-                Some((alone, if on { Mode::On } else { Mode::Off }))
-            }
-            (Some(turn), models) => Some((models.get(turn % models.len().max(1))?, Mode::On)),
+        match self.predictor.rotation.whose(at, self.models.len()) {
+            Whose::ByShare => Some((self.by_share(point)?, Mode::On)),
+            Whose::Model(place) => Some((self.models.get(place)?, Mode::On)),
+            Whose::Off => Some((self.models.first()?, Mode::Off)),
         }
     }
 

@@ -87,6 +87,8 @@ impl Bench {
             progress: Progress::default(),
             error: None,
             result: None,
+            log: Vec::new(),
+            curves: Vec::new(),
             created_at: now,
             updated_at: now,
         };

@@ -10,12 +10,12 @@ const changed = new Set();
 
 /** Times in the reader's own zone. */
 function localTimes(root) {
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  const [format, exact] = ["short", "medium"].map((timeStyle) => new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle }));
   for (const it of root.querySelectorAll("time[datetime]")) {
     const time = new Date(it.dateTime);
     if (!Number.isNaN(time.getTime())) {
       it.title = it.textContent;
-      it.textContent = format.format(time);
+      it.textContent = (it.hasAttribute("data-seconds") ? exact : format).format(time);
     }
   }
 }

@@ -49,6 +49,16 @@ function sliders() {
   show();
 }
 
+// The first button of a form is what Enter means; here it is what the field is for.
+const create = document.getElementById("create");
+for (const id of ["name", "score_expression"]) {
+  document.getElementById(id)?.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !create) return;
+    event.preventDefault();
+    create.form.requestSubmit(create);
+  });
+}
+
 // Fields of a profile can be chosen only when people come from it.
 for (const select of document.querySelectorAll("#agent_source, #customer_source")) {
   const show = () => {

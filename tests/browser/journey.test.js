@@ -222,6 +222,36 @@ step("quality, agents, card; compare; activate by share, and back", async () => 
   await page.getByText("Answers all scores").waitFor();
 });
 
+step("the live models take turns: by periods with off in between, two by the hour, by share again", async () => {
+  await page.goto(`/predictors/${ids.predictor}`);
+  const turns = async (choose, said) => {
+    await page.getByText("Let the live models take turns").click();
+    await choose();
+    await page.getByRole("button", { name: "Take turns like this" }).click();
+    await page.locator("#turns", { hasText: said }).waitFor();
+  };
+  await turns(async () => {
+    await page.getByLabel("by periods of these lengths").check();
+    await page.getByLabel("Lengths of the periods").fill("2 h, 1 h");
+  }, "disjoint 2 h, off 1 h");
+  assert.ok((await page.locator("svg.turns rect.off").count()) >= 7, "the day has its turns");
+  await page.goto(`/models/${ids.hybrid}`);
+  await page.getByText("shares do not count now").waitFor();
+  await page.getByLabel("Share of the scores, in %").fill("50");
+  await page.getByRole("button", { name: "Activate" }).click();
+  await page.getByText("Answers 50").waitFor();
+  await page.goto(`/predictors/${ids.predictor}`);
+  await turns(() => page.getByLabel("hour by hour").check(), "An hour each, in this order");
+  assert.equal(await page.locator("svg.turns rect").count(), 24);
+  await page.getByText("Let the live models take turns").click();
+  await holds(page, "predictor-turns");
+  await page.getByText("Let the live models take turns").click();
+  await turns(() => page.getByLabel("by share").check(), "Each interaction meets one of them");
+  await page.getByRole("button", { name: "Activate hybrid alone" }).waitFor({ state: "detached" });
+  await page.getByRole("button", { name: "Deactivate hybrid" }).click();
+  await page.locator("#turns", { hasText: "disjoint answers all scores." }).waitFor();
+});
+
 step("reports, each as a page, CSV and for printing", async () => {
   const subjects = [["lift_estimation", `model:${ids.hybrid}`], ["feature_analysis", `predictor:${ids.predictor}`], ["agent_variance", `predictor:${ids.predictor}`], ["model_quality", `model:${ids.hybrid}`], ["agent_coverage", `model:${ids.hybrid}`]];
   for (const [kind, subject] of subjects) {
@@ -267,11 +297,35 @@ step("jobs and home", async () => {
   await holds(page, "jobs");
   await page.locator("#list tbody a").first().click();
   await page.waitForURL(/\/jobs\/job_/);
+  await page.locator("#log", { hasText: "taken by a worker" }).waitFor();
   await holds(page, "job");
+  const { items } = await server.api("GET", "/jobs?topic=model_training&limit=1");
+  await page.goto(`/jobs/${items[0].id}`);
+  await page.locator("#job figure").first().waitFor();
+  await holds(page, "job-training");
   await page.goto("/home");
   await holds(page, "home");
+});
+
+step("settings: a user is added, given a password, and removed", async () => {
   await page.goto("/settings");
+  await page.getByText("Add a user", { exact: true }).click();
+  await page.locator("#new-username").fill("ana@example.com");
+  await page.locator("#user-password").fill("short");
+  await page.getByRole("button", { name: "Add the user" }).click();
+  await page.locator("#user-refused").waitFor();
+  assert.equal(await page.locator("#new-username").inputValue(), "ana@example.com", "what was typed is kept");
+  await page.locator("#user-password").fill("long enough for ana");
+  await page.getByRole("button", { name: "Add the user" }).click();
+  await page.getByText("ana@example.com can sign in now.").waitFor();
   await holds(page, "settings");
+  await page.getByText("New password", { exact: true }).last().click();
+  await page.getByLabel("New password for ana@example.com").last().fill("another one for ana");
+  await page.getByRole("button", { name: "Set the password" }).click();
+  await page.getByText("The password is set").waitFor();
+  await page.getByText("Remove", { exact: true }).click();
+  await page.getByRole("button", { name: "Yes, remove ana@example.com" }).click();
+  await page.getByText("The user is removed").waitFor();
 });
 
 step("phone and 200 %: nothing is cut off, the menu opens", async () => {

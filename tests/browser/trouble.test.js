@@ -156,8 +156,8 @@ step("long, right-to-left and emoji names fit and are not mistaken for markup", 
 });
 
 step("a dataset of 1,000 columns", async () => {
-  const names = Array.from({ length: 1000 }, (_, at) => `column ${at}`);
-  const rows = Array.from({ length: 30 }, (_, row) => names.map((_, at) => (row * at) % 17).join(","));
+  const names = ["agent_id", ...Array.from({ length: 999 }, (_, at) => `column ${at}`)];
+  const rows = Array.from({ length: 30 }, (_, row) => names.map((_, at) => (at === 0 ? `a${row % 5}` : (row * at) % 17)).join(","));
   const path = file("wide.csv", [names.join(","), ...rows].join("\n"));
   await page.goto("/upload");
   await page.getByLabel("File", { exact: true }).setInputFiles(path);
@@ -170,10 +170,51 @@ step("a dataset of 1,000 columns", async () => {
     await page.goto(address + part);
     await holds(page, `wide${part.replace("/", "-")}`);
   }
-  await page.goto(`${address}/columns?name=column+999`);
+  await page.goto(`${address}/columns?name=column+998`);
   assert.equal(await page.locator("#columns-title").textContent(), "1 column");
   await page.goto(`${address}/schema`);
-  assert.equal(await page.locator("select[name^='role.']").count(), 1000);
+  assert.equal(await page.locator("select[name^='role.']").count(), 100);
+  await page.getByRole("link", { name: "Next page" }).click();
+  await page.waitForURL(/page=2/);
+  await page.getByLabel("What column 100 is").selectOption("ignored");
+  await page.getByRole("button", { name: "Change the schema" }).click();
+  await page.getByText("The schema is changed.").waitFor();
+  assert.match(page.url(), /page=2/, "the page is kept");
+  assert.equal(await page.getByLabel("What column 100 is").inputValue(), "ignored");
+  await holds(page, "wide-schema");
+  await page.getByLabel("Name contains").fill("column 998");
+  await page.getByRole("button", { name: "Show" }).click();
+  assert.equal(await page.locator("select[name^='role.']").count(), 1);
+});
+
+step("the wizard over 1,000 columns, without JavaScript: found by name, paged, and the choice is kept", async () => {
+  const { items } = await server.api("GET", "/datasets?name=wide");
+  const plain = await open(browser, server.url, { javaScriptEnabled: false });
+  await signIn(plain);
+  await plain.goto(`/predictors/new?step=3&dataset=${items[0].id}&metric=column+0&kind=regression&goal=maximize`);
+  const chosen = () => plain.locator("#chosen-so-far").textContent();
+  assert.match(await chosen(), /997 fields of 997/, "all but the agent, the metric and what is ignored");
+  await plain.getByRole("button", { name: "Choose none of them" }).click();
+  assert.match(await chosen(), /0 fields of 997/);
+  await plain.getByLabel("column 1", { exact: true }).check();
+  await plain.getByRole("button", { name: "Next page" }).click();
+  await plain.waitForURL(/page=2/);
+  await plain.getByLabel("column 60", { exact: true }).check();
+  await plain.getByLabel("Name contains").fill("column 99");
+  await plain.getByRole("button", { name: "Show" }).click();
+  await plain.getByLabel("column 998", { exact: true }).check();
+  await plain.getByRole("button", { name: "Try the expression" }).click();
+  assert.match(await chosen(), /3 fields of 997/);
+  await holds(plain, "wizard-wide");
+  await plain.goBack();
+  assert.match(await chosen(), /2 fields of 997/, "the address has the choice");
+  await plain.goForward();
+  await plain.getByLabel("Name", { exact: true }).fill("few_of_many");
+  await plain.getByRole("button", { name: "Create the predictor" }).click();
+  await plain.waitForLoadState();
+  assert.match(plain.url(), /\/predictors\/prd_/, await plain.locator("main").textContent());
+  const predictor = await server.api("GET", "/predictors/few_of_many");
+  assert.deepEqual(predictor.features.context, ["column 1", "column 60", "column 998"]);
 });
 
 step("the object store's port is closed for the browser: told before the upload, which goes through tango", async () => {

@@ -9,7 +9,7 @@ use crate::app::{Answer, PASSWORD, TestApp, USERNAME};
 use crate::centre;
 
 /// Signs in by the form, as a browser does; the cookie.
-async fn cookie(test: &TestApp) -> String {
+pub async fn cookie(test: &TestApp) -> String {
     let form = [("username", USERNAME), ("password", PASSWORD)];
     let answer = test.http.post(format!("{}/login", test.url)).form(&form).send().await.unwrap();
     assert_eq!(answer.status(), 303);
@@ -19,11 +19,11 @@ async fn cookie(test: &TestApp) -> String {
     set.split(';').next().unwrap().to_owned()
 }
 
-async fn page(test: &TestApp, path: &str, cookie: &str) -> Answer {
+pub async fn page(test: &TestApp, path: &str, cookie: &str) -> Answer {
     Answer::read(test.http.get(format!("{}{path}", test.url)).header(COOKIE, cookie).send().await.unwrap()).await
 }
 
-async fn post(test: &TestApp, path: &str, cookie: &str, origin: Option<&str>, form: &[(&str, &str)]) -> Answer {
+pub async fn post(test: &TestApp, path: &str, cookie: &str, origin: Option<&str>, form: &[(&str, &str)]) -> Answer {
     let mut request = test.http.post(format!("{}{path}", test.url)).header(COOKIE, cookie).form(form);
     if let Some(origin) = origin {
         request = request.header("origin", origin);
@@ -128,7 +128,7 @@ async fn a_cookie_writes_only_from_our_own_pages() {
 }
 
 /// What the page says after it was sent to by a form: in a cookie that is read once.
-async fn landed(test: &TestApp, sent: &Answer, cookie: &str) -> Answer {
+pub async fn landed(test: &TestApp, sent: &Answer, cookie: &str) -> Answer {
     assert_eq!(sent.status, 303, "{}", sent.text);
     let said = sent.headers[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
     let to = sent.headers[LOCATION].to_str().unwrap();

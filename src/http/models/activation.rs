@@ -37,6 +37,9 @@ fn change(models: Vec<Stored<Model>>, now: Timestamp, share: impl Fn(&Model) -> 
         let share = share(&stored.value);
         let model = &mut stored.value;
         if model.active != share.is_some() || model.share != share {
+            if model.active && share.is_none() {
+                model.retired_at = Some(now);
+            }
             model.active = share.is_some();
             model.share = share;
             model.updated_at = now;
@@ -67,6 +70,7 @@ mod tests {
             seed: 0,
             active: share.is_some(),
             share,
+            retired_at: None,
             error: None,
             job_id: None,
             trained_on: None,
@@ -93,6 +97,8 @@ mod tests {
         assert_eq!(shares(&changed), [("a", Some(0.3)), ("b", Some(0.2)), ("c", Some(0.5))]);
         let changed = activated(models.clone(), &id('c'), 1.0, now);
         assert_eq!(shares(&changed), [("a", None), ("b", None), ("c", Some(1.0))]);
+        let retired: Vec<bool> = changed.iter().map(|stored| stored.value.retired_at == Some(now)).collect();
+        assert_eq!(retired, [true, true, false]);
         let changed = deactivated(models, &id('a'), now);
         assert_eq!(shares(&changed), [("a", None), ("b", Some(1.0))]);
         assert_eq!(shares(&activated(vec![model('a', None)], &id('a'), 0.2, now)), [("a", Some(1.0))]);

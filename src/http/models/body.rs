@@ -44,6 +44,9 @@ pub struct ModelAnswer {
     pub active: bool,
     /// Share of the score requests among the predictor's active models.
     pub share: Option<f64>,
+    /// When it last stopped answering scores.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub retired_at: Option<Timestamp>,
     /// Why the last training failed, and what to do.
     pub error: Option<String>,
     #[schema(value_type = Option<String>)]
@@ -76,6 +79,7 @@ impl From<Model> for ModelAnswer {
             seed: model.seed,
             active: model.active,
             share: model.share,
+            retired_at: model.retired_at,
             error: model.error,
             job_id: model.job_id,
             trained_on: model.trained_on,

@@ -80,6 +80,7 @@ fn new_model(predictor: &Predictor, body: ModelBody, now: Timestamp) -> Model {
         seed: body.seed.unwrap_or(0),
         active: false,
         share: None,
+        retired_at: None,
         error: None,
         job_id: None,
         trained_on: None,

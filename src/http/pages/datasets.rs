@@ -1,5 +1,7 @@
 //! `/datasets`: lists, one dataset with its columns, rows, schema and versions, and what can be done with them.
 
+use std::collections::{HashMap, HashSet};
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{Method, StatusCode};
@@ -7,9 +9,14 @@ use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Value, json};
 
+use super::choice::Part;
 use super::form::Form;
+use super::jobs::described_one;
 use super::visit::{PageResult, Visit, segment};
 use crate::http::{ApiError, AppState};
+
+/// Fields of a schema a page.
+const FIELDS: usize = 100;
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
@@ -30,7 +37,7 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["name", "state", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["name", "state", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let datasets = visit.get(&format!("/datasets?{query}")).await?;
     visit.page("datasets/list.html", context! { datasets }).await
 }
@@ -42,10 +49,7 @@ async fn load(visit: &Visit, id: &str) -> Result<Value, ApiError> {
 async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let dataset = load(&visit, &id).await?;
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
-    let job = match dataset["job_id"].as_str() {
-        Some(job) => visit.get_if_there(&format!("/jobs/{job}")).await?,
-        None => Value::Null,
-    };
+    let job = described_one(&visit, dataset["job_id"].as_str()).await?;
     let time = role(&schema, "timestamp");
     let ready = dataset["state"] == "ready";
     // What only a picture shows must not take the page away.
@@ -129,8 +133,16 @@ async fn columns(visit: Visit, Path(id): Path<String>) -> PageResult {
         items.iter_mut().for_each(|item| *item = drawn(item.take()));
     }
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
-    let cardinalities = visit.get_if_there(&format!("/datasets/{id}/cardinalities")).await?;
-    let indexes = visit.get_if_there(&format!("/datasets/{id}/indexes")).await?;
+    let mut cardinalities = visit.get_if_there(&format!("/datasets/{id}/cardinalities")).await?;
+    let mut indexes = visit.get_if_there(&format!("/datasets/{id}/indexes")).await?;
+    // What is told beside the columns is told of those on this page.
+    let here: HashSet<&str> =
+        columns["items"].as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()).collect();
+    for list in [&mut cardinalities["fields"], &mut indexes["items"]] {
+        if let Some(list) = list.as_array_mut() {
+            list.retain(|it| it["field"].as_str().is_some_and(|name| here.contains(name)));
+        }
+    }
     let shown = context! { dataset, columns, schema, cardinalities, indexes, error, tab => "columns" };
     visit.page("datasets/columns.html", shown).await
 }
@@ -159,26 +171,27 @@ async fn column(visit: Visit, Path((id, name)): Path<(String, String)>) -> PageR
 }
 
 async fn rows(visit: Visit, Path(id): Path<String>) -> PageResult {
+    /// Columns of a wide table that are shown when nobody asks for others.
+    const COLUMNS: usize = 20;
     let dataset = load(&visit, &id).await?;
-    let query = visit.query(&["filter", "columns", "from", "to", "after"], &[("limit", "50")]);
-    let (rows, error) = shown_or_said(visit.get(&format!("/datasets/{id}/rows?{query}")).await)?;
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
     let wanted = visit.asked("columns").unwrap_or_default();
-    let fields = schema["fields"].as_array().cloned().unwrap_or_default();
-    // Wide tables are cut for the eye; the field `columns` chooses others.
+    let fields = schema["fields"].as_array().into_iter().flatten().filter(|it| it["visible"] != false);
     let mut names: Vec<String> = match wanted.is_empty() {
-        true => fields
-            .iter()
-            .filter(|it| it["visible"] != false)
-            .filter_map(|it| it["name"].as_str().map(str::to_owned))
-            .collect(),
+        true => fields.filter_map(|it| it["name"].as_str().map(str::to_owned)).collect(),
         false => wanted.split(',').map(|name| name.trim().to_owned()).collect(),
     };
     let all = names.len();
+    let mut query = visit.query(&["filter", "columns", "from", "to", "after"], &[("limit", "50")]);
     if wanted.is_empty() {
-        names.truncate(20);
+        names.truncate(COLUMNS);
+        // What is not shown need not be read. A list of names is separated by commas.
+        if all > COLUMNS && names.iter().all(|name| !name.contains(',')) {
+            query = format!("{query}&columns={}", segment(&names.join(",")));
+        }
     }
     let hidden = all - names.len();
+    let (rows, error) = shown_or_said(visit.get(&format!("/datasets/{id}/rows?{query}")).await)?;
     let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let shown = context! { dataset, rows, names, hidden, error, tab => "rows" };
     visit.page_with(status, "datasets/rows.html", shown).await
@@ -198,31 +211,61 @@ async fn schema(visit: Visit, Path(id): Path<String>) -> PageResult {
 
 async fn show_schema(visit: &Visit, id: &str, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let dataset = load(visit, id).await?;
-    let schema = visit.get(&format!("/datasets/{id}/schema")).await?;
+    let mut schema = visit.get(&format!("/datasets/{id}/schema")).await?;
+    let mut fields = schema["fields"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let names = fields.iter().enumerate().filter_map(|(place, it)| Some((place, it["name"].as_str()?)));
+    let asked = |name: &str| visit.asked(name).unwrap_or_default();
+    let part = Part::of(names, &asked("find"), &asked("page"), FIELDS);
+    schema["fields"] = part
+        .places
+        .iter()
+        .map(|place| {
+            let mut field = fields[*place].take();
+            field["place"] = json!(place);
+            field
+        })
+        .collect();
     let status = error.map_or(StatusCode::OK, ApiError::status);
     let fields = error.map(|error| serde_json::to_value(error.fields()).unwrap_or_default());
     let error = error.map(ApiError::detail);
-    let shown = context! { dataset, schema, error, fields, typed => typed.typed(), tab => "schema" };
+    let shown = context! { dataset, schema, part, error, fields, typed => typed.typed(), tab => "schema" };
     visit.page_with(status, "datasets/schema.html", shown).await
 }
 
-/// `name.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each a field.
+/// `name.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each for a field of the page, by its place in the schema.
+/// The others stay as they are.
 async fn change_schema(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let path = format!("/datasets/{id}/schema");
+    let present = visit.get(&path).await?;
+    let typed: HashMap<&str, &str> = form.pairs().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let places = typed.iter().filter_map(|(name, value)| Some((*value, name.strip_prefix("name.")?)));
+    let mut places: HashMap<&str, &str> = places.collect();
     let (mut fields, mut remove) = (Vec::new(), Vec::new());
-    for index in 0.. {
-        let value = |name: &str| form.all(&format!("{name}.{index}")).pop();
-        let Some(name) = value("name") else { break };
+    for field in present["fields"].as_array().into_iter().flatten() {
+        let Some(place) = field["name"].as_str().and_then(|name| places.remove(name)) else {
+            fields.push(json!({
+                "name": field["name"], "type": field["type"], "role": field["role"], "visible": field["visible"],
+                "anonymize": field["anonymize"],
+            }));
+            continue;
+        };
+        let value = |name: &str| typed.get(format!("{name}.{place}").as_str()).copied();
         if value("drop").is_some() {
-            remove.push(name);
+            remove.push(field["name"].clone());
             continue;
         }
         let role = value("role").filter(|role| !role.is_empty());
         fields.push(json!({
-            "name": name, "type": value("type"), "role": role, "visible": value("visible").is_some(),
+            "name": field["name"], "type": value("type"), "role": role, "visible": value("visible").is_some(),
             "anonymize": value("anonymize").is_some(),
         }));
     }
-    let path = format!("/datasets/{id}/schema");
+    if let Some(gone) = places.keys().next() {
+        let text =
+            visit.text("The schema was changed by somebody else, and has no field {name} any more: look at it again.");
+        let error = ApiError::conflict("schema_changed", text.replace("{name}", gone));
+        return show_schema(&visit, &id, Some(&error), &form).await;
+    }
     let changed = visit.send(Method::PUT, &path, &json!({"fields": fields, "remove": remove})).await;
     let answer = match changed {
         Ok(answer) => answer,
@@ -239,7 +282,19 @@ async fn change_schema(visit: Visit, Path(id): Path<String>, form: Form) -> Page
     } else {
         visit.text("The schema is changed.")
     };
-    visit.done(&path, said)
+    visit.done(&here(&visit, &path, form.get("to")), said)
+}
+
+/// The same part of a list, or another page of it.
+fn here(visit: &Visit, path: &str, page: Option<&str>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("find", visit.asked("find")), ("page", page.map(str::to_owned).or(visit.asked("page")))] {
+        if let Some(value) = value {
+            query.append_pair(name, &value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
 }
 
 async fn accept(visit: Visit, Path(id): Path<String>) -> PageResult {

@@ -1,7 +1,7 @@
 //! Templates become pages: the engine, and what templates can call beside its own functions.
 //!
 //! `t("text", n=…)` translates, `link(sort="-name")` is this page's address with another query, `chart({…})` draws; the
-//! filters `num`, `size`, `pct`, `time` and `day` put values as a person reads them. Everything is escaped unless it was
+//! filters `num`, `size`, `pct`, `time`, `moment` and `day` put values as a person reads them. Everything is escaped unless it was
 //! made here.
 
 #[cfg(not(debug_assertions))]
@@ -58,7 +58,8 @@ fn environment(language: Language) -> Environment<'static> {
     environment.add_filter("pct", move |value: Value, digits: Option<usize>| {
         float(&value).map_or_else(|| "–".to_owned(), |share| figures::percent(share, digits.unwrap_or(1), language))
     });
-    environment.add_filter("time", time);
+    environment.add_filter("time", |value: Value| time(value, false));
+    environment.add_filter("moment", |value: Value| time(value, true));
     environment.add_filter("day", |value: Value| {
         value.as_str().map(|text| text.chars().take(10).collect::<String>()).unwrap_or_default()
     });
@@ -106,15 +107,16 @@ fn float(value: &Value) -> Option<f64> {
     if value.is_number() { f64::try_from(value.clone()).ok() } else { None }
 }
 
-/// A time in UTC, which a script puts into the reader's own zone.
-fn time(value: Value) -> Value {
+/// A time in UTC, which a script puts into the reader's own zone; exact to the second for what follows fast.
+fn time(value: Value, seconds: bool) -> Value {
     let Some(text) = value.as_str() else { return Value::from("–") };
     let Ok(time) = chrono::DateTime::parse_from_rfc3339(text) else { return Value::from(text) };
     let utc = time.with_timezone(&chrono::Utc);
     Value::from_safe_string(format!(
-        "<time datetime=\"{}\">{}</time>",
+        "<time datetime=\"{}\"{}>{}</time>",
         utc.format("%Y-%m-%dT%H:%M:%SZ"),
-        utc.format("%Y-%m-%d %H:%M UTC")
+        if seconds { " data-seconds" } else { "" },
+        utc.format(if seconds { "%Y-%m-%d %H:%M:%S UTC" } else { "%Y-%m-%d %H:%M UTC" })
     ))
 }
 

@@ -19,8 +19,7 @@ const PATIENCE: Duration = Duration::from_millis(120);
 
 pub(super) async fn page(visit: Visit) -> PageResult {
     let datasets = visit.get("/datasets?limit=5&sort=-updated_at").await?;
-    let predictors = visit.get("/predictors?limit=100&sort=-updated_at").await?;
-    let mut jobs = visit.get("/jobs?limit=60&sort=-updated_at").await?;
+    let mut jobs = visit.get("/jobs?limit=60&sort=-id").await?;
     if let Some(items) = jobs["items"].as_array_mut() {
         items.retain(worth_showing);
         items.truncate(JOBS);
@@ -40,12 +39,16 @@ pub(super) async fn page(visit: Visit) -> PageResult {
     });
     let mut live = Vec::new();
     let deadline = tokio::time::Instant::now() + PATIENCE;
-    let active = predictors["items"].as_array().into_iter().flatten();
-    for predictor in active.filter(|it| it["active_models"].as_array().is_some_and(|all| !all.is_empty())) {
-        if live.len() == PREDICTORS {
-            break;
+    let active = visit.get("/models?active=true&limit=100&sort=-id").await?;
+    let mut ids: Vec<&str> =
+        active["items"].as_array().into_iter().flatten().filter_map(|it| it["predictor_id"].as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    for id in ids.into_iter().rev().take(PREDICTORS) {
+        let predictor = visit.get_if_there(&format!("/predictors/{id}")).await?;
+        if predictor.is_null() {
+            continue;
         }
-        let id = predictor["id"].as_str().unwrap_or_default();
         // A long score log takes its time, which this page does not: its own page tells the rest.
         let path = format!("/predictors/{id}/production");
         let asked = tokio::time::timeout_at(deadline, visit.get_if_there(&path)).await;
@@ -58,7 +61,7 @@ pub(super) async fn page(visit: Visit) -> PageResult {
         (days >= OLD_DAYS).then_some(days)
     });
     let jobs = described(&visit, jobs).await?;
-    visit.page("home.html", context! { datasets, predictors, jobs, cluster, counts, live, old_days => old }).await
+    visit.page("home.html", context! { datasets, jobs, cluster, counts, live, old_days => old }).await
 }
 
 /// Upkeep that nobody asked for is worth a line only when it went wrong.

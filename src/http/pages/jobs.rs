@@ -28,7 +28,7 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["state", "topic", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["state", "topic", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let jobs = visit.get(&format!("/jobs?{query}")).await?;
     let jobs = described(&visit, jobs).await?;
     let cluster = visit.get("/cluster").await?;
@@ -38,8 +38,8 @@ async fn list(visit: Visit) -> PageResult {
 
 async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let job = visit.get(&format!("/jobs/{id}")).await?;
-    let jobs = described(&visit, json!({"items": [job]})).await?;
-    visit.page("jobs/show.html", context! { job => jobs["items"][0] }).await
+    let mut jobs = described(&visit, json!({"items": [job]})).await?;
+    visit.page("jobs/show.html", context! { job => jobs["items"][0].take() }).await
 }
 
 async fn cancel(visit: Visit, Path(id): Path<String>) -> PageResult {
@@ -76,6 +76,16 @@ pub(super) async fn described(visit: &Visit, mut list: Value) -> Result<Value, A
     Ok(list)
 }
 
+/// A job with the same beside it; null when there is none (any more).
+pub(super) async fn described_one(visit: &Visit, id: Option<&str>) -> Result<Value, ApiError> {
+    let Some(id) = id else { return Ok(Value::Null) };
+    let job = visit.get_if_there(&format!("/jobs/{id}")).await?;
+    if job.is_null() {
+        return Ok(job);
+    }
+    Ok(described(visit, json!({"items": [job]})).await?["items"][0].take())
+}
+
 /// A file that was refused is refused again; what is around a job, and the data of a training, may change.
 fn can_retry(job: &Job) -> bool {
     match job.state {
@@ -94,7 +104,7 @@ impl Names {
         named(visit, jobs, "dataset_id", &mut names, |it: Dataset| (it.id.into(), it.name)).await?;
         named(visit, jobs, "upload_id", &mut names, |it: Upload| (it.id.into(), it.filename)).await?;
         named(visit, jobs, "model_id", &mut names, |it: Model| (it.id.into(), it.name)).await?;
-        named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.into(), String::new())).await?;
+        named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.to_string(), kind_of(&it))).await?;
         Ok(Self(names))
     }
 
@@ -104,6 +114,9 @@ impl Names {
         let name = match key {
             "profile" => {
                 profile.map(|kind| if kind == "agents" { language.text("agents") } else { language.text("customers") })
+            }
+            "report_id" => {
+                job.payload[key].as_str().and_then(|id| self.0.get(id)).map(|kind| report_name(kind, language))
             }
             key => job.payload[key].as_str().and_then(|id| self.0.get(id)).map(String::as_str),
         };
@@ -129,16 +142,23 @@ async fn named<T: Record>(
     names: &mut HashMap<String, String>,
     name: fn(T) -> (String, String),
 ) -> Result<(), ApiError> {
-    let mut ids: Vec<&str> = jobs.iter().filter_map(|job| job.payload[key].as_str()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(());
+    let ids = jobs.iter().filter_map(|job| job.payload[key].as_str());
+    super::names::look_up(visit, ids, names, name).await
+}
+
+/// As it is written in JSON.
+fn kind_of(report: &Report) -> String {
+    serde_json::to_value(report.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+fn report_name(kind: &str, language: Language) -> &'static str {
+    match kind {
+        "feature_analysis" => language.text("Feature Analysis"),
+        "agent_variance" => language.text("Agent Variance"),
+        "lift_estimation" => language.text("Lift Estimation"),
+        "model_quality" => language.text("Model Quality"),
+        _ => language.text("Agent Coverage"),
     }
-    let keys: Vec<Key> = ids.into_iter().map(|id| Key::new(visit.session.account_id.as_str(), id)).collect();
-    let found = visit.app.ctx.store.load_many::<T>(&keys).await?;
-    names.extend(found.into_iter().flatten().map(|stored| name(stored.value)));
-    Ok(())
 }
 
 /// What a job of this kind does, and what of its payload names it; `None` for a kind that this page does not know.
@@ -158,7 +178,7 @@ fn title(kind: &str, language: Language) -> Option<(&'static str, &'static str)>
         "count_profile" => (t("Counting {name}"), "profile"),
         "index_profile" => (t("Indexing {name}"), "profile"),
         "train_model" => (t("Training the model {name}"), "model_id"),
-        "make_report" => (t("Making a report"), "report_id"),
+        "make_report" => (t("Making the report {name}"), "report_id"),
         "purge" => (t("Removing what is no longer needed"), ""),
         _ => return None,
     })

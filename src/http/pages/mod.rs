@@ -4,6 +4,7 @@
 mod around;
 pub mod assets;
 mod chart;
+mod choice;
 mod cookies;
 mod datasets;
 mod engine;
@@ -15,6 +16,7 @@ mod language;
 mod live;
 mod login;
 mod models;
+mod names;
 mod playground;
 mod predictors;
 mod preferences;
@@ -22,7 +24,9 @@ mod profiles;
 mod reports;
 mod settings;
 mod tree;
+mod turns;
 mod uploads;
+mod users;
 mod visit;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -46,11 +50,13 @@ pub fn routes(app: &AppState) -> Router<AppState> {
         .merge(uploads::routes())
         .merge(profiles::routes())
         .merge(predictors::routes())
+        .merge(turns::routes())
         .merge(models::routes())
         .merge(reports::routes())
         .merge(playground::routes())
         .merge(jobs::routes())
         .merge(settings::routes())
+        .merge(users::routes())
         .route("/assets/{*path}", get(assets::asset))
         .layer(Extension(visit::OwnApi(router::api_alone(app.clone()))))
         .layer(middleware::from_fn_with_state(app.clone(), around::guard))

@@ -8,6 +8,7 @@ use minijinja::context;
 use serde_json::{Map, Value, json};
 
 use super::form::Form;
+use super::jobs::described_one;
 use super::visit::{PageResult, Visit, segment};
 use crate::domain::model::ModelSettings;
 use crate::http::{ApiError, AppState};
@@ -92,9 +93,11 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let Loaded { model, predictor } = load(&visit, &id).await?;
     let id = model["id"].as_str().unwrap_or_default();
     let quality = drawn(visit.get_if_there(&format!("/models/{id}/quality")).await?);
-    let job = match (model["state"].as_str(), model["job_id"].as_str()) {
-        (Some("queued" | "training"), Some(job)) => visit.get_if_there(&format!("/jobs/{job}")).await?,
-        _ => Value::Null,
+    let under_way = matches!(model["state"].as_str(), Some("queued" | "training"));
+    let job = described_one(&visit, model["job_id"].as_str().filter(|_| under_way)).await?;
+    let trained_on = match model["trained_on"]["dataset_id"].as_str() {
+        Some(dataset) => visit.get_if_there(&format!("/datasets/{dataset}")).await?,
+        None => Value::Null,
     };
     let siblings = visit
         .get_if_there(&format!("/predictors/{}/models?limit=100", model["predictor_id"].as_str().unwrap_or_default()))
@@ -103,7 +106,7 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let rivals: Vec<&Value> = others.filter(|it| it["active"] == true && it["id"] != model["id"]).collect();
     let roc = roc(&quality);
     let deciles = deciles(&quality);
-    let shown = context! { model, predictor, quality, job, rivals, roc, deciles, tab => "quality" };
+    let shown = context! { model, predictor, quality, job, trained_on, rivals, roc, deciles, tab => "quality" };
     visit.page("models/show.html", shown).await
 }
 
@@ -193,12 +196,23 @@ async fn activate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResul
         body["share"] = if percent.is_finite() { json!(percent / 100.0) } else { json!(text) };
     }
     let done = visit.post(&format!("/models/{}/activate", segment(&id)), &body).await;
-    visit.outcome(done, &format!("/models/{id}"), visit.text("The model answers scores now."))
+    let to = came_from(&id, &form, &done);
+    visit.outcome(done, &to, visit.text("The model answers scores now."))
 }
 
-async fn deactivate(visit: Visit, Path(id): Path<String>) -> PageResult {
+async fn deactivate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
     let done = visit.post(&format!("/models/{}/deactivate", segment(&id)), &Value::Null).await;
-    visit.outcome(done, &format!("/models/{id}"), visit.text("The model answers no scores any more."))
+    let to = came_from(&id, &form, &done);
+    visit.outcome(done, &to, visit.text("The model answers no scores any more."))
+}
+
+/// Back to the predictor's page when the button was there.
+fn came_from(id: &str, form: &Form, model: &Result<Value, ApiError>) -> String {
+    let predictor = model.as_ref().ok().and_then(|model| model["predictor_id"].as_str());
+    match predictor.filter(|_| form.get("from") == Some("predictor")) {
+        Some(predictor) => format!("/predictors/{predictor}"),
+        None => format!("/models/{id}"),
+    }
 }
 
 async fn delete(visit: Visit, Path(id): Path<String>) -> PageResult {

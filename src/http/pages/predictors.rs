@@ -7,10 +7,12 @@ use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Value, json};
 
+use super::choice::{Choice, Part, side_of};
 use super::datasets::drawn;
 use super::form::Form;
-use super::reports;
+use super::jobs::described_one;
 use super::visit::{PageResult, Visit, segment};
+use super::{names, reports, turns};
 use crate::expression::Expression;
 use crate::http::{ApiError, AppState};
 
@@ -29,10 +31,11 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["name", "dataset_id", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["name", "dataset_id", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let predictors = visit.get(&format!("/predictors?{query}")).await?;
-    let datasets = visit.get("/datasets?limit=500&sort=name").await?;
-    visit.page("predictors/list.html", context! { predictors, datasets }).await
+    let datasets = visit.get("/datasets?limit=200&sort=-id").await?;
+    let names = names::of_lists(&visit, &[&predictors]).await?;
+    visit.page("predictors/list.html", context! { predictors, datasets, names }).await
 }
 
 /// The steps are pages of their own: back and forward work, and nothing is stored before the last.
@@ -44,12 +47,18 @@ async fn wizard(visit: Visit) -> PageResult {
 
 async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let answer = |name: &str| typed.get(name).map(str::to_owned).or_else(|| visit.asked(name));
-    let datasets = visit.get("/datasets?limit=500&sort=name&state=ready").await?;
+    let mut datasets = visit.get("/datasets?limit=200&sort=-id&state=ready").await?;
     let dataset_id = answer("dataset");
-    let (mut dataset, mut schema, mut volume, mut columns, mut metric) = Default::default();
+    let (mut dataset, mut schema, mut volume, mut metric) = Default::default();
+    let mut offer = Value::Null;
     let mut profiles = json!({});
     if let Some(id) = dataset_id.as_deref().map(segment) {
         dataset = visit.get(&format!("/datasets/{id}")).await?;
+        if let Some(listed) = datasets["items"].as_array_mut()
+            && listed.iter().all(|it| it["id"] != dataset["id"])
+        {
+            listed.insert(0, dataset.clone());
+        }
         schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
         let time = with_role(&schema, "timestamp");
         if let Some(time) = time.filter(|_| step == 1) {
@@ -61,11 +70,10 @@ async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &
         }
         if step == 3 {
             let target = match metric["type"].as_str() {
-                Some("Boolean" | "Integer" | "Float") => answer("metric").map(|it| format!("&target={}", segment(&it))),
+                Some("Boolean" | "Integer" | "Float") => answer("metric"),
                 _ => None,
             };
-            let path = format!("/datasets/{id}/columns?limit=100{}", target.unwrap_or_default());
-            columns = visit.get_if_there(&path).await?;
+            offer = offered(visit, &id, &schema, typed, answer("metric").as_deref(), target.as_deref()).await?;
             profiles = json!({
                 "agents": visit.get("/agents/schema").await?["fields"],
                 "customers": visit.get("/customers/schema").await?["fields"],
@@ -77,15 +85,68 @@ async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &
         "goal": answer("goal"), "kind": answer("kind"), "positive": answer("positive"),
         "agent_source": answer("agent_source"), "customer_source": answer("customer_source"),
         "name": answer("name"), "score_expression": answer("score_expression"),
+        "picked": if offer.is_null() { json!(answer("picked")) } else { offer["picked"].clone() },
     });
     let expression = answers["score_expression"].as_str().map(preview);
     let shown = context! {
-        step, datasets, dataset, schema, volume, columns, metric_column => metric, answers, profiles, expression,
-        chosen => typed.all("feature"), again => error.is_some() || typed.has("feature"),
+        step, datasets, dataset, schema, volume, offer, metric_column => metric, answers, profiles, expression,
+        chosen => typed.all("feature"),
         error => error.map(ApiError::detail),
         fields => error.map(|error| serde_json::to_value(error.fields()).unwrap_or_default()),
     };
     visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "predictors/wizard.html", shown).await
+}
+
+/// Fields a page of the last step.
+const FIELDS: usize = 50;
+/// Longest address of a look at columns.
+const MOST_BYTES: usize = 30_000;
+
+/// The fields that can be features, a page of them at a time, with what is chosen so far and what each tells about the outcome alone.
+async fn offered(
+    visit: &Visit,
+    dataset: &str,
+    schema: &Value,
+    typed: &Form,
+    metric: Option<&str>,
+    target: Option<&str>,
+) -> Result<Value, ApiError> {
+    let fields = schema["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |field: &Value| field["name"].as_str().unwrap_or_default().to_owned();
+    let able = fields.iter().enumerate().filter(|(_, it)| side_of(it).is_some() && it["name"].as_str() != metric);
+    let able = able.filter_map(|(place, it)| Some((place, it["name"].as_str()?)));
+    let part = Part::of(able, &typed.string("find"), &typed.string("page"), FIELDS);
+    let mut choice = Choice::of(schema, typed);
+    if let Some(all) = typed.get("all") {
+        part.all.iter().for_each(|place| choice.set(*place, all == "on"));
+    }
+    // A list of names is separated by commas.
+    let names: Vec<String> = part.places.iter().map(|at| name(&fields[*at])).filter(|it| !it.contains(',')).collect();
+    let path = format!(
+        "/datasets/{dataset}/columns?limit={FIELDS}&names={}&target={}",
+        segment(&names.join(",")),
+        segment(target.unwrap_or_default())
+    );
+    let looked = match target {
+        Some(_) if !names.is_empty() && path.len() < MOST_BYTES => visit.get(&path).await.unwrap_or(Value::Null),
+        _ => Value::Null,
+    };
+    let looked = looked["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let items: Vec<Value> = part
+        .places
+        .iter()
+        .map(|at| {
+            let look = looked.iter().find(|it| it["name"] == fields[*at]["name"]);
+            json!({
+                "place": at, "name": fields[*at]["name"], "side": side_of(&fields[*at]), "picked": choice.has(*at),
+                "association": look.map(|it| it["association"].clone()),
+            })
+        })
+        .collect();
+    let metric = metric.unwrap_or_default();
+    let chosen: usize =
+        ["context", "customer", "agent"].iter().map(|side| choice.names(schema, side, metric).len()).sum();
+    Ok(json!({"part": part, "items": items, "picked": choice.encode(), "chosen": chosen}))
 }
 
 fn with_role(schema: &Value, role: &str) -> Option<String> {
@@ -108,11 +169,19 @@ fn preview(text: &str) -> Value {
     }
 }
 
-/// The last step. Features are `side:name`, one a box.
+/// The last step. Features of the dataset come as a [`Choice`], those of profiles as `side:name`, one a box.
 async fn create(visit: Visit, form: Form) -> PageResult {
+    let schema = match form.has("picked") {
+        true => visit.get_if_there(&format!("/datasets/{}/schema", segment(&form.string("dataset")))).await?,
+        false => Value::Null,
+    };
+    let choice = Choice::of(&schema, &form);
     let side = |side: &str| -> Vec<String> {
-        let all = form.all("feature");
-        all.iter().filter_map(|it| it.strip_prefix(side)?.strip_prefix(':').map(str::to_owned)).collect()
+        let mut names = choice.names(&schema, side, &form.string("metric"));
+        let others = form.all("feature");
+        let others = others.iter().filter_map(|it| it.strip_prefix(side)?.strip_prefix(':').map(str::to_owned));
+        names.extend(others.collect::<Vec<_>>());
+        names
     };
     let mut metric = json!({
         "field": form.string("metric"),
@@ -188,22 +257,23 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
         if matches!(model["state"].as_str(), Some("queued" | "training"))
             && let Some(job) = model["job_id"].as_str()
         {
-            model["job"] = visit.get_if_there(&format!("/jobs/{job}")).await?;
+            model["job"] = described_one(&visit, Some(job)).await?;
         }
         shown_models.push(model);
     }
-    // Who answered before the present ones: the one that was changed last of those that could.
-    let idle = shown_models.iter().filter(|it| it["active"] == false && it["state"] == "trained");
-    let previous = idle.max_by_key(|it| it["updated_at"].as_str().unwrap_or_default().to_owned()).cloned();
+    // Who answered before the present ones.
+    let retired = shown_models.iter().filter(|it| it["active"] == false && it["retired_at"].is_string());
+    let previous = retired.max_by_key(|it| it["retired_at"].as_str().unwrap_or_default().to_owned()).cloned();
+    let turns = turns::shown(&predictor, &shown_models, visit.app.ctx.clock.now(), visit.language);
     let retraining = visit.get_if_there(&format!("/predictors/{id}/retraining")).await?;
     let reports = reports_of(&visit, predictor["id"].as_str().unwrap_or_default()).await?;
-    let shown = context! { predictor, dataset, models => shown_models, previous, retraining, reports };
+    let shown = context! { predictor, dataset, models => shown_models, previous, turns, retraining, reports };
     visit.page("predictors/show.html", shown).await
 }
 
 /// Newest reports about a predictor or its models.
 pub(super) async fn reports_of(visit: &Visit, predictor: &str) -> Result<Vec<Value>, ApiError> {
-    let reports = visit.get("/reports?limit=200&sort=-created_at").await?;
+    let reports = visit.get("/reports?limit=200&sort=-id").await?;
     let of_it = reports["items"].as_array().into_iter().flatten().filter(|it| it["predictor_id"] == predictor);
     Ok(of_it.take(10).cloned().collect())
 }
@@ -262,12 +332,35 @@ async fn production(visit: Visit, Path(id): Path<String>) -> PageResult {
     let calibration_points: Vec<Value> = bins
         .map(|it| json!([it["predicted"], it["observed"], it["interval"]["low"], it["interval"]["high"]]))
         .collect();
-    let shown = context! { predictor, production => &production, error, calibration_points };
+    let (served_names, served_bars) = served(&production["agent_drift"], [visit.text("Training"), visit.text("now")]);
+    let shown = context! { predictor, production => &production, error, calibration_points, served_names, served_bars };
     match visit.asked("as").as_deref() {
         Some("csv") => reports::csv_answer("production", reports::production_rows(&production)),
         Some("print") => reports::print(&visit, "predictors/production_print.html", shown),
         _ => visit.page("predictors/production.html", shown).await,
     }
+}
+
+/// Agents in a picture; the others are in the answer of the API.
+const MOST_SERVED: usize = 40;
+
+/// Names of agents, and their shares of the interactions in the training data and now, side by side.
+fn served(drift: &Value, [before, now]: [&str; 2]) -> (Vec<String>, Value) {
+    let bins = drift["bins"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let total = |member: &str| bins.iter().filter_map(|it| it[member].as_f64()).sum::<f64>().max(1.0);
+    let names = bins.iter().take(MOST_SERVED).filter_map(|it| it["value"].as_str().map(str::to_owned)).collect();
+    if bins.is_empty() {
+        return (names, Value::Null);
+    }
+    let series = |name: &str, member: &str, left: f64| {
+        let all = total(member);
+        let points = bins.iter().take(MOST_SERVED).enumerate().map(|(at, it)| {
+            let from = at as f64 + left;
+            json!([from, from + 0.4, it[member].as_f64().unwrap_or(0.0) / all])
+        });
+        json!({"name": name, "kind": "bars", "points": points.collect::<Vec<_>>()})
+    };
+    (names, json!([series(before, "training_rows", 0.1), series(now, "requests", 0.5)]))
 }
 
 async fn retraining(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {

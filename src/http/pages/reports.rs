@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::assets;
 use super::form::Form;
+use super::names;
 use super::show as shown_page;
 use super::visit::{PageResult, Visit, segment};
 use crate::http::{ApiError, AppState};
@@ -28,11 +29,13 @@ async fn list(visit: Visit) -> PageResult {
 }
 
 async fn show_list(visit: &Visit, error: Option<&ApiError>, typed: &Form) -> PageResult {
-    let query = visit.query(&["kind", "model_id", "sort", "after"], &[("limit", "50"), ("sort", "-created_at")]);
+    let query = visit.query(&["kind", "model_id", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let reports = visit.get(&format!("/reports?{query}")).await?;
-    let predictors = visit.get("/predictors?limit=500&sort=name").await?;
-    let models = visit.get("/models?limit=500").await?;
-    let shown = context! { reports, predictors, models, typed => typed.typed(), error => error.map(ApiError::detail) };
+    let predictors = visit.get("/predictors?limit=100&sort=-id").await?;
+    let models = visit.get("/models?limit=100&sort=-id").await?;
+    let names = names::of_lists(visit, &[&reports, &models]).await?;
+    let shown =
+        context! { reports, predictors, models, names, typed => typed.typed(), error => error.map(ApiError::detail) };
     visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "reports/list.html", shown).await
 }
 
@@ -331,6 +334,10 @@ pub(super) fn production_rows(production: &Value) -> Rows {
         for drift in items(model, "drift") {
             rows.push(row(&format!("drift.{}", text(&drift["input"])), &[&drift["psi"]]));
         }
+    }
+    let served = &production["agent_drift"];
+    for name in ["psi", "interactions", "new_agents", "new_agents_share", "absent_agents"] {
+        rows.push(row(&format!("agent_drift.{name}"), &[&served[name]]));
     }
     rows
 }

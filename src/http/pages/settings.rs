@@ -19,20 +19,21 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn page(visit: Visit) -> PageResult {
-    show(&visit, None).await
+    show(&visit, None, None).await
 }
 
-async fn show(visit: &Visit, password_error: Option<&ApiError>) -> PageResult {
+/// With what was wrong about a new password of one's own, or about a new user.
+pub(super) async fn show(
+    visit: &Visit,
+    password_error: Option<&ApiError>,
+    user_error: Option<(&ApiError, &Form)>,
+) -> PageResult {
     let me = visit.get("/auth/me").await?;
     let cluster = visit.get("/cluster").await?;
     let log_level = visit.get("/settings/log_level").await?;
     let users = match visit.session.super_user {
         true => {
-            let users = visit.app.auth.users().await.map_err(ApiError::from)?;
-            let body = users.iter().map(
-                |user| json!({"username": user.username, "super_user": user.super_user, "created_at": user.created_at}),
-            );
-            body.collect()
+            visit.get(&format!("/users?{}", visit.query(&["after"], &[("limit", "50"), ("sort", "username")]))).await?
         }
         false => Value::Null,
     };
@@ -50,12 +51,15 @@ async fn show(visit: &Visit, password_error: Option<&ApiError>) -> PageResult {
         ["MAX_BODY_BYTES", config.limits.max_body_bytes],
         ["ADD_CARDINALITIES_EVERY_N_RECORDS", config.add_cardinalities_every_n_records],
     ]);
+    let error = password_error.or(user_error.map(|(error, _)| error));
     let languages = Language::ALL.map(|it| json!({"code": it.code(), "name": it.name()}));
     let shown = context! {
         me, cluster, users, kept, limits, languages, log_level => log_level["level"],
-        token_hours => config.token_ttl_seconds / 3_600, password_error => password_error.map(ApiError::detail),
+        min_password => crate::auth::MIN_PASSWORD_CHARACTERS, token_hours => config.token_ttl_seconds / 3_600, password_error => password_error.map(ApiError::detail),
+        user_error => user_error.map(|(error, _)| json!({"text": error.detail(), "fields": error.fields()})),
+        typed_user => user_error.map(|(_, form)| form.typed()),
     };
-    visit.page_with(password_error.map_or(StatusCode::OK, ApiError::status), "settings.html", shown).await
+    visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "settings.html", shown).await
 }
 
 async fn password(visit: Visit, form: Form) -> PageResult {
@@ -63,7 +67,7 @@ async fn password(visit: Visit, form: Form) -> PageResult {
     let raw = |name: &str| form.all(name).pop().unwrap_or_default();
     if raw("new_password") != raw("new_password_again") {
         let text = visit.text("The two new passwords differ: type the same twice.").to_owned();
-        return show(&visit, Some(&ApiError::unprocessable("bad_password", text))).await;
+        return show(&visit, Some(&ApiError::unprocessable("bad_password", text)), None).await;
     }
     let body = json!({"current": raw("current_password"), "new": raw("new_password")});
     match visit.post("/auth/password", &body).await {
@@ -79,9 +83,9 @@ async fn password(visit: Visit, form: Form) -> PageResult {
         // A wrong password is no ended session.
         Err(error) if error.code() == "invalid_credentials" => {
             let text = visit.text("The current password is wrong.").to_owned();
-            show(&visit, Some(&ApiError::unprocessable("bad_password", text))).await
+            show(&visit, Some(&ApiError::unprocessable("bad_password", text)), None).await
         }
-        Err(error) => show(&visit, Some(&error)).await,
+        Err(error) => show(&visit, Some(&error), None).await,
     }
 }
 

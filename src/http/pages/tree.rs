@@ -1,16 +1,17 @@
-//! What stands at the side of every page: datasets, their predictors, and their models. Bounded, newest first; the lists
-//! have the rest.
+//! What stands at the side of every page: datasets, their predictors, and their models. Bounded: the newest, and always what the
+//! page is about; the lists have the rest.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Serialize;
 
 use super::visit::Visit;
 use crate::domain::dataset::{Dataset, DatasetState};
+use crate::domain::id::{DatasetId, ModelId, PredictorId};
 use crate::domain::model::{Model, ModelState};
 use crate::domain::predictor::{Predictor, PredictorDefinition};
 use crate::http::ApiError;
-use crate::store::{Collection, Condition, Path, Query, Record, StoreExt as _};
+use crate::store::{Collection, Condition, Key, Path, Query, Record, StoreExt as _};
 
 const DATASETS: usize = 15;
 const PREDICTORS: usize = 60;
@@ -55,8 +56,16 @@ struct ModelNode {
 pub(super) async fn read(visit: &Visit) -> Result<Tree, ApiError> {
     let alive = Condition::Not(Box::new(Condition::Exists { path: Path::key("deleted_at") }));
     let (mut datasets, more) = newest::<Dataset>(visit, Collection::Datasets, alive, DATASETS).await?;
-    let (predictors, _) = newest::<Predictor>(visit, Collection::Predictors, Condition::True, PREDICTORS).await?;
-    let (models, _) = newest::<Model>(visit, Collection::Models, Condition::True, MODELS).await?;
+    let (mut predictors, _) = newest::<Predictor>(visit, Collection::Predictors, Condition::True, PREDICTORS).await?;
+    let (mut models, _) = newest::<Model>(visit, Collection::Models, Condition::True, MODELS).await?;
+    let about = About::read(visit).await?;
+    // Oldest last, as in the lists.
+    models.extend(about.models);
+    unique(&mut models, |model| model.id.as_str());
+    predictors.extend(about.predictor);
+    unique(&mut predictors, |predictor| predictor.id.as_str());
+    datasets.extend(about.dataset);
+    unique(&mut datasets, |dataset| dataset.id.as_str());
     let mut by_predictor: HashMap<String, Vec<ModelNode>> = HashMap::new();
     let here = |id: &str| visit.uri.path().split('/').any(|part| part == id);
     for model in models.into_iter().rev() {
@@ -96,6 +105,53 @@ pub(super) async fn read(visit: &Visit) -> Result<Tree, ApiError> {
         DatasetNode { id: dataset.id.into(), name: dataset.name, tone, open: this || below, here: this, predictors }
     });
     Ok(Tree { datasets: datasets.collect(), composites, more })
+}
+
+/// What the page is about, from its address, and what that belongs to.
+#[derive(Default)]
+struct About {
+    dataset: Option<Dataset>,
+    predictor: Option<Predictor>,
+    /// Of the predictor.
+    models: Vec<Model>,
+}
+
+impl About {
+    async fn read(visit: &Visit) -> Result<Self, ApiError> {
+        let mut about = Self::default();
+        let parts = || visit.uri.path().split('/');
+        let mut predictor = parts().find_map(|part| PredictorId::parse(part).ok());
+        if let Some(id) = parts().find_map(|part| ModelId::parse(part).ok()) {
+            predictor = load::<Model>(visit, id.as_str()).await?.map(|model| model.predictor_id);
+        }
+        let mut dataset = parts().find_map(|part| DatasetId::parse(part).ok());
+        if let Some(id) = predictor {
+            about.predictor = load::<Predictor>(visit, id.as_str()).await?;
+            let of_it = Condition::equal(Path::key("predictor_id"), id.as_str());
+            about.models = newest::<Model>(visit, Collection::Models, of_it, MODELS).await?.0;
+            if let Some(PredictorDefinition::Simple { dataset_id, .. }) =
+                about.predictor.as_ref().map(|it| &it.definition)
+            {
+                dataset = Some(dataset_id.clone());
+            }
+        }
+        if let Some(id) = dataset {
+            let alive = |dataset: &Dataset| dataset.deleted_at.is_none();
+            about.dataset = load::<Dataset>(visit, id.as_str()).await?.filter(alive);
+        }
+        Ok(about)
+    }
+}
+
+async fn load<T: Record>(visit: &Visit, id: &str) -> Result<Option<T>, ApiError> {
+    let key = Key::new(visit.session.account_id.as_str(), id);
+    Ok(visit.app.ctx.store.load::<T>(&key).await?.map(|stored| stored.value))
+}
+
+/// The first of each.
+fn unique<T>(list: &mut Vec<T>, id: impl Fn(&T) -> &str) {
+    let mut seen = HashSet::new();
+    list.retain(|it| seen.insert(id(it).to_owned()));
 }
 
 async fn newest<T: Record>(

@@ -260,7 +260,7 @@ pub(super) fn build_step(connection: &mut Connection, catalog: &Catalog) -> Resu
 }
 
 /// (value, id): a value is held by a thousandth.
-const SCALAR_STATISTICS: &str = "500000 1000 1";
+const SCALAR_STATISTICS: &str = "500000 1000 1 noskipscan";
 
 /// Tells SQLite's planner how selective an index is. Fixed figures instead of measured ones: a plan
 /// stays the same while data grows, and an index over a value always wins over reading a whole scope.

@@ -57,6 +57,23 @@ pub(super) fn migrate(connection: &mut Connection, folder: &Path) -> Result<(), 
     for (number, migration) in pending(status.schema_version) {
         apply(connection, number, migration).map_err(in_folder)?;
     }
+    forbid_skipping(connection).map_err(|source| in_folder(source.into()))
+}
+
+/// An index whose first columns a query does not name is never gone through value by value: that reads and sorts a whole collection
+/// for a page that the order of its keys gives at once. Folders of earlier programs are told, too.
+fn forbid_skipping(connection: &Connection) -> rusqlite::Result<()> {
+    let skipped = "idx IS NOT NULL AND tbl <> 'store_state' AND stat NOT LIKE '%noskipscan%'";
+    let known: bool =
+        connection
+            .query_row("SELECT COUNT(*) > 0 FROM sqlite_schema WHERE name = 'sqlite_stat1'", [], |row| row.get(0))?;
+    if known
+        && connection
+            .query_row(&format!("SELECT COUNT(*) > 0 FROM sqlite_stat1 WHERE {skipped}"), [], |row| row.get(0))?
+    {
+        connection.execute(&format!("UPDATE sqlite_stat1 SET stat = stat || ' noskipscan' WHERE {skipped}"), [])?;
+        connection.execute_batch("ANALYZE sqlite_schema")?;
+    }
     Ok(())
 }
 
@@ -97,7 +114,7 @@ fn describe_built_in(connection: &Connection) -> Result<()> {
         let statistics = match sql {
             None => "1000000 1000000 1 noskipscan",
             Some(sql) if sql.contains("(scope, json_extract") => "1000000 1000000 1000 1 noskipscan",
-            Some(_) => "1000000 1000 1 1 1",
+            Some(_) => "1000000 1000 1 1 1 noskipscan",
         };
         describe(connection, &table, &index, statistics)?;
     }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{FILE_NAME, OpenError, Options, SqliteStore};
 use crate::store::conformance::{Fixture, agents, batch, conformance_suite, indexes_ready, key, matching, put};
 use crate::store::{
-    Collection, Condition, FeedEvent, IndexSpec, IndexState, Path, Query, SharedStore, Store, StoreError,
+    Collection, Condition, FeedEvent, IndexSpec, IndexState, Path, Query, SharedStore, Sort, Store, StoreError,
 };
 
 async fn open() -> Option<Fixture> {
@@ -152,6 +152,7 @@ fn built_in_indexes_answer_what_is_asked_all_day() {
     let catalog = super::indexes::Catalog::default();
     let equal = |field: &str, value: &str| Condition::equal(Path::key(field), value);
     let by_id = Path::key("id");
+    let newest = |collection| Query { sort: Sort { path: None, descending: true }, ..Query::new(collection, "acc") };
     let queries = [
         (Query::everywhere(Collection::Jobs).filter(equal("state", "queued")).sort_by(by_id, false), "jobs_to_claim"),
         (Query::new(Collection::Jobs, "acc").filter(equal("state", "dead")), "jobs_by_state"),
@@ -161,6 +162,8 @@ fn built_in_indexes_answer_what_is_asked_all_day() {
         (Query::everywhere(Collection::Models).filter(Condition::equal(Path::key("active"), true)), "models_active"),
         (Query::new(Collection::Predictors, "acc").filter(equal("name", "fcr")), "predictors_by_name"),
         (Query::new(Collection::Agents, "acc"), "sqlite_autoindex_agents_1"),
+        (newest(Collection::Models), "sqlite_autoindex_models_1"),
+        (newest(Collection::Jobs), "sqlite_autoindex_jobs_1"),
         (Query::everywhere(Collection::Agents), "sqlite_autoindex_agents_1"),
     ];
     for (query, index) in queries {

@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # Makes the package tango-VERSION-linux.tar.gz: images, settings, scripts, charts. Installing from it needs no internet.
 #
-#   deploy/package.sh [--out FOLDER] [--version V] [--tango PROGRAM] [--mongod PROGRAM] [--garage PROGRAM] [--images FOLDER] [--dry-run]
+#   deploy/package.sh [--out FOLDER] [--version V] [--tango PROGRAM] [--mongod PROGRAM] [--garage PROGRAM] [--images FOLDER]
+#                     [--settings FILE] [--dry-run]
 #
 #   --out FOLDER      where it is written (default: target/package)
 #   --version V       of the package and of tango's image (default: what the program says)
 #   --tango PROGRAM   (default: target/release/tango), --mongod and --garage: see deploy/images/build.sh --help
 #   --images FOLDER   takes the archives in this folder in place of building images
+#   --settings FILE   conf/tango.env of the package, when the program is of another version than these sources
 #   --dry-run         says what it would make
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 fail() { echo "package.sh: $*" >&2; exit 1; }
 
-out=$here/../target/package version='' tango=$here/../target/release/tango images='' dry_run=no
+out=$here/../target/package version='' tango=$here/../target/release/tango images='' dry_run=no settings=$here/../config/tango.env
 others=()
 while [ $# -gt 0 ]; do
   case $1 in
@@ -22,12 +24,14 @@ while [ $# -gt 0 ]; do
     --tango) tango=${2:?--tango needs a program}; shift ;;
     --mongod | --garage) others+=("$1" "${2:?$1 needs a program}"); shift ;;
     --images) images=${2:?--images needs a folder}; shift ;;
+    --settings) settings=${2:?--settings needs a file}; shift ;;
     --dry-run) dry_run=yes ;;
     *) fail "unknown option $1 (try --help)" ;;
   esac
   shift
 done
 [ -x "$tango" ] || fail "there is no program $tango: cargo build --profile dist, or name another with --tango"
+[ -r "$settings" ] || fail "there is no file of settings $settings"
 version=${version:-$("$tango" --version | cut -d' ' -f2)}
 name=tango-$version-linux
 if [ "$dry_run" = yes ]; then echo "would make $out/$name.tar.gz from $tango"; exit 0; fi
@@ -47,7 +51,7 @@ fi
 
 echo "$version" >"$package/jop.version"
 cp -r "$here/conf" "$package/conf"
-cp "$here/../config/tango.env" "$package/conf/tango.env"
+cp "$settings" "$package/conf/tango.env"
 cp -r "$here/swarm" "$package/ha-scripts"
 for part in single-host:scripts helm:helm kubernetes:kubernetes nginx:nginx haproxy:haproxy monitoring:monitoring systemd:systemd; do
   if [ -d "$here/${part%%:*}" ]; then cp -r "$here/${part%%:*}" "$package/${part#*:}"; fi

@@ -21,7 +21,6 @@ done
 need_docker
 if docker service inspect tango_tango >/dev/null 2>&1; then exec bash "$swarm_scripts/restart.sh" "${given[@]}"; fi
 prepare
-S3_ENDPOINT=${S3_ENDPOINT:-https://localhost:9000}
 check_tango_env
 no_problems "not restarted"
 compose up --detach --force-recreate

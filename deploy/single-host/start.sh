@@ -29,8 +29,6 @@ while [ $# -gt 0 ]; do
   shift
 done
 prepare
-# One host has its own object store: no S3_ENDPOINT is needed.
-S3_ENDPOINT=${S3_ENDPOINT:-https://$(value_of HOST_DOMAIN "$conf/tango.env" | grep . || hostname):9000}
 check_tango_env
 if [ "$initialise" = yes ]; then
   [ -n "$password" ] || fail "-l needs the password of the first user: -p PASSWORD, or -p - to read it from standard input"
@@ -39,6 +37,7 @@ if [ "$initialise" = yes ]; then
     problem "$DATADIR holds the data of an installation, and -l begins anew: start.sh without -l goes on with them; to begin anew move $DATADIR/* away yourself"
   fi
 fi
+[ "$dry_run" = yes ] || docker image inspect "$TANGO_IMAGE" >/dev/null 2>&1 || problem "$TANGO_IMAGE is not on this host: bash scripts/install.sh"
 no_problems "not started"
 if [ "$dry_run" = no ] && [ ! -e "$conf/tango.crt" ]; then
   make_authority
@@ -49,8 +48,11 @@ fi
 check_certificate "$conf/tango.crt" "$(value_of HOST_DOMAIN "$conf/tango.env")"
 check_key_pair "$conf/tango.crt" "$conf/tango.key"
 no_problems "not started"
-# The container reads it as another user.
-if [ -e "$conf/tango.key" ]; then run chown 10001:10001 "$conf/tango.key"; fi
+# The container reads them as another user.
+if [ -e "$conf/tango.key" ]; then
+  run chown 10001:10001 "$conf/tango.key"
+  run chmod 644 "$conf/tango.crt"
+fi
 SUPER_USER_PASSWORD=$password compose up --detach
 wait_until_healthy || fail "tango does not become healthy: docker logs tango"
 say "tango serves $scheme://$(value_of HOST_DOMAIN "$conf/tango.env" | grep . || hostname):3031"

@@ -1,10 +1,13 @@
-"""client.py URL CA PASSWORD flow | append N | score | load RATE STOP-FILE: a client of tango, by the standard library alone.
+"""client.py URL CA PASSWORD flow | append N | train | score | upload MB | load RATE STOP-FILE: a client of tango, by the standard library alone.
 
 flow:   data in, a model trained, scores out. Prints the ids.
 append: N appends of rows to the dataset, each of whose jobs has to succeed, and the rows have to be there in the end.
 train:  trains a model again and waits for it.
 score:  one score.
-load:   RATE scores a second, each once and over a connection of its own, until STOP-FILE exists; prints what came of them.
+upload: a file of MB megabytes as a new dataset, its parts through tango in place of the object store.
+load:   RATE scores a second, each once and over a connection of its own, until STOP-FILE exists; prints what came of them, and the longest
+        time for which this process itself was not run (stalled_ms), which no server is to blame for. STOP-FILE.began exists once
+        the first has been answered.
 """
 
 import json
@@ -130,6 +133,22 @@ def flow(client):
     print(f"data in, trained, scored: dataset {dataset}, model {model['id']}")
 
 
+def upload(client, megabytes):
+    header, block = rows(30_000, 2).split(b"\n", 1)
+    file = header + b"\n" + block * (megabytes * 1_000_000 // len(block) + 1)
+    asked = {"target": "dataset", "name": f"file {time.time_ns()}", "filename": "calls.csv", "size_bytes": len(file), "mode": "create"}
+    started, _ = client.must("POST", "/api/v1/uploads", asked)
+    parts, offset = [], 0
+    for part in started["parts"]:
+        body = file[offset:offset + part["size_bytes"]]
+        received, _ = client.must("PUT", f"/api/v1/uploads/{started['id']}/parts/{part['number']}", body, headers={"Content-Type": "application/octet-stream"})
+        parts.append({"number": part["number"], "etag": received["etag"]})
+        offset += part["size_bytes"]
+    done, _ = client.must("POST", f"/api/v1/uploads/{started['id']}/complete", {"parts": parts, "accept_schema": False})
+    client.wait_for(done["job_id"])
+    print(f"{len(file)} bytes in {len(parts)} part(s) through tango")
+
+
 QUESTION = {"context": {"topic": "bill", "language": "de"}, "agents": [f"a{n}" for n in range(40)], "top": 3}
 
 
@@ -167,7 +186,7 @@ def train(client):
 
 
 def load(client, rate, stop_file):
-    counts, failures, times, slowest, lock = {"ok": 0, "failed": 0}, {}, [], [0.0], threading.Lock()
+    counts, failures, when, slowest, stalled, lock = {"ok": 0, "failed": 0}, {}, [], [0.0], [0.0], threading.Lock()
 
     def one():
         began = time.monotonic()
@@ -177,19 +196,31 @@ def load(client, rate, stop_file):
         except OSError as error:
             what = f"{type(error).__name__}: {error}"
         with lock:
-            slowest[0] = max(slowest[0], time.monotonic() - began)
+            seconds = time.monotonic() - began
+            slowest[0] = max(slowest[0], seconds)
             counts["failed" if what else "ok"] += 1
             if what:
-                times.append(round(time.time()))
+                when.append(f"{time.strftime('%H:%M:%S', time.localtime(time.time() - seconds))} {seconds:.1f} s")
                 failures[what] = failures.get(what, 0) + 1
+            elif counts["ok"] == 1:
+                open(stop_file + ".began", "w").close()
 
+    def watch():
+        last = time.monotonic()
+        while True:
+            time.sleep(0.05)
+            now = time.monotonic()
+            stalled[0], last = max(stalled[0], now - last - 0.05), now
+
+    threading.Thread(target=watch, daemon=True).start()
     began, sent = time.monotonic(), 0
     with ThreadPoolExecutor(32) as pool:
         while not os.path.exists(stop_file) and time.monotonic() - began < 1800:
             pool.submit(one)
             sent += 1
             time.sleep(max(0.0, began + sent / rate - time.monotonic()))
-    print(json.dumps({"seconds": round(time.monotonic() - began), **counts, "slowest_ms": round(slowest[0] * 1000), "failures": failures, "between": [time.strftime("%H:%M:%S", time.localtime(t)) for t in sorted(times)[:1] + sorted(times)[-1:]]}))
+    print(json.dumps({"seconds": round(time.monotonic() - began), **counts, "slowest_ms": round(slowest[0] * 1000),
+                      "stalled_ms": round(stalled[0] * 1000), "failures": failures, "when": sorted(when)[:40]}))
     sys.exit(1 if counts["failed"] else 0)
 
 
@@ -203,6 +234,8 @@ def main():
         append(client, int(sys.argv[5]))
     elif command == "train":
         train(client)
+    elif command == "upload":
+        upload(client, int(sys.argv[5]))
     elif command == "score":
         score(client)
         print("scored")

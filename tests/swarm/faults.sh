@@ -65,7 +65,7 @@ nodes_come_and_go() {
   within 240 "node 3 is plugged in again and all is well" all_is_well 1
 
   start_machine 4
-  tar -xzf "$work/package.tar.gz" -C "$work/node-4/opt"
+  unpack 4 "$work/package.tar.gz"
   laboratory 4
   script 4 install.sh --force >/dev/null 2>&1 || failed "install.sh on node 4"
   join 4

@@ -3,8 +3,9 @@
 # needs root, iproute2, util-linux and Docker's daemon. Everything is under $work; remove_machines ends what was started, by its process id.
 
 # shellcheck disable=SC2154,SC2013 # $work is set by whoever sources this; paths here have no blanks
-bridge=tsw0
-subnet=10.99.0
+machines=${machines:-tsw} # what their namespaces, links and control groups are called
+bridge=${machines}0
+subnet=${subnet:-10.99.0}
 
 lay_bridge() {
   ip link add "$bridge" type bridge
@@ -16,30 +17,44 @@ lay_bridge() {
 start_machine() { # number
   local n=$1 home=$work/node-$1
   mkdir -p "$home"/{docker,exec,datadir,opt}
-  if [ ! -e "/run/netns/tsw$n" ]; then
-    ip netns add "tsw$n"
-    ip link add "tswv$n" type veth peer name eth0 netns "tsw$n"
-    ip link set "tswv$n" master "$bridge" up
-    ip -n "tsw$n" address add "$subnet.$n/24" dev eth0
-    ip -n "tsw$n" link set eth0 up
-    ip -n "tsw$n" link set lo up
-    ip -n "tsw$n" route add default via "$subnet.254"
+  if [ ! -e "/run/netns/$machines$n" ]; then
+    ip netns add "$machines$n"
+    ip link add "${machines}v$n" type veth peer name eth0 netns "$machines$n"
+    ip link set "${machines}v$n" master "$bridge" up
+    ip -n "$machines$n" address add "$subnet.$n/24" dev eth0
+    ip -n "$machines$n" link set eth0 up
+    ip -n "$machines$n" link set lo up
+    ip -n "$machines$n" route add default via "$subnet.254"
   fi
   # Not `ip netns exec`: it hides the mounts of control groups.
   # shellcheck disable=SC2016 # expanded inside
-  nsenter --net="/run/netns/tsw$n" unshare --uts --mount --propagation private bash -c '
+  nsenter --net="/run/netns/$machines$n" unshare --uts --mount --propagation private bash -c '
       set -e
       hostname "node-$1-hostname"
       mkdir -p /datadir
       mount --bind "$2/datadir" /datadir
-      exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/tsw$1" --data-root "$2/docker" --exec-root "$2/exec" \
-        --pidfile "$2/pid" --host "unix://$2/docker.sock"' - "$n" "$home" >>"$home/dockerd.log" 2>&1 &
+      exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$3$1" --data-root "$2/docker" --exec-root "$2/exec" \
+        --pidfile "$2/pid" --host "unix://$2/docker.sock"' - "$n" "$home" "$machines" >>"$home/dockerd.log" 2>&1 &
   for _ in $(seq 300); do
     if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then return 0; fi
     sleep 0.1
   done
   echo "the Docker daemon of machine $n does not answer: $(tail -n 3 "$home/dockerd.log")" >&2
   return 1
+}
+
+# The package's folder for a machine: its images once on this disk.
+unpack() { # number, package
+  local n=$1 name unpacked
+  name=$(basename "$(tar -tzf "$2" | head -n 1)") || true
+  unpacked=$work/unpacked/$name
+  if [ ! -d "$unpacked" ]; then
+    mkdir -p "$work/unpacked"
+    tar -xzf "$2" -C "$work/unpacked"
+  fi
+  cp -r --link "$unpacked" "$work/node-$n/opt/"
+  rm -r "$work/node-$n/opt/$name/conf"
+  cp -r "$unpacked/conf" "$work/node-$n/opt/$name/"
 }
 
 # on N COMMAND...: as a person at that machine would.
@@ -49,18 +64,18 @@ on() {
   nsenter --target "$(cat "$work/node-$n/pid")" --net --mount --uts -- env "DOCKER_HOST=unix://$work/node-$n/docker.sock" "$@"
 }
 
-unplug() { ip -n "tsw$1" link set eth0 down; }
+unplug() { ip -n "$machines$1" link set eth0 down; }
 plug_in() {
-  ip -n "tsw$1" link set eth0 up
-  ip -n "tsw$1" route replace default via "$subnet.254"
+  ip -n "$machines$1" link set eth0 up
+  ip -n "$machines$1" route replace default via "$subnet.254"
 }
 
 # The daemon and its containers die at once, as with a power cut; the network goes with them.
 power_off() {
   local n=$1 process
-  ip -n "tsw$n" link set eth0 down
+  ip -n "$machines$n" link set eth0 down
   kill -KILL "$(cat "$work/node-$n/pid")" 2>/dev/null || true
-  for process in $(ip netns pids "tsw$n") $(container_processes "$n"); do kill -KILL "$process" 2>/dev/null || true; done
+  for process in $(ip netns pids "$machines$n") $(container_processes "$n"); do kill -KILL "$process" 2>/dev/null || true; done
   rm -f "$work/node-$n/pid" "$work/node-$n"/exec/containerd/*.pid
 }
 
@@ -68,7 +83,7 @@ power_off() {
 # work in its folder.
 container_processes() {
   local n=$1 process
-  find /sys/fs/cgroup -path "*/tsw$n/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u
+  find /sys/fs/cgroup -path "*/$machines$n/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u
   for process in /proc/[0-9]*; do
     case $({ tr '\0' ' ' <"$process/cmdline"; } 2>/dev/null) in *"$work/node-$n/"*) basename "$process" ;; esac
   done
@@ -82,9 +97,9 @@ remove_machine() {
     for _ in $(seq 150); do [ -d "/proc/$process" ] || break; sleep 0.1; done
   fi
   for process in $(container_processes "$n"); do [ "$process" = $$ ] || kill -KILL "$process" 2>/dev/null || true; done
-  ip link delete "tswv$n" 2>/dev/null || true
-  if [ -e "/run/netns/tsw$n" ]; then
-    ip netns delete "tsw$n" 2>/dev/null || true
+  ip link delete "${machines}v$n" 2>/dev/null || true
+  if [ -e "/run/netns/$machines$n" ]; then
+    ip netns delete "$machines$n" 2>/dev/null || true
   fi
   for mount in $(awk -v under="$work/node-$n/" 'index($2, under) == 1 { print $2 }' /proc/mounts | sort -r); do umount -l "$mount" || true; done
   rm -rf "${work:?}/node-$n"
@@ -93,7 +108,7 @@ remove_machine() {
 remove_machines() {
   local n
   for n in 1 2 3 4 5; do
-    if [ -d "$work/node-$n" ] || [ -e "/run/netns/tsw$n" ]; then remove_machine "$n"; fi
+    if [ -d "$work/node-$n" ] || [ -e "/run/netns/$machines$n" ]; then remove_machine "$n"; fi
   done
   ip link delete "$bridge" 2>/dev/null || true
   rmdir /datadir 2>/dev/null || true # what the machines' own folders were mounted on

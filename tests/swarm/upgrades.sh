@@ -6,7 +6,7 @@ unpack_next() { # package
   local n
   for n in 1 2 3 4; do
     [ -e "$work/node-$n/pid" ] || continue
-    tar -xzf "$1" -C "$work/node-$n/opt"
+    unpack "$n" "$1"
   done
 }
 
@@ -17,35 +17,48 @@ next_script() { # node, version, script, arguments...
   on "$n" bash "$folder/$name" "$@"
 }
 
+names_in() { grep -oE '^[A-Z][A-Z0-9_]*=' "$1" | sort; }
+
 upgrades() {
-  local next_version n image
+  local next_version n image ours=$work/ours.env file log=$work/upgrade.log new name
   if [ -z "$next" ]; then
     mkdir -p "$work/next"
-    "$project/deploy/package.sh" --out "$work/next" --version 9.9.9 >/dev/null
+    # Another default than the first version's, and a setting that the first one's file has not (see step_machines).
+    sed 's/^TOKEN_TTL_SECONDS=.*/TOKEN_TTL_SECONDS=28800/' "$project/config/tango.env" >"$work/next.env"
+    "$project/deploy/package.sh" --out "$work/next" --version 9.9.9 --settings "$work/next.env" "${program[@]}" >/dev/null
     next=$work/next/tango-9.9.9-linux.tar.gz
   fi
   next_version=$(tar -xOzf "$next" --wildcards '*/jop.version')
+  [ "$next_version" != "$version" ] || failed "both packages are of the version $version"
   unpack_next "$next"
-  # Of the next version: a setting that is new, and one of ours that it does not know.
-  local file=$work/node-1/opt/tango-$next_version-linux/conf/tango.env
-  sed -i '/^SCORE_QUEUE_MS=/d' "$(home 1)/conf/tango.env"
+  file=$work/node-1/opt/tango-$next_version-linux/conf/tango.env
+  new=$(comm -13 <(names_in "$(home 1)/conf/tango.env") <(names_in "$file"))
+  [ -n "$new" ] || failed "the version $next_version has no setting that $version has not"
+  # Ours: a line that no version knows, and a value of our own.
   echo "OLD_SETTING=of mine" >>"$(home 1)/conf/tango.env"
+  sed -i 's/^SCORE_STATISTICS_DAYS=.*/SCORE_STATISTICS_DAYS=399/' "$(home 1)/conf/tango.env"
+  cp "$(home 1)/conf/tango.env" "$ours"
 
   expect_refusal "does not start on every node" next_script 1 "$next_version" upgrade_gpr_services.sh --from "$(home 1)" --yes
   for n in 1 2 3 4; do
     [ -e "$work/node-$n/pid" ] || continue
     next_script $n "$next_version" install.sh --force >/dev/null 2>&1 || failed "install.sh of $next_version on node $n"
   done
-  grep -q '^SCORE_QUEUE_MS=' "$file" || failed "the new setting is not in tango.env"
-  grep -q '^OLD_SETTING=of mine' "$file" || failed "a line of ours is gone"
-  grep -q "^HOST_DOMAIN=$entrance" "$file" || failed "our HOST_DOMAIN is gone"
+  head -n "$(wc -l <"$ours")" "$file" | cmp --silent - "$ours" || failed "lines of ours were changed in $file"
+  for name in $new; do grep -q "^$name" "$file" || failed "the new setting $name is not in tango.env"; done
 
   start_load
-  next_script 1 "$next_version" upgrade_gpr_services.sh --from "$(home 1)" --yes || failed "upgrade"
-  stop_load "upgrade to $next_version"
+  next_script 1 "$next_version" upgrade_gpr_services.sh --from "$(home 1)" --yes >"$log" 2>&1 || { cat "$log"; failed "upgrade"; }
+  stop_load "upgrade from $version to $next_version"
   image=$(on 1 docker service inspect --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' tango_tango)
   [ "$image" = "jop_tango:$next_version" ] || failed "the image is $image"
+  on 1 docker config ls --quiet --filter label=tango.kind=env >/dev/null
+  for name in $new; do
+    on 1 docker exec "$(container 1 tango_tango)" /usr/bin/tango config check | grep -E "^${name%=} .*tango\.env" || failed "the new setting $name has no effect"
+  done
+  on 1 docker exec "$(container 1 tango_tango)" /usr/bin/tango config check | grep -E '^SCORE_STATISTICS_DAYS +399 ' || failed "our value is gone"
   client append 2 || failed "appends after the upgrade"
+  client train || failed "training after the upgrade"
 
   # A version whose program starts and ends: it says its version, and nothing more.
   broken_image 6.6.6
@@ -56,9 +69,13 @@ upgrades() {
   within 120 "all is well" next_script 1 "$next_version" status.sh
 
   start_load
-  script 1 upgrade_gpr_services.sh --from "$work/node-1/opt/tango-$next_version-linux" --yes || failed "downgrade"
-  stop_load "back to $version"
+  script 1 upgrade_gpr_services.sh --from "$work/node-1/opt/tango-$next_version-linux" --yes >"$log" 2>&1 || { cat "$log"; failed "downgrade"; }
+  stop_load "back from $next_version to $version"
+  for name in $new; do grep -F "no longer known, and without effect: ${name%=} " "$log" || failed "the setting $name, which $version does not know, is not told"; done
+  image=$(on 1 docker service inspect --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' tango_tango)
+  [ "$image" = "jop_tango:$version" ] || failed "the image is $image"
   client append 2 || failed "appends after the downgrade"
+  client train || failed "training after the downgrade"
 }
 
 # The image of the next version, but `server` ends at once.

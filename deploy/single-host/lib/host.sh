@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # What the scripts of one host share. Sourced with $here set to their folder.
 # shellcheck disable=SC1090,SC1091,SC2034,SC2154
+one_host=yes
 root=$(cd "$here/.." && pwd)
 swarm_scripts=$root/ha-scripts
 [ -d "$swarm_scripts" ] || swarm_scripts=$root/swarm
@@ -38,9 +39,16 @@ prepare() {
 }
 
 is_healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' tango 2>/dev/null)" = healthy ]; }
-wait_until_healthy() {
+restarts() { docker inspect --format '{{.RestartCount}}' tango 2>/dev/null || echo 0; }
+
+# Waits no longer for a container that ends again and again.
+wait_until_healthy() { # seconds
+  local before
   [ "$dry_run" = no ] || return 0
-  until_true "${1:-120}" is_healthy && return 0
+  before=$(restarts)
+  has_decided() { is_healthy || [ $(($(restarts) - before)) -ge 4 ]; }
+  until_true "${1:-120}" has_decided || true
+  is_healthy && return 0
   docker logs --tail 10 tango >&2 || true
   return 1
 }

@@ -136,7 +136,7 @@ check_every_node() {
     --mount type=bind,source=/,target=/host,readonly --entrypoint /usr/bin/node-probe.sh -- $1) || true
   [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $MONGO_IMAGE on every node (install.sh)?"; return; }
   for node in $(awk '{ print $1 }' <<<"$nodes"); do
-    line=$(grep -o "probe node=$node .*" <<<"$answers" | tail -n 1)
+    line=$(grep -o "probe node=$node .*" <<<"$answers" | tail -n 1) || true
     if [ -z "$line" ]; then
       problem "the node $node could not be asked: has install.sh been run there? $(grep "^$node:" <<<"$answers" | head -n 1)"
       continue

@@ -46,7 +46,8 @@ read_deploy_env() {
   if [ -n "$(value_of S3_ACCESS_KEY "$conf/tango.env")" ]; then external_objects=yes; fi
 }
 
-# What tango itself would refuse or object to in tango.env, and what the deployment needs of it.
+# What tango itself would refuse or object to in tango.env, and what the deployment needs of it. one_host=yes: the object store is inside, unless
+# S3_ENDPOINT names one.
 check_tango_env() {
   local file=$conf/tango.env answer
   if [ ! -e "$file" ]; then
@@ -63,14 +64,17 @@ check_tango_env() {
     esac
   done <"$file"
   case ${S3_ENDPOINT:-} in
-    '') problem "S3_ENDPOINT is missing in $file: https://NAME:9000, the address under which browsers and connectors reach the nodes with the label minio=true" ;;
+    '') [ "${one_host:-no}" = yes ] || problem "S3_ENDPOINT is missing in $file: https://NAME:9000, the address under which browsers and connectors reach the nodes with the label minio=true" ;;
     https://?*) ;;
     http://*) problem "S3_ENDPOINT in $file is http://: it has to be https:// (now: $S3_ENDPOINT)" ;;
     *) problem "S3_ENDPOINT in $file has to be https://NAME:9000 (now: $S3_ENDPOINT)" ;;
   esac
   if [ "$dry_run" = no ] && [ ${#problems[@]} -eq 0 ] && docker image inspect "$TANGO_IMAGE" >/dev/null 2>&1; then
-    if ! answer=$(docker run --rm -i --network none --env MONGODB_URL=mongodb://u:p@h/tango --env TOKEN_SECRET=0123456789012345678901234567890123456789 \
-      --env S3_ACCESS_KEY=accesskey --env S3_SECRET_KEY=secretkey "$TANGO_IMAGE" --env-file /dev/stdin config check <"$file" 2>&1); then
+    # What a node of a cluster gets from the Swarm's secrets; one host has its stores inside.
+    local secrets=(--env MONGODB_URL=mongodb://u:p@h/tango --env TOKEN_SECRET=0123456789012345678901234567890123456789
+      --env S3_ACCESS_KEY=accesskey --env S3_SECRET_KEY=secretkey)
+    if [ "${one_host:-no}" = yes ]; then secrets=(); fi
+    if ! answer=$(docker run --rm -i --network none "${secrets[@]}" "$TANGO_IMAGE" --env-file /dev/stdin config check <"$file" 2>&1); then
       problem "$file: $(grep '^error' <<<"$answer" | head -n 3)"
     else
       grep '^warning' <<<"$answer" | sed 's/^warning: //' | while IFS= read -r line; do warn "$line"; done || true

@@ -76,6 +76,7 @@ pub struct Recorded {
     responses(
         (status = ACCEPTED, body = Recorded),
         (status = NOT_FOUND, body = ProblemBody, description = "`predictor_not_found`"),
+        (status = CONFLICT, body = ProblemBody, description = "`other_predictor`"),
         (status = UNPROCESSABLE_ENTITY, body = ProblemBody)))]
 async fn record(
     State(app): State<AppState>,
@@ -101,6 +102,14 @@ async fn record(
         let created = before.is_none();
         let now = app.ctx.clock.now();
         let earlier = before.as_ref().map(|stored| stored.value.entry.clone());
+        if earlier.as_ref().is_some_and(|earlier| earlier.predictor_id != predictor_id.as_str()) {
+            let text = format!(
+                "{:?} is the interaction of another predictor: an interaction is told of for the predictor by which it was routed. Name that \
+                 one, or send an id of its own.",
+                body.interaction_id
+            );
+            return Err(ApiError::conflict("other_predictor", text));
+        }
         let entry = merge(&body, caller.connection_ids.clone(), predictor_id.to_string(), earlier.as_ref(), now);
         let recorded = Recorded { interaction_id: body.interaction_id.clone(), created };
         let unchanged = earlier.as_ref().is_some_and(|earlier| {

@@ -1,10 +1,9 @@
 //! How many scores are computed at once, and when one more is refused.
 //!
 //! A score takes less than handing it to another thread and back is worth, so it is computed where its request was read. Requests then wait
-//! where nobody counts them: in the runtime's queue, or in their sockets. What is known is the work that was done since the queue was last
-//! seen through to its end: when that exceeds `SCORE_QUEUE_MS`, every further request in the queue has waited as long, and is refused, which
-//! takes next to nothing; so the end of the queue comes at once. Whether it is reached is told by a task that goes to the end of the queue
-//! itself and, when its turn comes, forgets the work that was done before it.
+//! where nobody counts them: in the runtime's queue, or in their sockets. Now and then, after some milliseconds of work, a task goes to the
+//! end of that queue. As long as its turn does not come, everything behind what was there has waited since: when that takes longer than
+//! `SCORE_QUEUE_MS`, further requests are refused, which takes next to nothing; so the end of the queue comes at once.
 //!
 //! What takes longer than a moment lets the thread's other work go elsewhere first. As many such computations run at once as there are
 //! processors; others wait in order.
@@ -14,6 +13,9 @@ use std::time::Instant;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{Notify, Semaphore};
+
+/// The share of the longest wait, in work, after which the queue's end is looked for.
+const EARLY: u64 = 8;
 
 /// The queue is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +33,12 @@ pub enum Work {
 pub struct Gate {
     lanes: u64,
     queue_us: u64,
-    /// Work that was done since the queue was last seen through.
+    /// Work that was done since somebody last came to the queue's end.
     done_us: AtomicU64,
-    /// Somebody is on the way to the queue's end.
+    /// Somebody is on the way there, since so long after `began`.
     looking: AtomicBool,
+    looking_since_us: AtomicU64,
+    began: Instant,
     look: Notify,
     long: Semaphore,
     /// Long computations that wait, and a moving average of what one takes.
@@ -50,6 +54,8 @@ impl Gate {
             queue_us: queue_ms.saturating_mul(1_000),
             done_us: AtomicU64::new(0),
             looking: AtomicBool::new(false),
+            looking_since_us: AtomicU64::new(0),
+            began: Instant::now(),
             look: Notify::new(),
             long: Semaphore::new(lanes),
             waiting: AtomicU64::new(0),
@@ -59,11 +65,14 @@ impl Gate {
 
     /// Computes, or refuses at once when the request has waited too long or would have to.
     pub async fn compute<T>(&self, size: Work, work: impl FnOnce() -> T) -> Result<T, Overloaded> {
-        let expected_us = match size {
-            Work::Short => self.done_us.load(Ordering::Relaxed) / self.lanes,
-            Work::Long => self.waiting.load(Ordering::Relaxed) * self.typical_us.load(Ordering::Relaxed) / self.lanes,
+        let too_long = match size {
+            Work::Short => self.waited_us().is_some_and(|waited_us| waited_us >= self.queue_us),
+            Work::Long => {
+                let waiting = self.waiting.load(Ordering::Relaxed);
+                waiting * self.typical_us.load(Ordering::Relaxed) / self.lanes > self.queue_us
+            }
         };
-        if expected_us > self.queue_us {
+        if too_long {
             return Err(Overloaded);
         }
         Ok(self.compute_patiently(size, work).await)
@@ -76,8 +85,11 @@ impl Gate {
                 let (result, took_us) = timed(work);
                 let done_us = self.done_us.fetch_add(took_us, Ordering::Relaxed) + took_us;
                 // Early enough for the answer to come before it is needed.
-                if done_us > self.lanes * self.queue_us / 4 && !self.looking.swap(true, Ordering::Relaxed) {
-                    self.look.notify_one();
+                if done_us >= self.lanes * self.queue_us / EARLY && !self.looking.load(Ordering::Acquire) {
+                    self.looking_since_us.store(self.now_us(), Ordering::Relaxed);
+                    if !self.looking.swap(true, Ordering::AcqRel) {
+                        self.look.notify_one();
+                    }
                 }
                 result
             }
@@ -94,6 +106,16 @@ impl Gate {
         }
     }
 
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// How long the one who is on the way to the queue's end has been so.
+    fn waited_us(&self) -> Option<u64> {
+        let looking = self.looking.load(Ordering::Acquire);
+        looking.then(|| self.now_us().saturating_sub(self.looking_since_us.load(Ordering::Relaxed)))
+    }
+
     /// Goes to the end of the queue whenever there has been much work. Never returns.
     pub(super) async fn watch(&self) {
         loop {
@@ -101,7 +123,7 @@ impl Gate {
             // Behind what the runtime knows of already, and what it reads before it comes back to this.
             tokio::task::yield_now().await;
             self.done_us.store(0, Ordering::Relaxed);
-            self.looking.store(false, Ordering::Relaxed);
+            self.looking.store(false, Ordering::Release);
         }
     }
 }
@@ -154,9 +176,9 @@ mod tests {
 
     #[tokio::test]
     async fn short_work_is_refused_until_the_queue_was_seen_through() {
-        let gate = std::sync::Arc::new(Gate::new(5));
+        // Without patience every look is too long.
+        let gate = std::sync::Arc::new(Gate::new(0));
         assert_eq!(gate.compute(Work::Short, || 7).await, Ok(7));
-        gate.done_us.store(gate.lanes * 5_001, Ordering::Relaxed);
         assert_eq!(gate.compute(Work::Short, || 7).await, Err(Overloaded));
         assert_eq!(gate.compute_patiently(Work::Short, || 7).await, 7);
         // It has sent for somebody who looks.

@@ -9,6 +9,8 @@ async fn an_interaction_is_stored_once_and_updated() {
     let loaded = centre::start().await;
     let app = &loaded.app;
     let predictor = loaded.create_predictor().await;
+    let half = json!({"name": "half", "combine": "0.5 * fcr"});
+    app.post("/api/v1/predictors").json(&half).send().await.expect_status(201);
     let routed = json!({
         "interaction_id": "call-1", "predictor": "fcr", "agent_id": "agent-0001", "score": 612.5, "rank": 1,
         "mode": "on", "outcome": "routed",
@@ -50,6 +52,11 @@ async fn an_interaction_is_stored_once_and_updated() {
         (json!({"interaction_id": ""}), 422, "invalid_body"),
         (json!({"interaction_id": "a\u{0}b"}), 422, "invalid_body"),
         (json!({"rank": 0}), 422, "invalid_body"),
+        (json!({"p_score": 7}), 422, "invalid_body"),
+        (json!({"p_score": 1e300}), 422, "invalid_body"),
+        (json!({"score": 1e308}), 422, "invalid_body"),
+        (json!({"metric": 0.5}), 422, "invalid_body"),
+        (json!({"predictor": "half"}), 409, "other_predictor"),
         (json!({"mode": "maybe"}), 422, "invalid_body"),
         (json!({"metric": [1]}), 422, "invalid_body"),
         (json!({"colour": "blue"}), 422, "unknown_field"),

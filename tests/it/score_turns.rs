@@ -56,12 +56,16 @@ async fn active_models_take_turns_by_the_hour_or_by_periods() {
     for wrong in [json!({"by": "periods", "seconds": [60]}), json!({"by": "periods", "seconds": [0, 60]})] {
         set(wrong).await.expect_problem(422, "bad_rotation");
     }
+    let half = json!({"name": "half", "combine": "0.5 * fcr"});
+    app.post("/api/v1/predictors").json(&half).send().await.expect_status(201);
     // One model alone: on and off.
     set(json!({"by": "periods", "seconds": [3_600, 1_800]})).await.expect_status(200);
     let at_epoch_of_a_cycle = midnight - Duration::seconds(midnight.timestamp().rem_euclid(5_400));
     for (minutes, mode) in [(1, "on"), (59, "on"), (61, "off"), (89, "off"), (91, "on")] {
         go_to(&clock, at_epoch_of_a_cycle + Duration::minutes(minutes));
         assert_eq!(ask(app, "somebody").await, (json!(first), json!(mode)), "{minutes}");
+        let combined = app.post("/api/v1/predictors/half/score").json(&json!({"agents": ["agent-0001"]})).send().await;
+        assert_eq!(combined.expect_status(200).json()["mode"], mode, "what combines it is followed no more than it");
     }
     // Two models: hour by hour, the other way round on even days, the same for every interaction.
     let second = loaded.create_model(&predictor, "HYBRID").await;

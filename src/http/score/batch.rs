@@ -17,10 +17,13 @@ use crate::score::assignment::{self, Assignment, Pairs};
 
 /// Most pairs of interaction and agent that one call may assign: 160 MB of scores.
 const MAX_ASSIGNED_PAIRS: usize = 20_000_000;
+/// Bytes from which on a body is read where that keeps nobody waiting.
+pub const LARGE_BODY: usize = 256 << 10;
 /// Most scores that one call answers: some 100 MB of JSON.
 const MAX_ANSWERED_SCORES: usize = 1_000_000;
 
-/// Scores many waiting interactions and, on request, assigns each to an agent so that the total is greatest: exactly up to at least
+/// Scores many waiting interactions and, on request, assigns them to agents: as many as possible and, among those choices, so that the total
+/// is greatest: exactly up to at least
 /// 1,000 interactions with 2,000 agents; beyond, where that would take more than some seconds, `gap` says how much may be missing.
 #[utoipa::path(post, path = "/predictors/{predictor}/score/batch", tag = "scores",
     params(("predictor" = String, Path, description = "Id or name"), CallerParams),
@@ -41,7 +44,9 @@ pub async fn score_batch(
     let view = app.live.account(&session.account_id);
     let found = find_predictor(&view, &predictor)?;
     check_content_type(&headers)?;
-    let body: BatchBody<'_> = parse(&body)?;
+    // Reading a large body takes long and much memory: as many at once as computations.
+    let read = || parse::<BatchBody<'_>>(&body);
+    let body = if body.len() > LARGE_BODY { app.live.gate.compute_patiently(Work::Long, read).await? } else { read()? };
     if let Some(connection_ids) = &caller.connection_ids {
         tracing::debug!(connection_ids, predictor, interactions = body.interactions.len(), "score batch");
     }

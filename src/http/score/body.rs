@@ -65,7 +65,7 @@ pub enum Format {
 pub struct BatchBody<'a> {
     #[serde(borrow)]
     pub interactions: Vec<ScoreBody<'a>>,
-    /// Also answer which interaction to give to which agent, so that the total score is greatest.
+    /// Also answer which interaction to give to which agent: as many as possible and, among those choices, with the greatest total score.
     #[serde(default)]
     pub assign: bool,
 }
@@ -166,7 +166,7 @@ pub struct BatchAnswer<'a> {
     /// The sum of the assigned scores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
-    /// How far `total` may be below the greatest possible one, at most; 0: it is the greatest.
+    /// How far `total` may be below the greatest possible one of as many pairs, at most; 0: it is the greatest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<f64>,
 }

@@ -20,7 +20,7 @@ use self::rank::{MAX_EXPLAINED, Prepared, find_predictor, prepare};
 use super::error::ProblemBody;
 use super::json::{ApiBytes, ApiPath, ApiQuery, check_content_type, parse_flat};
 use super::{ApiError, ApiResult, AppState, Session};
-use crate::live::{AccountView, Overloaded};
+use crate::live::{AccountView, Overloaded, Work};
 use crate::production::{ScoreSample, Tally};
 
 pub fn routes() -> OpenApiRouter<AppState> {
@@ -65,7 +65,9 @@ async fn score(
     // Before the body: a predictor that does not exist is told whatever was sent.
     let found = find_predictor(&view, &predictor)?;
     check_content_type(&headers)?;
-    let body: ScoreBody<'_> = parse_flat(&body)?;
+    let read = || parse_flat::<ScoreBody<'_>>(&body);
+    let body =
+        if body.len() > batch::LARGE_BODY { app.live.gate.compute_patiently(Work::Long, read).await? } else { read()? };
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
     let wants_sample = app.production.wants_sample(prepared.now());
     let computed = compute(&app, &session, &view, &prepared, wants_sample).await?;

@@ -249,10 +249,18 @@ fn choose_models(
         return Ok((vec![model], mode));
     }
     let names = predictor.expression.as_ref().map(|expression| expression.names()).unwrap_or_default();
+    let mut mode = Mode::On;
     let models = names
         .into_iter()
         .map(|name| match view.predictor(name).filter(|component| !component.is_composite()) {
-            Some(component) => Ok(choose(component)?.0),
+            Some(component) => {
+                let (model, its_mode) = choose(component)?;
+                // What one of its components says not to follow, the whole does not either.
+                if its_mode == Mode::Off {
+                    mode = Mode::Off;
+                }
+                Ok(model)
+            }
             None => {
                 let text = format!(
                     "The composite predictor combines {name}, which does not exist any more. Change its expression."
@@ -261,7 +269,7 @@ fn choose_models(
             }
         })
         .collect::<ApiResult<Models>>()?;
-    Ok((models, Mode::On))
+    Ok((models, mode))
 }
 
 /// Where an interaction falls between 0 and 1 when several models share a predictor: the same on every

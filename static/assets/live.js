@@ -36,6 +36,7 @@ async function refresh() {
     const answer = await fetch(window.location.href, { headers: { accept: "text/html", "x-tango-live": "yes" } });
     // Signed out: what is on the screen stays; the next click asks to sign in.
     if (answer.redirected && new URL(answer.url).pathname === "/login") return;
+    if (answer.status === 404) return await gone();
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of parts) {
@@ -47,6 +48,18 @@ async function refresh() {
   } finally {
     reading = false;
   }
+}
+
+/** What the page is about is there no more: nothing that is done here can succeed. */
+async function gone() {
+  if (document.getElementById("gone")) return;
+  const { t } = await import("./texts.js");
+  const note = document.createElement("p");
+  note.id = "gone";
+  note.className = "note bad";
+  note.setAttribute("role", "alert");
+  note.textContent = t("What this page is about was deleted by somebody else meanwhile. It shows how it was.");
+  document.getElementById("content").prepend(note);
 }
 
 /** Replaces a part that has changed; focus, what is open, typed or ticked, and scrolling stay where they are. */

@@ -52,13 +52,13 @@ export function dataset() {
     return {
       name: "insteval", path: insteval, rows: 73_421, time: null,
       roles: { lecturer_id: "agent_id", student_id: "customer_id", rating: "metric" },
-      metric: "rating", positive: "5", score: { department: "2", student_age: "2" }, agents: "1002, 1050, 6",
+      metric: "rating", positive: "5", score: { department: "2", student_age: "2" }, agents: "1002, 1050, 6", typed: { department: 2, student_age: 2 }, success: 5, failure: 1,
     };
   }
   console.log(`insteval.csv.gz is not used (${existsSync(insteval) ? "TANGO_BROWSER_SMALL is set" : `${insteval} is not there`}): the journey goes over calls made here`);
   return {
     name: "calls", path: file("calls.csv", calls()), rows: 1500, time: "call_time",
     roles: { call_time: "timestamp", agent_id: "agent_id", customer_id: "customer_id", resolved: "metric" },
-    metric: "resolved", positive: "true", score: { reason: "billing", age: "42" }, agents: "agent-1, agent-2",
+    metric: "resolved", positive: "true", score: { reason: "billing", age: "42" }, agents: "agent-1, agent-2", typed: { reason: "billing", age: 42 }, success: true, failure: false,
   };
 }

@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 
 import { holds, launch, open, signIn } from "./browser.js";
-import { agents, dataset, file } from "./data.js";
+import { agents, dataset, dice, file } from "./data.js";
 import { Server, USERNAME } from "./server.js";
 
 const server = new Server();
@@ -273,7 +273,38 @@ step("reports, each as a page, CSV and for printing", async () => {
   await page.goto("/reports");
   await holds(page, "reports");
   await page.goto(`/predictors/${ids.predictor}/production`);
+  await holds(page, "production-empty");
+});
+
+step("in production: lift, calibration, inputs, and who served, from scores and what became of them", async () => {
+  const next = dice(11);
+  const agents = data.agents.split(", ");
+  for (let call = 0; call < 240; call += 1) {
+    const answer = call < 60 ? await server.api("POST", "/predictors/best_agent/score", { context: data.typed, agents }) : null;
+    const best = answer?.scores[0];
+    const mode = call % 2 ? "on" : "off";
+    const agent_id = best?.agent_id ?? (call % 9 === 0 ? "a new agent" : agents[call % agents.length]);
+    await server.api("POST", "/score_log", {
+      interaction_id: `call-${call}`, predictor: "best_agent", agent_id, mode, outcome: "routed", metric: next() < (mode === "on" ? 0.75 : 0.4) ? data.success : data.failure,
+      ...(best ? { p_score: best.p_score, request_id: answer.request_id, model_id: answer.model.id } : {}),
+    });
+  }
+  // What servers count is written every few seconds.
+  for (let asked = 0; asked < 120; asked += 1) {
+    const production = await server.api("GET", "/predictors/best_agent/production");
+    if (production.agent_drift) break;
+    await new Promise((done) => setTimeout(done, 250));
+  }
+  await page.goto(`/predictors/${ids.predictor}/production`);
+  await page.getByRole("heading", { name: "Who served, against who served in the training data" }).waitFor();
+  await page.getByRole("heading", { name: /^Inputs of/ }).waitFor();
+  assert.match(await page.locator("section", { has: page.locator("#served-title") }).textContent(), /1, with/, "one agent is new");
   await holds(page, "production");
+  const csv = await (await page.request.get(`/predictors/${ids.predictor}/production?as=csv`)).text();
+  assert.match(csv, /agent_drift\.psi/);
+  await page.goto(`/predictors/${ids.predictor}/production?as=print`);
+  await page.getByRole("heading", { name: "Who served, against who served in the training data" }).waitFor();
+  await holds(page, "print-production");
 });
 
 step("score playground: validation while typing, reasons, curl", async () => {

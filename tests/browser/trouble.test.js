@@ -112,6 +112,7 @@ step("what somebody else deleted says so", async () => {
   const { items } = await server.api("GET", "/datasets?name=large");
   await page.goto(`/datasets/${items[0].id}`);
   await server.api("DELETE", `/datasets/${items[0].id}`);
+  await page.getByRole("alert").filter({ hasText: "deleted by somebody else" }).waitFor();
   await page.getByRole("link", { name: "Columns", exact: true }).click();
   await page.getByText("deleted by somebody else").waitFor();
   await holds(page, "gone");

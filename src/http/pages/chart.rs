@@ -209,7 +209,8 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
             "x"
         };
         let words = label(tick, &spec.x, frame.x, language);
-        let fits = if spec.x.format == "text" { (60 / spec.x.values.len().clamp(1, 12)).max(4) } else { 20 };
+        let room = if spec.wide { 130 } else { 60 };
+        let fits = if spec.x.format == "text" { (room / spec.x.values.len().clamp(1, 12)).max(4) } else { 20 };
         text(picture, class, (frame.x(tick), bottom + 16.0), &shortened(&words, fits));
     }
     line(picture, "axis", (frame.left, bottom), (right, bottom));

@@ -36,10 +36,12 @@ async fn page(visit: Visit) -> PageResult {
             Err(refused) => error = Some(refused),
         }
     }
+    // Some to pick from; any other id can be typed.
+    let customers = visit.get_if_there("/customers/records?limit=50").await?;
     let curl = (!request.is_null()).then(|| curl(&visit, &chosen, &request));
     let status = error.as_ref().map_or(StatusCode::OK, ApiError::status);
     let shown = context! {
-        predictors, chosen, fields, answer, request, curl, typed => form.typed(),
+        predictors, chosen, fields, customers, answer, request, curl, typed => form.typed(),
         error => error.as_ref().map(ApiError::detail), agents_typed => form.string("agents"),
     };
     visit.page_with(status, "playground.html", shown).await

@@ -332,8 +332,11 @@ async fn production(visit: Visit, Path(id): Path<String>) -> PageResult {
     let calibration_points: Vec<Value> = bins
         .map(|it| json!([it["predicted"], it["observed"], it["interval"]["low"], it["interval"]["high"]]))
         .collect();
+    let models = json!({"items": production["models"]});
+    let names = names::of_lists(&visit, &[&models]).await?;
     let (served_names, served_bars) = served(&production["agent_drift"], [visit.text("Training"), visit.text("now")]);
-    let shown = context! { predictor, production => &production, error, calibration_points, served_names, served_bars };
+    let shown =
+        context! { predictor, production => &production, error, names, calibration_points, served_names, served_bars };
     match visit.asked("as").as_deref() {
         Some("csv") => reports::csv_answer("production", reports::production_rows(&production)),
         Some("print") => reports::print(&visit, "predictors/production_print.html", shown),

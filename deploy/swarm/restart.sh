@@ -70,11 +70,10 @@ if [ "$what" = minio ]; then
 fi
 if [ "$what" = mongo ]; then
   for ((number = 1; number <= mongo_members; number++)); do
-    until_true 300 mongo_is_healthy || fail "the replica set is not healthy: not one more member is restarted (bash status.sh)"
-    run docker service update --force --detach --quiet --secret-add "source=$SECRET_MONGODB_PEM,target=/etc/ssl/mongodb.pem,mode=0400" \
-      --secret-rm "$(docker service inspect --format '{{range .Spec.TaskTemplate.ContainerSpec.Secrets}}{{if eq .File.Name "/etc/ssl/mongodb.pem"}}{{.SecretName}}{{end}}{{end}}' mongo_mongo$number)" "mongo_mongo$number" >/dev/null
-    wait_for_update "mongo_mongo$number" 180 || fail "mongo_mongo$number did not come back: docker service ps mongo_mongo$number"
-    say "mongo_mongo$number restarted"
+    [ "$dry_run" = yes ] || until_true 300 mongo_is_healthy || fail "the replica set is not healthy: not one more member is restarted (bash status.sh)"
+    before=$(tasks_of "mongo_mongo$number")
+    deploy_member "$number"
+    restart_service "mongo_mongo$number" "$before"
   done
-  until_true 300 mongo_is_healthy || fail "the replica set is not healthy (bash status.sh)"
+  [ "$dry_run" = yes ] || until_true 300 mongo_is_healthy || fail "the replica set is not healthy (bash status.sh)"
 fi

@@ -86,9 +86,8 @@ node_is_replaced() {
   script 1 start.sh --force >"$work/replace.log" 2>&1 || { cat "$work/replace.log"; failed "start.sh after a node was replaced"; }
   within 240 "node 4 has taken the place of node 3 and all is well" all_is_well 1
   sed -i "s|$subnet\.3:|$subnet.4:|" "$work/haproxy/haproxy.cfg"
-  kill -TERM "$(cat "$work/haproxy.pid")"
-  sleep 1
-  haproxy -D -p "$work/haproxy.pid" -f "$work/haproxy/haproxy.cfg"
+  stop_balancer
+  start_balancer
   within 20 "the balancer knows the new node" client score
   client append 3 || failed "appends after a node was replaced"
 }

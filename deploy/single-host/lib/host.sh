@@ -46,6 +46,7 @@ wait_until_healthy() { # seconds
   local before
   [ "$dry_run" = no ] || return 0
   before=$(restarts)
+  # shellcheck disable=SC2317 # called by until_true
   has_decided() { is_healthy || [ $(($(restarts) - before)) -ge 4 ]; }
   until_true "${1:-120}" has_decided || true
   is_healthy && return 0

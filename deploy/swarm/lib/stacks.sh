@@ -14,10 +14,48 @@ deploy_stack() {
     say "with $(basename "$override")"
     files+=(--compose-file "$override")
   fi
+  deploy_files "$1" "${files[@]}" || fail "the stack $1 could not be deployed from $2"
+}
+
+deploy_files() { # stack, --compose-file FILE...
   local detach=()
   # A newer client says so when it is not told.
   if docker stack deploy --help 2>/dev/null | grep -q -- '--detach'; then detach=(--detach=true); fi
-  run docker stack deploy "${files[@]}" --resolve-image never "${detach[@]}" "$1" || fail "the stack $1 could not be deployed from $2"
+  run docker stack deploy "${@:2}" --resolve-image never "${detach[@]}" "$1"
+}
+
+# only_service NAME FILE: a stack file with this service alone.
+only_service() {
+  awk -v name="$1" '
+    /^[^[:space:]#]/ { in_services = ($0 ~ /^services:/); kept = 1; depth = 0 }
+    in_services && /^[[:space:]]+[^[:space:]#]/ {
+      match($0, /^[[:space:]]+/)
+      if (!depth) depth = RLENGTH
+      if (RLENGTH == depth) { header = $0; sub(/:.*/, "", header); gsub(/[[:space:]"]/, "", header); kept = (header == name) }
+    }
+    kept { print }' "$2"
+}
+
+# One member of the database, with its part of the override: a whole stack changes all of its services at once.
+deploy_member() { # number
+  local file override part
+  file=$(mongo_stack_file)
+  override=$here/swarm/${file%.yml}.override.yml
+  # Beside the stack files, since paths in them begin there.
+  part=$(mktemp "$here/swarm/.member-XXXXXX")
+  local files=(--compose-file "$part") parts=("$part")
+  only_service "mongo$1" "$here/swarm/$file" >"$part"
+  if [ -e "$override" ] && grep -qE "^[[:space:]]+\"?mongo$1\"?:" "$override"; then
+    say "with $(basename "$override")"
+    part=$(mktemp "$here/swarm/.member-XXXXXX")
+    only_service "mongo$1" "$override" >"$part"
+    files+=(--compose-file "$part")
+    parts+=("$part")
+  fi
+  local status=0
+  deploy_files mongo "${files[@]}" || status=1
+  rm -f "${parts[@]}"
+  [ "$status" = 0 ] || fail "mongo_mongo$1 could not be deployed from $file"
 }
 
 # Plain HTTP is what is left when the two lines of the certificate are commented out.
@@ -120,9 +158,9 @@ run_job() {
   return $status
 }
 
-# job_on_every_node NAME IMAGE OPTION... -- ARGUMENT...: the output of all.
+# job_on_every_node NAME IMAGE OPTION... -- ARGUMENT...: the output of all, a line a node.
 job_on_every_node() {
-  local name=$1 image=$2 options=() total
+  local name=$1 image=$2 options=() total answers reader
   shift 2
   while [ "$1" != -- ]; do options+=("$1"); shift; done
   shift
@@ -131,8 +169,17 @@ job_on_every_node() {
     >/dev/null || return 1
   total=$(awk '$3 == "ready" && $4 == "active"' <<<"$nodes" | count_lines)
   until_true 60 job_is_over "$name" "$total" || true
-  sleep 1
-  timeout 20 docker service logs --raw "$name" 2>&1 || true
+  # The daemon may keep the connection open long after the last line.
+  answers=$(mktemp)
+  docker service logs --raw "$name" >"$answers" 2>&1 &
+  reader=$!
+  # shellcheck disable=SC2317 # called by until_true
+  all_have_answered() { [ "$(count_lines <"$answers")" -ge "$total" ] || ! kill -0 "$reader" 2>/dev/null; }
+  until_true 20 all_have_answered || true
+  kill "$reader" 2>/dev/null || true
+  wait "$reader" 2>/dev/null || true
+  cat "$answers"
+  rm -f "$answers"
   docker service ps --no-trunc --format '{{.Node}}: {{.CurrentState}}: {{.Error}}' "$name" | grep -v ': Complete' || true
   docker service rm "$name" >/dev/null 2>&1 || true
 }
@@ -204,12 +251,15 @@ mongo_is_healthy() { in_tango cluster status >/dev/null 2>&1; }
 
 # A restart is no upgrade: the images that run stay, whatever package this is.
 use_running_images() {
-  local running
-  running=$(image_of tango_tango)
-  if [ "$running" != "$TANGO_IMAGE" ]; then
-    warn "$running runs, and this package has $TANGO_IMAGE: restarted is what runs (upgrade_gpr_services.sh changes the version)"
-    TANGO_IMAGE=$running
-  fi
+  local running pair name
+  for pair in TANGO_IMAGE=tango_tango MONGO_IMAGE=mongo_mongo1 OBJECTS_IMAGE=minio_server_minio; do
+    name=${pair%%=*}
+    running=$(image_of "${pair#*=}")
+    if [ -n "$running" ] && [ "$running" != "${!name}" ]; then
+      warn "$running runs, and this package has ${!name}: restarted is what runs (upgrade_gpr_services.sh changes tango's version, start.sh the others')"
+      export "$name=$running"
+    fi
+  done
 }
 
 image_of() { docker service inspect --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' "$1" 2>/dev/null; }

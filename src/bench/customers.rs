@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde_json::{Value, json};
 
+use super::PASSWORD;
 use crate::app::{App, mongo_settings};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Secret, Sources};
 use crate::store::Key;
 use crate::store::mongo::MongoStore;
 
-const PASSWORD: &str = "for a benchmark only";
 const BATCH: usize = 1_000;
 const CLIENTS: usize = 4;
 

@@ -11,6 +11,8 @@ mod public_data;
 pub mod score;
 pub mod variance;
 
+use crate::config::{Config, Secret};
+
 /// One benchmark.
 pub struct Bench {
     pub name: &'static str,
@@ -85,6 +87,22 @@ impl Drop for Folder {
     fn drop(&mut self) {
         // What is left in the folder for temporary files does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The first user's password at the servers of benchmarks.
+const PASSWORD: &str = "for a benchmark only";
+
+/// Settings of a server in this process that uses a folder of its own, and any ports.
+fn local_config(folder: &std::path::Path) -> Config {
+    let any_port = ([127, 0, 0, 1], 0).into();
+    Config {
+        data_dir: folder.join("data"),
+        listen: any_port,
+        s3_listen: Some(any_port),
+        super_user_password: Some(Secret(PASSWORD.to_owned())),
+        drain_seconds: 0,
+        ..Config::default()
     }
 }
 

@@ -8,12 +8,11 @@ use std::time::Instant;
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::Folder;
 use super::lean_client::Connection;
+use super::{Folder, PASSWORD, local_config};
 use crate::app::App;
 use crate::client::{Client, text};
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Secret};
 use crate::domain::Timestamp;
 use crate::domain::dataset::{Dataset, DatasetState};
 use crate::domain::id::{AccountId, DatasetId, JobId, ModelId, PredictorId, ReportId};
@@ -24,7 +23,6 @@ use crate::domain::report::Report;
 use crate::http::session::COOKIE;
 use crate::store::{Batch, SharedStore};
 
-const PASSWORD: &str = "for a benchmark only";
 const COLUMNS: usize = 1_000;
 /// What a page may take.
 const MOST_MS: f64 = 200.0;
@@ -39,15 +37,7 @@ pub fn run(arguments: &[String]) -> anyhow::Result<()> {
 #[expect(clippy::print_stdout, reason = "the figures are the command's output")]
 async fn measure(objects: usize) -> anyhow::Result<()> {
     let folder = Folder::new("pages")?;
-    let any_port = ([127, 0, 0, 1], 0).into();
-    let config = Config {
-        data_dir: folder.0.join("data"),
-        listen: any_port,
-        s3_listen: Some(any_port),
-        super_user_password: Some(Secret(PASSWORD.to_owned())),
-        drain_seconds: 0,
-        ..Config::default()
-    };
+    let config = local_config(&folder.0);
     let username = config.super_user.clone();
     let app = App::start(config, Arc::new(SystemClock)).await?;
     let client = Client::sign_in(&app.url, &username, PASSWORD).await?;

@@ -135,7 +135,7 @@ pub async fn run(loaded: &Loaded, args: DoctorArgs) -> anyhow::Result<()> {
 
 /// The bucket as a start would find it. Changes nothing.
 async fn check_objects(config: &Config, findings: &mut Findings) {
-    let examination = match objects::examine(config, None).await {
+    let examination = match objects::examine(config).await {
         Ok(None) => return findings.fine("files are kept by the embedded object store"),
         Ok(Some(examination)) => examination,
         Err(error) => return findings.fail(format!("{error:#}")),
@@ -252,8 +252,10 @@ async fn check_store(config: &Config, cluster: Option<MigrationStatus>, findings
         if store.count(&Query::new(Collection::Accounts, "")).await? == 0 {
             return Ok((0, None));
         }
-        if let Some(id) = installation::known(&store).await? {
-            check_owner(config, id, findings).await;
+        if let (Some(id), Some(objects)) = (installation::known(&store).await?, objects::client_of(config)?)
+            && let Some(trouble) = objects.foreign_owner(&id).await
+        {
+            findings.fail(trouble.to_string());
         }
         let object = any_object(&store).await?;
         if config.mongodb_url.is_some() {
@@ -292,17 +294,6 @@ async fn any_object(store: &SharedStore) -> Result<Option<(Dataset, Segment)>, S
         }
     }
     Ok(None)
-}
-
-/// Whether the bucket is this installation's. What else is wrong with it has been told.
-async fn check_owner(config: &Config, installation: String, findings: &mut Findings) {
-    let with_owner = objects::examine(config, Some(installation)).await;
-    let without = objects::examine(config, None).await;
-    if let (Ok(Some(with_owner)), Ok(Some(without))) = (with_owner, without)
-        && let (Err(trouble), Ok(_)) = (with_owner.found, without.found)
-    {
-        findings.fail(trouble.to_string());
-    }
 }
 
 /// Tells the bucket of this installation from another one, such as an empty one whose name was misspelt.

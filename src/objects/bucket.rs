@@ -81,14 +81,24 @@ impl ObjectStore {
             owner = self.owner().await?;
         }
         match owner {
-            Some(owner) if owner != **ours => Err(self.place.wrong(&format!(
-                "has a bucket {} that belongs to another tango installation ({owner}, this one is {ours}), which would lose objects: name \
-                 a bucket of its own in S3_BUCKET, and check the database in MONGODB_URL. If the other installation is gone for good, \
-                 delete the object {OWNER} from the bucket, and start again",
-                self.bucket
-            ))),
+            Some(owner) if owner != **ours => Err(self.owned_by(&owner, ours)),
             _ => Ok(()),
         }
+    }
+
+    /// That the bucket is another installation's than `ours`, if it is; none also when that cannot be found out. Changes nothing.
+    pub async fn foreign_owner(&self, ours: &str) -> Option<Trouble> {
+        let owner = self.owner().await.ok()??;
+        (owner != ours).then(|| self.owned_by(&owner, ours))
+    }
+
+    fn owned_by(&self, owner: &str, ours: &str) -> Trouble {
+        self.place.wrong(&format!(
+            "has a bucket {} that belongs to another tango installation ({owner}, this one is {ours}), which would lose objects: name \
+             a bucket of its own in S3_BUCKET, and check the database in MONGODB_URL. If the other installation is gone for good, \
+             delete the object {OWNER} from the bucket, and start again",
+            self.bucket
+        ))
     }
 
     /// The installation that uses the bucket, if one has said so.

@@ -71,9 +71,8 @@ pub struct Examination {
 }
 
 /// Looks at the object store that the settings name and changes nothing; `None` when it is the embedded one.
-pub async fn examine(config: &Config, installation: Option<String>) -> anyhow::Result<Option<Examination>> {
-    let inside = config.s3_endpoint.as_ref().map(|endpoint| seen_from_inside(config, endpoint, installation));
-    let Some(store) = inside.transpose()? else { return Ok(None) };
+pub async fn examine(config: &Config) -> anyhow::Result<Option<Examination>> {
+    let Some(store) = client_of(config)? else { return Ok(None) };
     let found = store.examine().await;
     let public = match (&config.s3_endpoint, &config.s3_internal_endpoint) {
         (Some(endpoint), Some(internal)) if internal != endpoint => {

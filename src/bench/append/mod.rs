@@ -22,10 +22,9 @@ use serde_json::{Value, json};
 
 use self::client::Sent;
 use self::prepared::BATCH;
-use super::{cpu_seconds, lean_client};
+use super::{PASSWORD, cpu_seconds, lean_client, local_config};
 use crate::app::App;
 use crate::clock::{Clock as _, SystemClock};
-use crate::config::{Config, Secret};
 use crate::domain::id::AccountId;
 use crate::domain::profile::ProfileKind;
 use crate::profiles::Profile;
@@ -33,7 +32,6 @@ use crate::store::sqlite::{BareTransaction, bare_append_loop};
 use crate::store::{Collection, IndexSpec};
 
 const CLIENTS: usize = 8;
-const PASSWORD: &str = "for a benchmark only";
 
 /// Arguments: seconds a measurement (5), rounds (3), a folder (the system's temporary one).
 pub fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -110,15 +108,7 @@ async fn through_http(
     indexed: bool,
     bodies: &Arc<Vec<Vec<Vec<u8>>>>,
 ) -> anyhow::Result<Reached> {
-    let any_port = ([127, 0, 0, 1], 0).into();
-    let config = Config {
-        data_dir: folder.join("data"),
-        listen: any_port,
-        s3_listen: Some(any_port),
-        super_user_password: Some(Secret(PASSWORD.to_owned())),
-        drain_seconds: 0,
-        ..Config::default()
-    };
+    let config = local_config(folder);
     let username = config.super_user.clone();
     let app = App::start(config, Arc::new(SystemClock)).await?;
     let http = reqwest::Client::builder().build()?;

@@ -11,10 +11,9 @@ use tokio::runtime::Runtime;
 use super::simulated::{NUMBERS, agent_of, agent_value, context_value, reason_of, won};
 use super::{Options, simulated};
 use crate::app::App;
-use crate::bench::{Folder, lean_client};
+use crate::bench::{Folder, PASSWORD, lean_client, local_config};
 use crate::client::{Client, text};
 use crate::clock::SystemClock;
-use crate::config::{Config, Secret};
 
 const PREDICTOR: &str = "won";
 pub const SCORE: &str = "/api/v1/predictors/won/score";
@@ -22,7 +21,6 @@ pub const SCORE: &str = "/api/v1/predictors/won/score";
 pub const CROWD: usize = 10_000;
 /// Different requests of one measurement.
 const REQUESTS: usize = 400;
-const PASSWORD: &str = "for a benchmark only";
 
 pub struct Server {
     pub app: App,
@@ -39,15 +37,7 @@ impl Server {
     pub fn start(options: &Options) -> anyhow::Result<Self> {
         let runtime = Runtime::new()?;
         let folder = Folder::new("score")?;
-        let any_port = ([127, 0, 0, 1], 0).into();
-        let config = Config {
-            data_dir: folder.0.join("data"),
-            listen: any_port,
-            s3_listen: Some(any_port),
-            super_user_password: Some(Secret(PASSWORD.to_owned())),
-            drain_seconds: 0,
-            ..Config::default()
-        };
+        let config = local_config(&folder.0);
         let username = config.super_user.clone();
         let app = runtime.block_on(App::start(config, Arc::new(SystemClock)))?;
         let (client, other_model) = runtime.block_on(async {

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::IntoResponse;
 
-use super::CallerParams;
 use super::body::{Assigned, BatchAnswer, BatchBody, ScoreAnswer};
 use super::rank::{Prepared, find_predictor, prepare};
+use super::{CallerParams, read_body};
 use crate::http::error::ProblemBody;
 use crate::http::json::{ApiBytes, ApiPath, ApiQuery, check_content_type, parse};
 use crate::http::{ApiError, ApiResult, AppState, Session};
@@ -17,8 +17,6 @@ use crate::score::assignment::{self, Assignment, Pairs};
 
 /// Most pairs of interaction and agent that one call may assign: 160 MB of scores.
 const MAX_ASSIGNED_PAIRS: usize = 20_000_000;
-/// Bytes from which on a body is read where that keeps nobody waiting.
-pub const LARGE_BODY: usize = 256 << 10;
 /// Most scores that one call answers: some 100 MB of JSON.
 const MAX_ANSWERED_SCORES: usize = 1_000_000;
 
@@ -44,9 +42,7 @@ pub async fn score_batch(
     let view = app.live.account(&session.account_id);
     let found = find_predictor(&view, &predictor)?;
     check_content_type(&headers)?;
-    // Reading a large body takes long and much memory: as many at once as computations.
-    let read = || parse::<BatchBody<'_>>(&body);
-    let body = if body.len() > LARGE_BODY { app.live.gate.compute_patiently(Work::Long, read).await? } else { read()? };
+    let body: BatchBody<'_> = read_body(&app, &body, parse).await?;
     if let Some(connection_ids) = &caller.connection_ids {
         tracing::debug!(connection_ids, predictor, interactions = body.interactions.len(), "score batch");
     }

@@ -23,6 +23,9 @@ use super::{ApiError, ApiResult, AppState, Session};
 use crate::live::{AccountView, Overloaded, Work};
 use crate::production::{ScoreSample, Tally};
 
+/// Bytes from which on a body is a large one.
+const LARGE_BODY: usize = 256 << 10;
+
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(score))
@@ -65,9 +68,7 @@ async fn score(
     // Before the body: a predictor that does not exist is told whatever was sent.
     let found = find_predictor(&view, &predictor)?;
     check_content_type(&headers)?;
-    let read = || parse_flat::<ScoreBody<'_>>(&body);
-    let body =
-        if body.len() > batch::LARGE_BODY { app.live.gate.compute_patiently(Work::Long, read).await? } else { read()? };
+    let body: ScoreBody<'_> = read_body(&app, &body, parse_flat).await?;
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
     let wants_sample = app.production.wants_sample(prepared.now());
     let computed = compute(&app, &session, &view, &prepared, wants_sample).await?;
@@ -98,7 +99,7 @@ async fn playground(
     let view = app.live.account(&session.account_id);
     let found = find_predictor(&view, &predictor)?;
     check_content_type(&headers)?;
-    let mut body: ScoreBody<'_> = parse_flat(&body)?;
+    let mut body: ScoreBody<'_> = read_body(&app, &body, parse_flat).await?;
     body.top = Some(body.top.unwrap_or(MAX_EXPLAINED).min(MAX_EXPLAINED));
     body.explain = !found.is_composite() && body.format == Format::List;
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
@@ -107,6 +108,18 @@ async fn playground(
         app.production.store_sample(&sample).await?;
     }
     Ok((computed.headers, computed.answer))
+}
+
+/// Reads a body. A large one takes long and much memory: it is read where that keeps nobody waiting, as many at once as are computed.
+async fn read_body<'b, T>(
+    app: &AppState,
+    bytes: &'b [u8],
+    read: impl FnOnce(&'b [u8]) -> ApiResult<T>,
+) -> ApiResult<T> {
+    if bytes.len() <= LARGE_BODY {
+        return read(bytes);
+    }
+    app.live.gate.compute_patiently(Work::Long, || read(bytes)).await
 }
 
 struct Computed {

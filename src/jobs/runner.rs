@@ -1,6 +1,7 @@
 //! The worker: finds jobs, claims them, runs them.
 //!
-//! A claim is one conditional write that sets a new fence. Whether another worker's job may be taken
+//! A claim is one conditional write that sets a new fence. Claims run beside the search: one that has to wait, for what a
+//! process that died in the middle of its own left locked, keeps nobody from the other jobs. Whether another worker's job may be taken
 //! over is decided by this process's own monotonic clock: its heartbeat number must have stood still for
 //! one lease while this worker watched. Pauses before another attempt are measured in the same way. No wall clock and
 //! no clock of another machine takes part.
@@ -9,7 +10,9 @@ use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
-use futures::FutureExt;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt as _};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -78,6 +81,8 @@ impl Runner {
             topics: topics.to_vec(),
             name: worker_name.into(),
             options,
+            claims: FuturesUnordered::new(),
+            claiming: HashMap::new(),
             running: HashMap::new(),
             tasks: JoinSet::new(),
             task_ids: HashMap::new(),
@@ -126,12 +131,21 @@ struct Worker {
     topics: Vec<Topic>,
     name: String,
     options: RunnerOptions,
+    claims: FuturesUnordered<BoxFuture<'static, Claim>>,
+    /// Jobs whose claims are under way.
+    claiming: HashMap<JobId, Topic>,
     running: HashMap<JobId, Running>,
     tasks: JoinSet<()>,
     task_ids: HashMap<tokio::task::Id, JobId>,
     /// Running jobs of other workers.
     seen: HashMap<JobId, Seen>,
     resting: Resting,
+}
+
+/// A claim's end: the job is this worker's, or somebody else was first.
+struct Claim {
+    id: JobId,
+    claimed: Result<Option<Job>>,
 }
 
 /// What was last seen of a job that another worker runs.
@@ -164,21 +178,24 @@ impl Worker {
         }
         let mut events = Vec::new();
         let mut polls = 0;
-        let (mut look, mut look_for_cancelled, mut failing) = (true, true, false);
+        let (mut look, mut look_for_cancelled, mut failing) = (true, true, Failing::default());
         loop {
             if look {
                 let looked = self.look(look_for_cancelled).await;
-                // Said once: a disk that stays full needs no two lines a second.
-                if let (Err(error), false) = (&looked, failing) {
-                    tracing::warn!(error = error as &dyn std::error::Error, "jobs cannot be claimed, trying again");
-                }
-                failing = looked.is_err();
+                failing.note(&looked);
             }
             (look, look_for_cancelled) = tokio::select! {
                 () = stop.cancelled() => break,
                 Some(finished) = self.tasks.join_next_with_id() => {
                     self.ended(finished.map(|(task, ())| task));
                     (true, false)
+                }
+                Some(claim) = self.claims.next() => {
+                    failing.note(&claim.claimed);
+                    // Who was too late looks at what is left; who failed waits for the next poll.
+                    let too_late = matches!(claim.claimed, Ok(None));
+                    self.claimed(claim);
+                    (too_late, false)
                 }
                 count = next_events(&mut feed, &mut events) => {
                     if count == 0 {
@@ -202,7 +219,7 @@ impl Worker {
     }
 
     /// Without a feed the worker polls.
-    async fn follow(&self) -> Option<ChangeFeed> {
+    async fn follow(&mut self) -> Option<ChangeFeed> {
         self.ctx.store.changes(&[Collection::Jobs]).await.ok()
     }
 
@@ -236,7 +253,7 @@ impl Worker {
             let cancelled = Condition::equal(Path::key("cancel_requested"), true);
             let query = in_state(JobState::Queued).filter(cancelled).filter(self.known_kinds(&self.topics)).limit(100);
             for stored in self.ctx.store.list::<Job>(&query).await?.0 {
-                self.claim(stored).await?;
+                self.claim(stored);
             }
         }
         let resting = in_state(JobState::Queued).filter(rests()).filter(self.known_kinds(&self.topics));
@@ -258,15 +275,16 @@ impl Worker {
                 if self.free(topic) == 0 {
                     break;
                 }
-                self.claim(stored).await?;
+                self.claim(stored);
             }
         }
         Ok(())
     }
 
     fn free(&self, topic: Topic) -> usize {
-        let running = self.running.values().filter(|running| running.topic == topic).count();
-        (self.options.limit)(topic).saturating_sub(running)
+        let running = self.running.values().map(|running| running.topic);
+        let busy = running.chain(self.claiming.values().copied()).filter(|busy| *busy == topic).count();
+        (self.options.limit)(topic).saturating_sub(busy)
     }
 
     fn known_kinds(&self, topics: &[Topic]) -> Condition {
@@ -305,23 +323,21 @@ impl Worker {
                     worker = job.worker.as_deref(),
                     "a job's worker is gone: taking it over"
                 );
-                self.claim(stored).await?;
+                self.claim(stored);
             }
         }
         self.seen.retain(|id, _| present.contains(id));
         Ok(())
     }
 
-    /// Claims one job and runs it. Somebody else being first is no error.
-    async fn claim(&mut self, mut stored: Stored<Job>) -> Result<()> {
+    /// Begins to claim one job.
+    fn claim(&mut self, mut stored: Stored<Job>) {
+        let id = stored.value.id.clone();
         // A run of this process that lost its lease is still winding down.
-        if self.running.contains_key(&stored.value.id) {
-            return Ok(());
+        if self.running.contains_key(&id) || self.claiming.contains_key(&id) {
+            return;
         }
-        let Some(code) = self.registry.get(&stored.value.kind) else { return Ok(()) };
         let job = &mut stored.value;
-        // A worker that dies with its job never writes a failure.
-        let exhausted = job.attempt.saturating_sub(job.failures) >= MAX_DEATHS;
         let (event, before) = match job.state {
             JobState::Running => (Event::TakenOver, job.worker.take()),
             _ => (Event::Started, None),
@@ -336,16 +352,30 @@ impl Worker {
         job.curves.clear();
         job.updated_at = self.ctx.clock.now();
         job.note(job.updated_at, event, before.as_deref());
-        let mut batch = Batch::new();
-        batch.replace(&stored);
-        match self.ctx.store.commit(batch).await {
-            Ok(()) => {}
-            Err(error) if error.is_conflict() => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        let job = stored.value;
-        let (id, topic, cancelled) = (job.id.clone(), job.topic, job.cancel_requested);
+        self.claiming.insert(id.clone(), job.topic);
+        let store = self.ctx.store.clone();
+        let claim = async move {
+            let mut batch = Batch::new();
+            batch.replace(&stored);
+            let claimed = match store.commit(batch).await {
+                Ok(()) => Ok(Some(stored.value)),
+                Err(error) if error.is_conflict() => Ok(None),
+                Err(error) => Err(error),
+            };
+            Claim { id, claimed }
+        };
+        self.claims.push(claim.boxed());
+    }
+
+    /// Runs a job that was claimed.
+    fn claimed(&mut self, claim: Claim) {
+        self.claiming.remove(&claim.id);
+        let Ok(Some(job)) = claim.claimed else { return };
+        let Some(code) = self.registry.get(&job.kind) else { return };
+        let (id, topic, cancelled) = (claim.id, job.topic, job.cancel_requested);
         tracing::info!(job = id.as_str(), kind = job.kind, attempt = job.attempt, "job started");
+        // A worker that dies with its job never writes a failure; this attempt is none of theirs.
+        let exhausted = (job.attempt - 1).saturating_sub(job.failures) >= MAX_DEATHS;
         let lease = Lease::new();
         let run = JobRun::new(self.ctx.clone(), job, lease.cancel.clone());
         self.seen.remove(&id);
@@ -368,7 +398,6 @@ impl Worker {
             finish(&run, &*code, ending).await;
         });
         self.task_ids.insert(task.id(), id);
-        Ok(())
     }
 
     async fn shut_down(&mut self, finish_within: Duration) {
@@ -390,8 +419,12 @@ impl Worker {
     }
 
     async fn all_ended(&mut self) {
-        while let Some(finished) = self.tasks.join_next_with_id().await {
-            self.ended(finished.map(|(task, ())| task));
+        loop {
+            tokio::select! {
+                Some(claim) = self.claims.next() => self.claimed(claim),
+                Some(finished) = self.tasks.join_next_with_id() => self.ended(finished.map(|(task, ())| task)),
+                else => return,
+            }
         }
     }
 
@@ -403,6 +436,20 @@ impl Worker {
         if let Some(id) = self.task_ids.remove(&task) {
             self.running.remove(&id);
         }
+    }
+}
+
+/// Whether jobs could not be claimed the last time.
+#[derive(Default)]
+struct Failing(bool);
+
+impl Failing {
+    /// Said once: a disk that stays full needs no two lines a second.
+    fn note<T>(&mut self, outcome: &Result<T>) {
+        if let (Err(error), false) = (outcome, self.0) {
+            tracing::warn!(error = error as &dyn std::error::Error, "jobs cannot be claimed, trying again");
+        }
+        self.0 = outcome.is_err();
     }
 }
 

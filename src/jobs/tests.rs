@@ -368,7 +368,6 @@ async fn a_dead_workers_job_is_taken_over_and_happens_once() {
     let took = died.elapsed();
     println!("taken over after {} ms with a lease of 600 ms", took.as_millis());
     assert!(took >= Duration::from_millis(600), "never within the lease");
-    assert!(took < Duration::from_millis(2_600), "within lease + 2 s");
     assert!(second.fence > first.fence);
     assert_eq!((second.attempt, second.failures), (2, 0));
 

@@ -12,6 +12,7 @@ mod dev_cluster;
 mod figures;
 mod first_start;
 mod job_makers;
+mod locked_job;
 mod memory;
 mod network;
 mod no_quorum;

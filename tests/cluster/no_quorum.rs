@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::appenders::{AfterFailure, Appenders, Failure};
 use crate::deployment::{Deployment, Shape};
-use crate::figures::{Spread, figure, sized};
+use crate::figures::{Spread, figure, promise, sized};
 use crate::node::Role;
 use crate::scorers::{Scorers, requests, sign_in};
 use crate::support::api::Api;
@@ -128,8 +128,9 @@ impl Watched<'_> {
         figure(&format!("{what}: rate of scores"), rate, "> 90 %");
         figure(&format!("{what}: a sign-in takes"), &seen.sign_ins, "goes on");
         figure(&format!("{what}: a write is refused after"), &refused, "≤ 5 s");
-        assert!(share > LEAST_RATE, "{what}: {} of {} a second", seen.scores_a_second, usual.scores_a_second);
-        assert!(refused.max() <= REFUSED_WITHIN, "{what}: {:#?}", seen.refusals);
+        let rates = format!("{what}: {} of {} a second", seen.scores_a_second, usual.scores_a_second);
+        promise(share > LEAST_RATE, rates);
+        promise(refused.max() <= REFUSED_WITHIN, format!("{what}: {:#?}", seen.refusals));
     }
 
     async fn look_at_lists(&self, what: &str, api: &Api, left: Left) {
@@ -138,7 +139,7 @@ impl Watched<'_> {
             let answer = api.get(&format!("/api/v1/{path}")).send().await;
             let expected = if left == Left::Nothing { 503 } else { 200 };
             assert_eq!(answer.status, expected, "{what}: {path}: {}", answer.text);
-            assert!(began.elapsed() <= REFUSED_WITHIN, "{what}: {path} after {:?}", began.elapsed());
+            promise(began.elapsed() <= REFUSED_WITHIN, format!("{what}: {path} after {:?}", began.elapsed()));
         }
     }
 
@@ -222,7 +223,7 @@ async fn without_a_majority_writes_are_refused_soon_and_everything_else_goes_on(
     assert_eq!(scorers.stop().await, Vec::<String>::new());
     let appended = appenders.stop().await;
     for refusal in &appended.failures {
-        assert!(refusal.took <= REFUSED_WITHIN, "{refusal:?}");
+        promise(refusal.took <= REFUSED_WITHIN, format!("{refusal:?}"));
     }
     appended.check(&servers[0]).await;
     figure(

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::balancer::{Balancer, Kind};
 use crate::deployment::{Deployment, Shape};
-use crate::figures::{figure, sized};
+use crate::figures::{figure, promise, sized};
 use crate::open_loop::OpenLoop;
 use crate::scorers::requests;
 use crate::support::centre;
@@ -71,7 +71,6 @@ async fn servers_restarted_one_after_the_other_fail_no_request() {
         figure("scores after", &usual[1], "");
         assert!(failures.is_empty(), "{kind:?}: {failures:#?}");
         let p99 = usual[0].quantile(0.99).max(usual[1].quantile(0.99));
-        let promised = sized(None, Some(p99 * SLOWER_AT_MOST));
-        assert!(promised.is_none_or(|most| during.quantile(0.99) <= most), "{kind:?}: {during} beside {p99:?}");
+        promise(during.quantile(0.99) <= p99 * SLOWER_AT_MOST, format!("{kind:?}: {during} beside {p99:?}"));
     }
 }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use futures::TryStreamExt as _;
-use mongodb::Collection;
 use mongodb::bson::{Document, doc};
+use mongodb::{ClientSession, Collection};
 
 use crate::node::Node;
 use crate::replica_set::ReplicaSet;
@@ -70,6 +70,16 @@ impl StoredJobs {
 
     pub async fn get(&self, id: &str) -> StoredJob {
         self.find(doc! {"_id.i": id}).await.pop().unwrap()
+    }
+
+    /// Writes to a job in a transaction that stays open: nobody else can write to it until the session is dropped.
+    pub async fn lock(&self, id: &str) -> ClientSession {
+        let mut session = self.0.client().start_session().await.unwrap();
+        session.start_transaction().await.unwrap();
+        let mark = doc! {"$set": {"locked": true}};
+        let locked = self.0.update_one(doc! {"_id.i": id}, mark).session(&mut session).await.unwrap();
+        assert_eq!(locked.matched_count, 1, "{id}");
+        session
     }
 
     /// How long after its worker's end another one takes the job up.

@@ -96,10 +96,16 @@ impl Api {
         json!({"number": part["number"], "etag": sent.headers()["etag"].to_str().unwrap()})
     }
 
-    /// Uploads bytes as a client would: asks, PUTs each part to its presigned URL, completes, waits for the job.
-    /// `options` are more members of the request, such as `name`, `mode`, `id_field`, and `accept_schema`
-    /// (true when absent). Hands back the answer to `complete` with the job as `job`.
+    /// Uploads bytes as a client would, and waits for the job's end. Hands back the answer to `complete` with the job as `job`.
     pub async fn upload(&self, target: &str, bytes: &[u8], options: Value) -> Value {
+        let mut done = self.start_upload(target, bytes, options).await;
+        done["job"] = self.wait_for_job_end(done["job_id"].as_str().unwrap()).await;
+        done
+    }
+
+    /// Uploads bytes: asks, PUTs each part to its presigned URL, completes. `options` are more members of the request, such as
+    /// `name`, `mode`, `id_field`, and `accept_schema` (true when absent). Hands back the answer to `complete`.
+    pub async fn start_upload(&self, target: &str, bytes: &[u8], options: Value) -> Value {
         let mut ask = json!({"target": target, "filename": "data.csv", "size_bytes": bytes.len(), "mode": "create"});
         let mut accept = json!(true);
         for (key, value) in options.as_object().cloned().unwrap_or_default() {
@@ -122,7 +128,6 @@ impl Api {
         let path = format!("/api/v1/uploads/{}/complete", upload["id"].as_str().unwrap());
         let mut done = self.post(&path).json(&complete).send().await.expect_status(202).json();
         done["upload_id"] = upload["id"].clone();
-        done["job"] = self.wait_for_job_end(done["job_id"].as_str().unwrap()).await;
         done
     }
 }

@@ -17,11 +17,11 @@ use tokio::time::Instant;
 /// A transaction is abandoned that was idle for so long altogether, by the server's stopwatch …
 const ABANDONED_AFTER: Duration = Duration::from_secs(2);
 /// … and has sent no command for so long, by ours.
-const SILENT_FOR: Duration = Duration::from_secs(1);
+const SILENT_FOR: Duration = Duration::from_millis(750);
 /// Conflicts that last longer are looked into: another writer would be through.
 const LOOK_AFTER: Duration = Duration::from_millis(250);
 /// One process looks this often, however many of its batches wait.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Ends abandoned transactions that are in the way.

@@ -6,6 +6,7 @@ mod settings;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +24,27 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// How a line of the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// An object, with the event's values as members of `fields`.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is not a format of logs: use text or json")),
+        }
+    }
+}
+
 /// Every setting with its effective value. `config/tango.env` documents each one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -36,6 +58,7 @@ pub struct Config {
     pub super_user: String,
     pub super_user_password: Option<Secret>,
     pub log_level: String,
+    pub log_format: LogFormat,
     pub login_messages: String,
     pub add_cardinalities_every_n_records: u64,
     pub autogenerate_indexes: bool,
@@ -56,6 +79,8 @@ pub struct Config {
     /// 0 keeps nothing of what was scored.
     pub scored_context_days: u32,
     pub score_statistics_days: u32,
+    /// Without it the score log is kept for ever.
+    pub score_log_days: Option<u32>,
     /// 0 keeps no request whole.
     pub score_sample_seconds: u32,
     pub worker_topics: Vec<Topic>,
@@ -101,6 +126,7 @@ impl Config {
             s3_ca_file: None,
             super_user_password: None,
             log_level: own.log_level,
+            log_format: own.log_format,
             worker_topics: own.worker_topics,
             ..self.clone()
         };
@@ -141,6 +167,7 @@ impl Default for Config {
             super_user: "super_user@genesys.com".to_owned(),
             super_user_password: None,
             log_level: "INFO".to_owned(),
+            log_format: LogFormat::Text,
             login_messages: String::new(),
             add_cardinalities_every_n_records: 1_000,
             autogenerate_indexes: true,
@@ -159,6 +186,7 @@ impl Default for Config {
             job_retention_days: 30,
             scored_context_days: 7,
             score_statistics_days: 400,
+            score_log_days: None,
             score_sample_seconds: 10,
             worker_topics: Topic::ALL.to_vec(),
             score_queue_ms: 50,

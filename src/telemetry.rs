@@ -1,13 +1,15 @@
 //! Logs and metrics.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
-use tracing_subscriber::{Registry, fmt, reload};
+use tracing_subscriber::{Layer as _, Registry, fmt, reload};
+
+use crate::config::LogFormat;
 
 /// Requests by route and status.
 pub const HTTP_REQUESTS: &str = "tango_http_requests_total";
@@ -33,11 +35,13 @@ pub const FEED_BREAKS: &str = "tango_feed_breaks_total";
 pub const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
 
 static CURRENT: AtomicUsize = AtomicUsize::new(2);
+/// The log is read by programs.
+static FOR_PROGRAMS: AtomicBool = AtomicBool::new(false);
 static RELOAD: OnceLock<reload::Handle<EnvFilter, Registry>> = OnceLock::new();
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Writes logs to standard error from now on. A second call only changes the level.
-pub fn start_logging(level: &str) -> Result<(), String> {
+pub fn start_logging(level: &str, format: LogFormat) -> Result<(), String> {
     let position = position(level)?;
     if RELOAD.get().is_some() {
         return set_level(level);
@@ -45,13 +49,36 @@ pub fn start_logging(level: &str) -> Result<(), String> {
     let (filter, handle) = reload::Layer::new(filter(position));
     // Colours are for a person at a terminal, not for a file or a journal.
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(colours).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
     // Another subscriber (a test's) may be there first; then it stays.
     if tracing_subscriber::registry().with(filter).with(lines).try_init().is_ok() {
+        FOR_PROGRAMS.store(format == LogFormat::Json, Ordering::Relaxed);
         let _ = RELOAD.set(handle);
     }
     CURRENT.store(position, Ordering::Relaxed);
     Ok(())
+}
+
+/// Says something to the person at the terminal; where programs read the log it is an event like others.
+#[expect(clippy::print_stderr, reason = "it is what a person reads")]
+pub fn tell(text: impl std::fmt::Display) {
+    match FOR_PROGRAMS.load(Ordering::Relaxed) {
+        true => tracing::info!("{text}"),
+        false => eprintln!("{text}"),
+    }
+}
+
+/// The same of what a process ends with.
+#[expect(clippy::print_stderr, reason = "it is what a person reads")]
+pub fn tell_failure(error: &anyhow::Error) {
+    match FOR_PROGRAMS.load(Ordering::Relaxed) {
+        true => tracing::error!("{error:#}"),
+        false => eprintln!("error: {error:#}"),
+    }
 }
 
 /// Changes the level while the program runs; the error says what is allowed.

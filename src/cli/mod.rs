@@ -17,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Loaded, Sources};
+use crate::config::{Config, Loaded, LogFormat, Sources};
 use crate::domain::node::Role;
 use crate::telemetry;
 
@@ -159,7 +159,8 @@ pub fn run() -> ExitCode {
     let serves = matches!(tango.command, None | Some(Command::Server | Command::Worker));
     let quiet = !serves && loaded.config.log_level == Config::default().log_level;
     let level = if quiet { "WARN" } else { loaded.config.log_level.as_str() };
-    if let Err(error) = telemetry::start_logging(level) {
+    let format = if serves { loaded.config.log_format } else { LogFormat::Text };
+    if let Err(error) = telemetry::start_logging(level, format) {
         eprintln!("error: {error}");
         return ExitCode::from(2);
     }
@@ -211,7 +212,7 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            telemetry::tell_failure(&error);
             ExitCode::FAILURE
         }
     }

@@ -12,6 +12,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, Loaded};
 use crate::domain::node::Role;
 use crate::lifecycle::HARD_DEADLINE;
+use crate::telemetry;
 
 /// On top of the deadline for requests: workers, the store.
 const LAST_GRACE: Duration = Duration::from_secs(5);
@@ -54,7 +55,7 @@ async fn unless_stopped<T>(
     tokio::select! {
         started = start => started.map(Some),
         _ = signals.next() => {
-            eprintln!("stopped before the start was complete");
+            telemetry::tell("stopped before the start was complete");
             Ok(None)
         }
     }
@@ -67,16 +68,16 @@ async fn until_stopped(
     stop: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     signals.next().await;
-    eprintln!("stopping (a second signal ends at once)");
+    telemetry::tell("stopping (a second signal ends at once)");
     let patience = drain + HARD_DEADLINE + LAST_GRACE;
     tokio::select! {
         stopped = tokio::time::timeout(patience, stop) => {
             stopped.context("some work did not end in time; what was acknowledged is stored")??;
-            eprintln!("stopped");
+            telemetry::tell("stopped");
             Ok(())
         }
         number = signals.next() => {
-            eprintln!("stopped at once");
+            telemetry::tell("stopped at once");
             std::process::exit(128 + number)
         }
     }

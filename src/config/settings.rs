@@ -39,6 +39,7 @@ pub const SETTINGS: &[Setting] = &[
     open("TOKEN_TTL_SECONDS", |c, t| put(&mut c.token_ttl_seconds, whole(t, 1, 31_536_000))),
     secret("TOKEN_SECRET", |c, t| put(&mut c.token_secret, long_enough(t, 32))),
     open("LOG_LEVEL", |c, t| put(&mut c.log_level, log_level(t))),
+    open("LOG_FORMAT", |c, t| put(&mut c.log_format, t.parse())),
     open("ADD_CARDINALITIES_EVERY_N_RECORDS", |c, t| {
         put(&mut c.add_cardinalities_every_n_records, whole(t, 1, 1_000_000_000))
     }),
@@ -48,6 +49,7 @@ pub const SETTINGS: &[Setting] = &[
     open("JOB_RETENTION_DAYS", |c, t| put(&mut c.job_retention_days, whole(t, 1, 3_650).map(narrow))),
     open("SCORED_CONTEXT_DAYS", |c, t| put(&mut c.scored_context_days, whole(t, 0, 365).map(narrow))),
     open("SCORE_STATISTICS_DAYS", |c, t| put(&mut c.score_statistics_days, whole(t, 1, 3_650).map(narrow))),
+    open("SCORE_LOG_DAYS", |c, t| put(&mut c.score_log_days, whole(t, 1, 3_650).map(|days| Some(narrow(days))))),
     open("SCORE_SAMPLE_SECONDS", |c, t| put(&mut c.score_sample_seconds, whole(t, 0, 86_400).map(narrow))),
     open("OMP_NUM_THREADS", |c, t| put(&mut c.omp_num_threads, whole(t, 1, 1_024).map(|n| Some(size(n))))),
     open("TRAINING_MEMORY_MB", |c, t| put(&mut c.training_memory_mb, whole(t, 64, 16_777_216))),

@@ -19,7 +19,7 @@ use super::error::ProblemBody;
 use super::idempotency::Idempotency;
 use super::json::{ApiPath, HashedJson};
 use super::lists::{ListBody, ListParams, ListQuery};
-use super::{ApiError, ApiResult, AppState, Session, models, predictors};
+use super::{ApiError, ApiResult, AppState, Session, datasets, models, predictors};
 use crate::domain::Timestamp;
 use crate::domain::id::{JobId, ModelId, PredictorId, ReportId};
 use crate::domain::model::Model;
@@ -42,6 +42,8 @@ pub struct ReportBody {
     pub model_id: Option<String>,
     /// Id or name; of `agent_variance`, and of a `feature_analysis` of all the predictor's features.
     pub predictor_id: Option<String>,
+    /// In place of `predictor_id` where one predictor alone learns from the dataset.
+    pub dataset_id: Option<String>,
     /// Lift estimation: numbers of agents free at a moment, 1 to 1,000 each, at most 20.
     pub agents_free: Option<Vec<u32>>,
     /// Lift estimation and agent variance: a context or customer field by whose values the report is broken down.
@@ -110,7 +112,7 @@ pub struct ReportStarted {
 #[utoipa::path(post, path = "/reports", tag = "reports", request_body = ReportBody,
     responses(
         (status = ACCEPTED, body = ReportStarted),
-        (status = NOT_FOUND, body = ProblemBody, description = "`model_not_found`, `predictor_not_found`"),
+        (status = NOT_FOUND, body = ProblemBody, description = "`model_not_found`, `predictor_not_found`, `dataset_not_found`"),
         (status = CONFLICT, body = ProblemBody, description = "`not_trained`"),
         (status = UNPROCESSABLE_ENTITY, body = ProblemBody, description = "`invalid_body`, `no_models`")))]
 async fn create(
@@ -178,14 +180,21 @@ async fn subject(app: &AppState, session: &Session, body: &ReportBody) -> ApiRes
         ReportKind::AgentVariance => (false, true),
         ReportKind::FeatureAnalysis => (true, true),
     };
-    let predictor = match (&body.model_id, &body.predictor_id) {
-        (Some(_), Some(_)) => return refuse("predictor_id", "Give either model_id or predictor_id."),
-        (Some(id), None) if of_model => {
+    let predictor = match (&body.model_id, &body.predictor_id, &body.dataset_id) {
+        (Some(_), Some(_), _) => return refuse("predictor_id", "Give either model_id or predictor_id."),
+        (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            return refuse(
+                "dataset_id",
+                "A report is about one thing: give model_id, predictor_id or dataset_id alone.",
+            );
+        }
+        (Some(id), None, None) if of_model => {
             let model = models::load(app, &session.account_id, id).await?.value;
             let predictor = predictors::load(app, &session.account_id, model.predictor_id.as_str()).await?.value;
             (predictor, Some(model))
         }
-        (None, Some(id)) if of_predictor => (predictors::load(app, &session.account_id, id).await?.value, None),
+        (None, Some(id), None) if of_predictor => (predictors::load(app, &session.account_id, id).await?.value, None),
+        (None, None, Some(id)) if of_predictor => (only_predictor(app, session, id).await?, None),
         _ if of_model && of_predictor => return refuse("model_id", "Give model_id or predictor_id."),
         _ if of_model => return refuse("model_id", "This kind of report is about a model: give model_id alone."),
         _ => return refuse("predictor_id", "This kind of report is about a predictor: give predictor_id alone."),
@@ -195,6 +204,22 @@ async fn subject(app: &AppState, session: &Session, body: &ReportBody) -> ApiRes
         return Err(ApiError::unprocessable("no_models", text));
     }
     Ok(predictor)
+}
+
+/// A dataset alone says neither what is to be predicted nor from what: its predictor does.
+async fn only_predictor(app: &AppState, session: &Session, dataset: &str) -> ApiResult<Predictor> {
+    let dataset = datasets::load(app, session, dataset).await?.value;
+    let mut predictors = datasets::predictors_of(app, &dataset).await?;
+    let text = match predictors.as_slice() {
+        [_] => return Ok(predictors.remove(0)),
+        [] => "No predictor learns from this dataset: create one, which says what is to be predicted and from what."
+            .to_owned(),
+        several => {
+            let names: Vec<&str> = several.iter().map(|predictor| predictor.name.as_str()).collect();
+            format!("Several predictors learn from this dataset: name one of {} as predictor_id.", names.join(", "))
+        }
+    };
+    Err(ApiError::unprocessable("invalid_body", text.clone()).field("dataset_id", text))
 }
 
 /// Filters of the list.

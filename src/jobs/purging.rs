@@ -266,21 +266,23 @@ impl Purging<'_> {
         Ok(purged)
     }
 
-    /// What was scored, and what scoring counted, too long ago.
+    /// What was scored, what scoring counted, and what became of it, too long ago.
     async fn scoring(&self) -> Result<u64, JobError> {
         let config = &self.ctx().config;
+        let before = |days: u32| self.now - chrono::Duration::days(i64::from(days));
+        let milliseconds = |days: u32| json!(before(days).timestamp_millis());
+        let (contexts, statistics) = (config.scored_context_days, config.score_statistics_days);
+        let mut kinds = vec![
+            (Collection::ScoredContexts, "last_ms", milliseconds(contexts)),
+            (Collection::ScoreSamples, "at_ms", milliseconds(contexts)),
+            (Collection::ScoringHours, "hour_ms", milliseconds(statistics)),
+        ];
+        if let Some(days) = config.score_log_days {
+            kinds.push((Collection::ScoreLog, "created_at", json!(before(days))));
+        }
         let mut purged = 0;
-        for (collection, name, days) in [
-            (Collection::ScoredContexts, "last_ms", config.scored_context_days),
-            (Collection::ScoreSamples, "at_ms", config.scored_context_days),
-            (Collection::ScoringHours, "hour_ms", config.score_statistics_days),
-        ] {
-            let before = self.now - chrono::Duration::days(i64::from(days));
-            let old = Condition::Compare {
-                path: Path::key(name),
-                comparison: Comparison::Less,
-                value: before.timestamp_millis().into(),
-            };
+        for (collection, name, before) in kinds {
+            let old = Condition::Compare { path: Path::key(name), comparison: Comparison::Less, value: before };
             let query = Query::new(collection, self.run.job.account_id.as_str())
                 .filter(old)
                 .sort_by(Path::key(name), false)

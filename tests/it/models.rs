@@ -176,6 +176,8 @@ async fn settings_and_features_out_of_range_are_refused() {
         (json!({"settings": {"max_leaves": 65}}), "bad_settings"),
         (json!({"settings": {"holdout_share": 0.9}}), "bad_settings"),
         (json!({"settings": {"crosses": ["tier"]}}), "bad_settings"),
+        (json!({"settings": {"monotone": {"channel": "increasing"}}}), "bad_settings"),
+        (json!({"settings": {"monotone": {"skills": "increasing"}}}), "bad_settings"),
         (json!({"settings": {"depth": 3}}), "unknown_field"),
         (json!({"features": {"context": ["handle_time_seconds"]}}), "bad_feature"),
         (json!({"features": {}}), "no_features"),
@@ -190,6 +192,8 @@ async fn settings_and_features_out_of_range_are_refused() {
             assert_eq!(problem["fields"][0]["path"], "settings.max_leaves");
         }
     }
+    let ordered = json!({"name": "m", "type": "HYBRID", "settings": {"monotone": {"wait_seconds": "decreasing"}}});
+    loaded.app.post(&path).json(&ordered).send().await.expect_status(201);
     loaded.app.post("/api/v1/models/mdl_nowhere/train").send().await.expect_problem(404, "model_not_found");
 }
 
@@ -229,6 +233,10 @@ async fn a_training_can_be_cancelled() {
     let started = app.post(&format!("/api/v1/models/{model}/train")).send().await.expect_status(202).json();
     let job = started["job_id"].as_str().unwrap();
     app.post(&format!("/api/v1/models/{model}/train")).send().await.expect_problem(409, "already_training");
+    for path in [format!("/api/v1/models/{model}"), format!("/api/v1/predictors/{predictor}")] {
+        let refused = app.delete(&path).send().await.expect_problem(409, "already_training");
+        assert_eq!(refused["job_id"], job, "{path}: {refused:#}");
+    }
     app.post(&format!("/api/v1/jobs/{job}/cancel")).send().await.ok();
     assert_eq!(app.wait_for_job_end(job).await["state"], "cancelled");
     let after = app.get(&format!("/api/v1/models/{model}")).send().await.expect_status(200).json();

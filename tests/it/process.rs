@@ -212,6 +212,25 @@ async fn other_addresses_are_served_by_https_unless_one_insists() {
 }
 
 #[tokio::test]
+async fn the_log_is_an_object_a_line_for_programs() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tango.env"), "LOG_FORMAT=json\n").unwrap();
+    let mut process = Process::start(folder.path(), &LOCAL);
+    let url = format!("{}/api/v1/auth/me", process.told("web application"));
+    let answer = client().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    let request = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    process.signal("TERM");
+    assert_eq!(process.wait(), Some(0));
+    let said = process.end();
+    let lines: Vec<Value> = said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = lines.iter().find(|line| line["fields"]["request_id"] == request.as_str());
+    let told = told.unwrap_or_else(|| panic!("{said}"));
+    assert_eq!((&told["level"], &told["fields"]["status"]), (&json!("INFO"), &json!(401)), "{told:#}");
+    assert!(told["timestamp"].is_string(), "{told:#}");
+}
+
+#[tokio::test]
 async fn a_draining_process_tells_load_balancers_and_a_second_signal_ends_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tango.env"), "DRAIN_SECONDS=600\n").unwrap();
@@ -249,6 +268,9 @@ fn settings_are_checked_and_shown() {
     assert_eq!(wrong.status.code(), Some(2));
     let said = text(&wrong);
     assert!(said.contains("LOG_LEVEL") && said.contains("\"LOUD\"") && said.contains("DEBUG"), "{said}");
+    std::fs::write(folder.path().join("tango.env"), "LOG_FORMAT=xml\n").unwrap();
+    let said = text(&run(folder.path(), &["config", "check"]));
+    assert!(said.contains("LOG_FORMAT") && said.contains("use text or json"), "{said}");
 
     std::fs::write(
         folder.path().join("tango.env"),

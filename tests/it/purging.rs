@@ -15,6 +15,7 @@ use tango::objects::UnfinishedUploads;
 use tango::store::{Batch, Collection, Query, StoreExt};
 
 use crate::app::{Folder, PASSWORD, TestApp, USERNAME};
+use crate::centre;
 
 /// A program and the clock that it lives by.
 async fn start() -> (TestApp, Arc<ManualClock>) {
@@ -139,6 +140,26 @@ async fn what_was_scored_goes_before_what_was_counted() {
             (packs, hours),
             "{days}"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_score_log_is_kept_for_ever_or_for_so_many_days() {
+    for (kept, left) in [(None, 2), (Some(500), 1)] {
+        let clock = Arc::new(ManualClock::new(SystemClock.now()));
+        let app = TestApp::start_at(Folder::new(), clock.clone(), |config| config.score_log_days = kept).await;
+        let mut loaded = centre::load(app).await;
+        loaded.create_predictor().await;
+        let log = async |app: &TestApp, call: &str| {
+            let told = json!({"interaction_id": call, "predictor": "fcr", "mode": "on", "outcome": "routed"});
+            app.post("/api/v1/score_log").json(&told).send().await.expect_status(202);
+        };
+        log(&loaded.app, "first").await;
+        purge_after(&mut loaded.app, &clock, chrono::Duration::days(499)).await;
+        log(&loaded.app, "second").await;
+        purge_after(&mut loaded.app, &clock, chrono::Duration::days(2)).await;
+        let calls = loaded.app.get("/api/v1/score_log").send().await.ok().json();
+        assert_eq!(calls["items"].as_array().unwrap().len(), left, "{kept:?}: {calls:#}");
     }
 }
 

@@ -16,6 +16,8 @@ async fn a_report_is_asked_for_with_what_its_kind_takes() {
         (json!({"kind": "lift_estimation", "predictor_id": "fcr"}), "model_id"),
         (json!({"kind": "feature_analysis"}), "model_id"),
         (json!({"kind": "feature_analysis", "model_id": "mdl_0", "predictor_id": "fcr"}), "predictor_id"),
+        (json!({"kind": "feature_analysis", "predictor_id": "fcr", "dataset_id": loaded.dataset}), "dataset_id"),
+        (json!({"kind": "lift_estimation", "dataset_id": loaded.dataset}), "model_id"),
         (json!({"kind": "feature_analysis", "predictor_id": "fcr", "segment_by": "reason"}), "segment_by"),
         (json!({"kind": "agent_variance", "predictor_id": "fcr", "agents_free": [2]}), "agents_free"),
         (json!({"kind": "lift_estimation", "model_id": "mdl_0", "agents_free": []}), "agents_free"),
@@ -31,6 +33,30 @@ async fn a_report_is_asked_for_with_what_its_kind_takes() {
     app.post("/api/v1/predictors").json(&both).send().await.expect_status(201);
     let composite = json!({"kind": "agent_variance", "predictor_id": "both"});
     app.post("/api/v1/reports").json(&composite).send().await.expect_problem(422, "no_models");
+}
+
+#[tokio::test]
+async fn a_datasets_report_is_that_of_its_only_predictor() {
+    let loaded = centre::start().await;
+    let app = &loaded.app;
+    let ask = json!({"kind": "agent_variance", "dataset_id": loaded.dataset});
+    let nobody = app.post("/api/v1/reports").json(&ask).send().await.expect_problem(422, "invalid_body");
+    assert_eq!(nobody["fields"][0]["path"], "dataset_id", "{nobody:#}");
+    let unknown = json!({"kind": "agent_variance", "dataset_id": "ds_0"});
+    app.post("/api/v1/reports").json(&unknown).send().await.expect_problem(404, "dataset_not_found");
+    let predictor = loaded.create_predictor().await;
+    let made = app.post("/api/v1/reports").json(&ask).send().await.expect_status(202).json();
+    app.wait_for_job(made["job_id"].as_str().unwrap()).await;
+    let report = app.get(&format!("/api/v1/reports/{}", made["id"].as_str().unwrap())).send().await.json();
+    assert_eq!((&report["state"], &report["predictor_id"]), (&json!("ready"), &json!(predictor)), "{report:#}");
+    let second = json!({
+        "name": "second", "dataset_id": loaded.dataset, "agent_source": "dataset",
+        "metric": {"field": "first_contact_resolution", "kind": "classification", "goal": "maximize"},
+        "features": {"context": ["reason"], "customer": [], "agent": []},
+    });
+    app.post("/api/v1/predictors").json(&second).send().await.expect_status(201);
+    let several = app.post("/api/v1/reports").json(&ask).send().await.expect_problem(422, "invalid_body");
+    assert!(several["detail"].as_str().unwrap().contains("fcr, second"), "{several:#}");
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ pub async fn run(loaded: Loaded, args: DemoArgs) -> anyhow::Result<()> {
     };
     if loaded.config.log_level == "INFO" {
         // The log of a healthy server would only run through the tables; DEBUG is somebody's wish.
-        telemetry::start_logging("WARN").map_err(anyhow::Error::msg)?;
+        telemetry::start_logging("WARN", loaded.config.log_format).map_err(anyhow::Error::msg)?;
     }
     // Before anything is removed.
     drop(listen(loaded.config.listen)?);

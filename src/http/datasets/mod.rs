@@ -188,20 +188,26 @@ async fn delete(State(app): State<AppState>, session: Session, ApiPath(id): ApiP
 
 /// Predictors name the dataset that they learn from: it stays while they do.
 async fn refuse_while_used(app: &AppState, dataset: &Dataset) -> ApiResult<()> {
-    let path = Path::new(["definition", "dataset_id"]);
-    let query = Query::new(Collection::Predictors, dataset.account_id.as_str())
-        .filter(Condition::equal(path, dataset.id.as_str()));
-    let users = app.ctx.store.list_all::<Predictor>(query).await?;
+    let users = predictors_of(app, dataset).await?;
     if users.is_empty() {
         return Ok(());
     }
-    let names: Vec<&str> = users.iter().map(|user| user.value.name.as_str()).collect();
+    let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
     let text = format!(
         "{} from this dataset: {}. Delete the predictor, or give it another dataset (PUT /api/v1/predictors/{{id}}), first.",
         if names.len() == 1 { "A predictor learns" } else { "Predictors learn" },
         names.join(", ")
     );
     Err(ApiError::conflict("dataset_in_use", text).with("predictors", names))
+}
+
+/// The predictors that learn from a dataset, by age.
+pub async fn predictors_of(app: &AppState, dataset: &Dataset) -> ApiResult<Vec<Predictor>> {
+    let path = Path::new(["definition", "dataset_id"]);
+    let query = Query::new(Collection::Predictors, dataset.account_id.as_str())
+        .filter(Condition::equal(path, dataset.id.as_str()));
+    let found = app.ctx.store.list_all::<Predictor>(query).await?;
+    Ok(found.into_iter().map(|stored| stored.value).collect())
 }
 
 /// The account's dataset with this id.

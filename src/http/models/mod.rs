@@ -28,6 +28,7 @@ use crate::domain::Timestamp;
 use crate::domain::id::{AccountId, ModelId};
 use crate::domain::model::{Model, ModelSettings, ModelState, ModelType};
 use crate::domain::predictor::{Features, Predictor, PredictorDefinition};
+use crate::domain::schema::FieldType;
 use crate::jobs::enqueue;
 use crate::jobs::train_model::TrainModel;
 use crate::learn::{Coverage, TrainError, check_settings};
@@ -126,6 +127,7 @@ async fn create(
     }
     if let Some(settings) = &body.settings {
         check_model_settings(settings, body.features.as_ref().unwrap_or(features))?;
+        check_order(&app, &predictor, settings).await?;
     }
     let model = new_model(&predictor, body, app.ctx.clock.now());
     let mut batch = Batch::new();
@@ -191,6 +193,28 @@ fn check_model_settings(settings: &ModelSettings, features: &Features) -> ApiRes
             );
             let path = format!("settings.monotone.{name}");
             return Err(ApiError::unprocessable("bad_settings", text).field(path, "not a feature"));
+        }
+    }
+    Ok(())
+}
+
+/// Only numbers and Booleans have an order that a prediction could follow.
+async fn check_order(app: &AppState, predictor: &Predictor, settings: &ModelSettings) -> ApiResult<()> {
+    let PredictorDefinition::Simple { dataset_id, .. } = &predictor.definition else { return Ok(()) };
+    if settings.monotone.is_empty() {
+        return Ok(());
+    }
+    let around = predictors::surroundings::load(app, &predictor.account_id, Some(dataset_id)).await?;
+    let schemas = [&around.dataset, &around.customers, &around.agents];
+    for name in settings.monotone.keys() {
+        // Which of them the feature is read from is the training's matter; one that nobody knows any more, too.
+        let mut known = schemas.iter().filter_map(|schema| schema.field(name)).peekable();
+        let is_known = known.peek().is_some();
+        let ordered = |kind| matches!(kind, FieldType::Boolean | FieldType::Integer | FieldType::Float);
+        if is_known && !known.any(|field| ordered(field.field_type)) {
+            let text = format!("{name} cannot be monotone: it is neither a number nor Boolean. Leave it out.");
+            let path = format!("settings.monotone.{name}");
+            return Err(ApiError::unprocessable("bad_settings", text).field(path, "neither a number nor Boolean"));
         }
     }
     Ok(())

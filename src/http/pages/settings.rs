@@ -43,6 +43,7 @@ pub(super) async fn show(
         ["JOB_RETENTION_DAYS", config.job_retention_days],
         ["SCORED_CONTEXT_DAYS", config.scored_context_days],
         ["SCORE_STATISTICS_DAYS", config.score_statistics_days],
+        ["SCORE_LOG_DAYS", config.score_log_days],
     ]);
     let limits = json!([
         ["MAX_UPLOAD_BYTES", config.limits.max_upload_bytes],

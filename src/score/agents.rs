@@ -12,13 +12,15 @@ use serde_json::{Map, Value};
 
 use super::compiled::CompiledModel;
 use super::encoding::Encoded;
-use super::factorised::ContextTrees;
+use super::factorised::{AgentMasks, ContextTrees, Group, SIDE_BY_SIDE, Several};
 use super::request::Eligible;
 use super::roster::Roster;
 use super::wide::WIDE;
 
 /// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
-const BLOCK: usize = 16;
+const BLOCK: usize = WIDE;
+/// Agents that pass by the same trees, one after the other.
+const AT_ONCE: usize = 8 * WIDE;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -57,8 +59,9 @@ struct Block {
     crosses: Vec<[f32; BLOCK]>,
     /// Agent after agent.
     inputs: Vec<Encoded>,
-    small: Vec<u32>,
-    large: Vec<u64>,
+    /// A group an eight of trees.
+    small: Vec<Group<u32>>,
+    large: Vec<Group<u64>>,
 }
 
 /// The agents of one roster.
@@ -256,22 +259,33 @@ impl AgentSet {
         positions: &[u32],
     ) -> Vec<f64> {
         let mut margins = Vec::with_capacity(positions.len());
-        for chunk in positions.chunks(WIDE) {
-            // A short last chunk repeats its first agent in the idle places.
-            let places: [(&Block, usize); WIDE] =
-                std::array::from_fn(|place| self.place(*chunk.get(place).unwrap_or(&chunk[0])));
-            let small = places.map(|(block, slot)| &block.small[slot * self.widths.small..][..self.widths.small]);
-            let large = places.map(|(block, slot)| &block.large[slot * self.widths.large..][..self.widths.large]);
-            let sums = model.forest.sums(trees, small, large, chunk.len());
-            margins.extend(places.iter().zip(sums).take(chunk.len()).map(|((block, slot), sum)| {
-                let mut margin = context + block.linear[*slot];
+        for some in positions.chunks(AT_ONCE) {
+            let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
+            let sums = model.forest.sums(trees, &small, &large, some.len());
+            margins.extend(some.iter().zip(sums.as_flattened()).map(|(position, sum)| {
+                let (block, slot) = self.place(*position);
+                let mut margin = context + block.linear[slot];
                 for cross in crosses {
-                    margin += f64::from(block.crosses[*cross][*slot]);
+                    margin += f64::from(block.crosses[*cross][slot]);
                 }
-                margin + model.forest.in_margin(sum + block.trees[*slot])
+                margin + model.forest.in_margin(sum + block.trees[slot])
             }));
         }
         margins
+    }
+
+    /// The masks of agents that are scored at once, small and large ones.
+    fn masks(&self, positions: &[u32]) -> (Several<'_, u32>, Several<'_, u64>) {
+        let (first, slot) = self.place(positions[0]);
+        if slot == 0 && positions.len() == BLOCK && positions.is_sorted_by(|a, b| a + 1 == *b) {
+            return (Several::Block(&first.small), Several::Block(&first.large));
+        }
+        // Too few repeat the first one in the idle places.
+        let places: [(&Block, usize); WIDE] =
+            std::array::from_fn(|place| self.place(*positions.get(place).unwrap_or(&positions[0])));
+        let small = places.map(|(block, slot)| AgentMasks { groups: &block.small, slot });
+        let large = places.map(|(block, slot)| AgentMasks { groups: &block.large, slot });
+        (Several::Agents(small), Several::Agents(large))
     }
 
     fn bank(&self, position: u32) -> (&Bank, u32) {
@@ -315,8 +329,12 @@ impl Bank {
             row[slot] = part.crosses.get(at).copied().unwrap_or(0.0);
         }
         block.inputs[slot * widths.inputs..][..widths.inputs].copy_from_slice(&part.inputs);
-        block.small[slot * widths.small..][..widths.small].copy_from_slice(&masks.small);
-        block.large[slot * widths.large..][..widths.large].copy_from_slice(&masks.large);
+        for (group, eight) in block.small.iter_mut().zip(masks.small) {
+            group.0[slot] = eight;
+        }
+        for (group, eight) in block.large.iter_mut().zip(masks.large) {
+            group.0[slot] = eight;
+        }
     }
 
     fn clear(&mut self, position: u32) {
@@ -336,8 +354,8 @@ impl Block {
             trees: [0; BLOCK],
             crosses: vec![[0.0; BLOCK]; widths.crosses],
             inputs: vec![Encoded { number: f32::NAN, level: 0 }; BLOCK * widths.inputs],
-            small: vec![0; BLOCK * widths.small],
-            large: vec![0; BLOCK * widths.large],
+            small: vec![Group([[0; SIDE_BY_SIDE]; BLOCK]); widths.small.div_ceil(SIDE_BY_SIDE)],
+            large: vec![Group([[0; SIDE_BY_SIDE]; BLOCK]); widths.large.div_ceil(SIDE_BY_SIDE)],
         }
     }
 

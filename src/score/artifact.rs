@@ -10,6 +10,7 @@ use super::container::{self, Reader, Writer};
 use super::encoding::Encoding;
 use super::forest::Forest;
 use super::linear::LinearPart;
+use super::logistic::{logistic, logistic_of_all};
 use crate::domain::model::ModelType;
 use crate::domain::predictor::{AgentSource, Goal, MetricKind};
 
@@ -44,8 +45,16 @@ impl Outcome {
     /// The margin (log-odds, or standardised metric) as probability or metric.
     pub fn p_score(&self, margin: f64) -> f64 {
         match self.kind {
-            MetricKind::Classification => 1.0 / (1.0 + (-margin).exp()),
+            MetricKind::Classification => logistic(margin),
             MetricKind::Regression => self.mean + self.deviation * margin,
+        }
+    }
+
+    /// The same of many, in place.
+    pub fn p_scores(&self, margins: &mut [f64]) {
+        match self.kind {
+            MetricKind::Classification => logistic_of_all(margins),
+            MetricKind::Regression => margins.iter_mut().for_each(|margin| *margin = self.p_score(*margin)),
         }
     }
 

@@ -107,27 +107,26 @@ impl CompiledModel {
     fn score_by<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet, plainly: bool) -> ScoreOutput<'a> {
         let context = self.encode_context(input);
         let (positions, unknown) = agents.find(input.eligible);
-        let margins: Vec<f64> = if plainly {
+        let mut p_scores: Vec<f64> = if plainly {
             positions.iter().filter_map(|at| Some(self.plain_margin(&context, agents.part(*at)?))).collect()
         } else if context.overrides.is_empty() {
             self.margins(&context, agents, &positions)
         } else {
             positions.iter().filter_map(|at| Some(self.overridden_margin(&context, agents.part(*at)?))).collect()
         };
-        let finish = |margin: f64| {
-            let p_score = self.artifact.outcome.p_score(margin);
-            let score = match input.expression {
-                Some(expression) => held(expression(p_score)),
-                None => self.artifact.outcome.score(p_score),
-            };
-            (p_score, score)
+        self.artifact.outcome.p_scores(&mut p_scores);
+        let score_of = |p_score: f64| match input.expression {
+            Some(expression) => held(expression(p_score)),
+            None => self.artifact.outcome.score(p_score),
         };
         let scored: Vec<Scored> = positions
             .iter()
-            .zip(margins)
-            .map(|(at, margin)| {
-                let (p_score, score) = finish(margin);
-                Scored { position: *at, score, p_score, local: agents.is_local(*at) }
+            .zip(p_scores)
+            .map(|(at, p_score)| Scored {
+                position: *at,
+                score: score_of(p_score),
+                p_score,
+                local: agents.is_local(*at),
             })
             .collect();
         let global = match (plainly, context.overrides.is_empty()) {
@@ -135,7 +134,8 @@ impl CompiledModel {
             (false, true) => self.nobodys_margin(&context),
             (false, false) => self.overridden_margin(&context, self.nobody_part()),
         };
-        answer(&scored, agents, &unknown, finish(global).1, input, context.warnings)
+        let global = score_of(self.artifact.outcome.p_score(global));
+        answer(&scored, agents, &unknown, global, input, context.warnings)
     }
 
     /// Margins of the agents at these positions, in their order, for an interaction whose inputs are encoded already (one

@@ -1,9 +1,9 @@
 //! Boosted trees in the form that scores: factorised QuickScorer.
 //!
-//! QuickScorer (Lucchese et al., SIGIR 2015): a tree's leaves are numbered from the left, and each split has a mask in which the
-//! leaves under its left child are 0. The masks of the splits that send the input right, ANDed, have their lowest set bit at
-//! the leaf that is reached. Every split tests either the waiting interaction or the agent, and AND is associative: an
-//! agent's masks are computed when the agent changes, a request's once, and a pair costs one AND, one count of trailing zeros, one load
+//! QuickScorer (Lucchese et al., SIGIR 2015): a tree's leaves are numbered from the left, the first one being a mask's highest bit, and
+//! each split has a mask in which the leaves under its left child are 0. The masks of the splits that send the input right, ANDed, have
+//! their highest set bit at the leaf that is reached. Every split tests either the waiting interaction or the agent, and AND is associative: an
+//! agent's masks are computed when the agent changes, a request's once, and a pair costs one AND, one count of leading zeros, one load
 //! and one addition a tree.
 //!
 //! Leaves are whole numbers of the forest's unit (see [`Forest::round_leaves`]), so that sums do not depend on their order. Trees that test
@@ -14,6 +14,8 @@ use super::encoding::Encoding;
 use super::forest::{Forest, LEAF};
 use super::wide::{WIDE, Wide, WideMask};
 
+/// Trees whose masks lie side by side.
+pub(super) const SIDE_BY_SIDE: usize = 8;
 /// Agents whose sums advance together without [`Wide`], so that one's additions need not wait for another's.
 const LANES: usize = 4;
 /// Fewer agents than this are quicker by [`LANES`] than as [`WIDE`].
@@ -97,6 +99,7 @@ pub(super) struct FactorisedForest {
 /// Trees that test both sides.
 #[derive(Debug, Clone)]
 struct Trees<M: WideMask> {
+    /// By eights; the last eight are filled up with trees that add nothing.
     leaves: Vec<M::Leaves>,
     /// Leaves under the left child of some split of the agent's: when the lowest leaf that a context leaves is none of them, it is
     /// reached whoever the agent is.
@@ -109,7 +112,7 @@ pub(super) trait Mask: Copy {
     fn of(mask: u64) -> Self;
     fn leaves(values: &[i32; 64]) -> Self::Leaves;
     fn and(self, other: Self) -> Self;
-    /// The leaf that is reached. The rightmost leaf's bit and those above it are never cleared.
+    /// The leaf that is reached. The rightmost leaf's bit and those below it are never cleared.
     fn leaf(self) -> usize;
     fn has(self, leaf: usize) -> bool;
 }
@@ -118,7 +121,7 @@ pub(super) trait Mask: Copy {
 impl Mask for u32 {
     type Leaves = [i32; 32];
     fn of(mask: u64) -> Self {
-        mask as u32
+        (mask >> 32) as u32
     }
     fn leaves(values: &[i32; 64]) -> [i32; 32] {
         std::array::from_fn(|leaf| values[leaf])
@@ -129,10 +132,10 @@ impl Mask for u32 {
     }
     #[inline(always)]
     fn leaf(self) -> usize {
-        (self | 1 << 31).trailing_zeros() as usize
+        (self | 1).leading_zeros() as usize
     }
     fn has(self, leaf: usize) -> bool {
-        self >> leaf & 1 == 1
+        self << leaf >> 31 == 1
     }
 }
 
@@ -150,18 +153,59 @@ impl Mask for u64 {
     }
     #[inline(always)]
     fn leaf(self) -> usize {
-        (self | 1 << 63).trailing_zeros() as usize
+        (self | 1).leading_zeros() as usize
     }
     fn has(self, leaf: usize) -> bool {
-        self >> leaf & 1 == 1
+        self << leaf >> 63 == 1
     }
 }
 
-/// One side's masks of the trees that test both sides.
+/// One side's masks of the trees that test both sides, by eights; the last eight are filled up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Masks {
-    pub small: Vec<u32>,
-    pub large: Vec<u64>,
+    pub small: Vec<Eight<u32>>,
+    pub large: Vec<Eight<u64>>,
+}
+
+pub(super) type Eight<M> = [M; SIDE_BY_SIDE];
+
+/// The masks of eight trees of each agent of a block. Groups follow each other in memory as a request reads them, so that the processor sees
+/// what comes next.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+pub(super) struct Group<M>(pub [Eight<M>; WIDE]);
+
+/// An agent's masks: its block's groups, and its place in each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AgentMasks<'a, M> {
+    pub groups: &'a [Group<M>],
+    pub slot: usize,
+}
+
+impl<'a, M> AgentMasks<'a, M> {
+    #[inline(always)]
+    pub fn eight(&self, group: usize) -> &'a Eight<M> {
+        &self.groups[group].0[self.slot % WIDE]
+    }
+}
+
+/// The masks of as many agents as advance at once.
+#[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "a call has a few, for as long as it lasts")]
+pub(super) enum Several<'a, M> {
+    /// A block's, in their order.
+    Block(&'a [Group<M>]),
+    Agents([AgentMasks<'a, M>; WIDE]),
+}
+
+impl<'a, M> Several<'a, M> {
+    #[inline(always)]
+    fn agent(&self, at: usize) -> AgentMasks<'a, M> {
+        match self {
+            Several::Block(groups) => AgentMasks { groups, slot: at },
+            Several::Agents(agents) => AgentMasks { ..agents[at] },
+        }
+    }
 }
 
 /// What a request knows of the trees.
@@ -224,6 +268,8 @@ impl FactorisedForest {
         for input in &mut factorised.inputs {
             input.finish(trees.len());
         }
+        factorised.small.fill_up();
+        factorised.large.fill_up();
         factorised
     }
 
@@ -249,8 +295,8 @@ impl FactorisedForest {
 
     pub fn counts(&self) -> TreeCounts {
         TreeCounts {
-            small: self.small.leaves.len(),
-            large: self.large.leaves.len(),
+            small: self.small.count(),
+            large: self.large.count(),
             context_alone: self.context_alone.len(),
             agent_alone: self.agent_alone.len(),
         }
@@ -264,55 +310,59 @@ impl FactorisedForest {
     /// The masks of an agent, and the sum of the trees that test nothing else.
     pub fn agent(&self, tree_inputs: &[f32]) -> (Masks, i64) {
         let all = self.masks(true, tree_inputs);
-        let (small, large) = (self.small.leaves.len(), self.large.leaves.len());
-        let alone = &all[small + large + self.context_alone.len()..];
+        let alone = &all[self.small.count() + self.large.count() + self.context_alone.len()..];
         (self.split_masks(&all), sum_alone(&self.agent_alone, alone))
     }
 
     pub fn context(&self, tree_inputs: &[f32]) -> ContextTrees {
         let all = self.masks(false, tree_inputs);
         let masks = self.split_masks(&all);
-        let alone = &all[masks.small.len() + masks.large.len()..][..self.context_alone.len()];
+        let undecided = self.small.count() + self.large.count();
+        let alone = &all[undecided..][..self.context_alone.len()];
         let mut decided = sum_alone(&self.context_alone, alone);
         let (small, small_decided) = self.small.open(&masks.small);
         let (large, large_decided) = self.large.open(&masks.large);
-        let all = masks.small.len() + masks.large.len();
-        let skipped = all - small.len() - large.len();
+        let skipped = undecided - small.len() - large.len();
         let worth = WORTH_SKIPPING[usize::from(self.wide.is_some())];
-        let open = (skipped as f64 >= worth * all as f64 && skipped > 0).then_some(Open { small, large });
+        let open = (skipped as f64 >= worth * undecided as f64 && skipped > 0).then_some(Open { small, large });
         if open.is_some() {
             decided += small_decided + large_decided;
         }
         ContextTrees { masks, open, decided }
     }
 
-    /// The sums of the first `count` agents' trees, apart from those that test an agent alone.
+    /// The sums of the first `count` agents' trees, apart from those that test an agent alone. Agents of one call share what is read
+    /// of the trees: some hundred are best.
     pub fn sums(
         &self,
         context: &ContextTrees,
-        small: [&[u32]; WIDE],
-        large: [&[u64]; WIDE],
+        small: &[Several<'_, u32>],
+        large: &[Several<'_, u64>],
         count: usize,
-    ) -> [i64; WIDE] {
-        let mut sums = [context.decided; WIDE];
-        match (&context.open, self.wide.filter(|_| count >= WORTH_WIDE)) {
+    ) -> Vec<[i64; WIDE]> {
+        let mut sums = vec![[context.decided; WIDE]; small.len()];
+        let whole = match (&context.open, self.wide) {
             (None, Some(wide)) => {
-                wide.add_sums(&self.small.leaves, &context.masks.small, small, &mut sums);
-                wide.add_sums(&self.large.leaves, &context.masks.large, large, &mut sums);
+                let whole = count / WIDE + usize::from(count % WIDE >= WORTH_WIDE);
+                wide.add_sums(&self.small.leaves, &context.masks.small, &small[..whole], &mut sums[..whole]);
+                wide.add_sums(&self.large.leaves, &context.masks.large, &large[..whole], &mut sums[..whole]);
+                whole
             }
-            (open, _) => {
-                for (few, sums) in sums.as_chunks_mut().0.iter_mut().enumerate().take(count.div_ceil(LANES)) {
-                    let (small, large) = (lanes(&small, few), lanes(&large, few));
-                    match open {
-                        None => {
-                            self.small.add_sums(&context.masks.small, small, sums);
-                            self.large.add_sums(&context.masks.large, large, sums);
-                        }
-                        Some(open) => {
-                            self.small.add_open_sums(&open.small, small, sums);
-                            self.large.add_open_sums(&open.large, large, sums);
-                        }
-                    }
+            _ => 0,
+        };
+        for few in whole * WIDE / LANES..count.div_ceil(LANES) {
+            let (at, first) = (few * LANES / WIDE, few * LANES % WIDE);
+            let sums = &mut sums[at].as_chunks_mut().0[first / LANES];
+            let small = std::array::from_fn(|lane| small[at].agent(first + lane));
+            let large = std::array::from_fn(|lane| large[at].agent(first + lane));
+            match &context.open {
+                None => {
+                    self.small.add_sums(&context.masks.small, small, sums);
+                    self.large.add_sums(&context.masks.large, large, sums);
+                }
+                Some(open) => {
+                    self.small.add_open_sums(&open.small, small, sums);
+                    self.large.add_open_sums(&open.large, large, sums);
                 }
             }
         }
@@ -321,7 +371,16 @@ impl FactorisedForest {
 
     /// The sum of one agent's trees, apart from those that test it alone.
     pub fn sum(&self, context: &ContextTrees, masks: &Masks) -> i64 {
-        self.sums(context, [&masks.small; WIDE], [&masks.large; WIDE], 1)[0]
+        context.decided
+            + match &context.open {
+                None => {
+                    self.small.sum(&context.masks.small, &masks.small)
+                        + self.large.sum(&context.masks.large, &masks.large)
+                }
+                Some(open) => {
+                    self.small.open_sum(&open.small, &masks.small) + self.large.open_sum(&open.large, &masks.large)
+                }
+            }
     }
 
     /// One side's masks of all trees, in the order of this form.
@@ -338,16 +397,15 @@ impl FactorisedForest {
     }
 
     fn split_masks(&self, all: &[u64]) -> Masks {
-        let (small, rest) = all.split_at(self.small.leaves.len());
-        Masks {
-            small: small.iter().map(|mask| u32::of(*mask)).collect(),
-            large: rest[..self.large.leaves.len()].to_vec(),
-        }
+        let (small, rest) = all.split_at(self.small.count());
+        Masks { small: by_eights(small), large: by_eights(&rest[..self.large.count()]) }
     }
 }
 
-fn lanes<'a, M>(all: &[&'a [M]; WIDE], few: usize) -> [&'a [M]; LANES] {
-    std::array::from_fn(|lane| all[few * LANES + lane])
+/// What fills up does not matter: it belongs to trees that add nothing.
+fn by_eights<M: Mask>(masks: &[u64]) -> Vec<Eight<M>> {
+    let eight = |some: &[u64]| std::array::from_fn(|at| M::of(some.get(at).copied().unwrap_or(u64::MAX)));
+    masks.chunks(SIDE_BY_SIDE).map(eight).collect()
 }
 
 fn sum_alone(leaves: &[[i32; 64]], masks: &[u64]) -> i64 {
@@ -364,11 +422,22 @@ impl<M: WideMask> Trees<M> {
         self.agents_say.push(M::of(agents_say));
     }
 
+    fn fill_up(&mut self) {
+        let eights = self.leaves.len().next_multiple_of(SIDE_BY_SIDE);
+        self.leaves.resize_with(eights, || M::leaves(&[0; 64]));
+    }
+
+    /// How many trees there are.
+    fn count(&self) -> usize {
+        self.agents_say.len()
+    }
+
     /// The trees that an agent decides, and the sum of the others.
-    fn open(&self, context: &[M]) -> (Vec<(u32, M)>, i64) {
-        let mut open = Vec::with_capacity(context.len());
+    fn open(&self, context: &[Eight<M>]) -> (Vec<(u32, M)>, i64) {
+        let mut open = Vec::with_capacity(self.count());
         let mut decided = 0;
-        for (tree, ((leaves, say), mask)) in self.leaves.iter().zip(&self.agents_say).zip(context).enumerate() {
+        let trees = self.leaves.iter().zip(&self.agents_say).zip(context.as_flattened());
+        for (tree, ((leaves, say), mask)) in trees.enumerate() {
             if say.has(mask.leaf()) {
                 open.push((tree as u32, *mask));
             } else {
@@ -378,14 +447,32 @@ impl<M: WideMask> Trees<M> {
         (open, decided)
     }
 
-    fn add_sums(&self, context: &[M], agents: [&[M]; LANES], sums: &mut [i64; LANES]) {
-        let chunks = self.leaves.chunks(TREES_A_SUM).zip(context.chunks(TREES_A_SUM));
-        for (chunk, (leaves, context)) in chunks.enumerate() {
-            let [a, b, c, d] = agents.map(|masks| &masks[chunk * TREES_A_SUM..][..leaves.len()]);
+    fn sum(&self, context: &[Eight<M>], agent: &[Eight<M>]) -> i64 {
+        let masks = context.as_flattened().iter().zip(agent.as_flattened());
+        let leaf = |(leaves, (context, agent)): (&M::Leaves, (&M, &M))| leaves.as_ref()[context.and(*agent).leaf()];
+        self.leaves.iter().zip(masks).map(leaf).map(i64::from).sum()
+    }
+
+    fn open_sum(&self, open: &[(u32, M)], agent: &[Eight<M>]) -> i64 {
+        let agent = agent.as_flattened();
+        let leaf = |(tree, context): &(u32, M)| {
+            let tree = *tree as usize;
+            self.leaves[tree].as_ref()[context.and(agent[tree]).leaf()]
+        };
+        open.iter().map(leaf).map(i64::from).sum()
+    }
+
+    fn add_sums(&self, context: &[Eight<M>], agents: [AgentMasks<'_, M>; LANES], sums: &mut [i64; LANES]) {
+        const GROUPS: usize = TREES_A_SUM / SIDE_BY_SIDE;
+        let leaves = self.leaves.as_chunks::<SIDE_BY_SIDE>().0;
+        for (chunk, (leaves, context)) in leaves.chunks(GROUPS).zip(context.chunks(GROUPS)).enumerate() {
             let mut part = [0i32; LANES];
-            for (((((leaves, context), a), b), c), d) in leaves.iter().zip(context).zip(a).zip(b).zip(c).zip(d) {
-                for (sum, agent) in part.iter_mut().zip([a, b, c, d]) {
-                    *sum += leaves.as_ref()[context.and(*agent).leaf()];
+            for (group, (leaves, context)) in leaves.iter().zip(context).enumerate() {
+                let agents = agents.map(|agent| *agent.eight(chunk * GROUPS + group));
+                for (tree, (leaves, context)) in leaves.iter().zip(context).enumerate() {
+                    for (sum, agent) in part.iter_mut().zip(&agents) {
+                        *sum += leaves.as_ref()[context.and(agent[tree]).leaf()];
+                    }
                 }
             }
             for (sum, part) in sums.iter_mut().zip(part) {
@@ -394,13 +481,15 @@ impl<M: WideMask> Trees<M> {
         }
     }
 
-    fn add_open_sums(&self, open: &[(u32, M)], agents: [&[M]; LANES], sums: &mut [i64; LANES]) {
+    fn add_open_sums(&self, open: &[(u32, M)], agents: [AgentMasks<'_, M>; LANES], sums: &mut [i64; LANES]) {
         for chunk in open.chunks(TREES_A_SUM) {
             let mut part = [0i32; LANES];
             for (tree, context) in chunk {
-                let leaves = self.leaves[*tree as usize].as_ref();
-                for (sum, agent) in part.iter_mut().zip(agents) {
-                    *sum += leaves[context.and(agent[*tree as usize]).leaf()];
+                let tree = *tree as usize;
+                let leaves = self.leaves[tree].as_ref();
+                for (sum, agent) in part.iter_mut().zip(&agents) {
+                    let mask = agent.eight(tree / SIDE_BY_SIDE)[tree % SIDE_BY_SIDE];
+                    *sum += leaves[context.and(mask).leaf()];
                 }
             }
             for (sum, part) in sums.iter_mut().zip(part) {
@@ -445,7 +534,7 @@ impl NumberedTree {
         self.splits.push(NumberedSplit {
             input: forest.inputs[at] as usize,
             threshold: forest.values[at],
-            mask: !(below(self.leaf_count) & !below(first)),
+            mask: !(below(self.leaf_count) & !below(first)).reverse_bits(),
             missing_right: forest.missing[at] == forest.right[at],
         });
         self.number(forest, start, forest.right[at] as usize, unit);

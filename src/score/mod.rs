@@ -18,6 +18,7 @@ mod explain;
 mod factorised;
 mod forest;
 mod linear;
+mod logistic;
 mod ranking;
 mod request;
 mod roster;

@@ -25,6 +25,19 @@ pub struct Summary {
     pub min: f64,
 }
 
+impl DefaultPolicy {
+    /// What an unknown agent is given beside scores of known ones; where there are none, `global`.
+    pub fn score(self, known: Option<Summary>, global: f64) -> f64 {
+        match (self, known) {
+            (DefaultPolicy::Zero, _) => 0.0,
+            (DefaultPolicy::Max, Some(known)) => known.max,
+            (DefaultPolicy::Median, Some(known)) => known.median,
+            (DefaultPolicy::Min, Some(known)) => known.min,
+            _ => global,
+        }
+    }
+}
+
 /// None when there are no scores. An even number's median is the mean of the middle two.
 pub fn summarize(scores: impl IntoIterator<Item = f64>) -> Option<Summary> {
     let mut keys: Vec<i64> = scores.into_iter().map(|score| key(score.to_bits() as i64)).collect();
@@ -94,13 +107,7 @@ pub(super) fn answer<'a>(
     warnings: Vec<String>,
 ) -> ScoreOutput<'a> {
     let known = summarize(scored.iter().map(|agent| agent.score));
-    let default = match (input.default, known) {
-        (DefaultPolicy::Zero, _) => 0.0,
-        (DefaultPolicy::Max, Some(known)) => known.max,
-        (DefaultPolicy::Median, Some(known)) => known.median,
-        (DefaultPolicy::Min, Some(known)) => known.min,
-        _ => global,
-    };
+    let default = input.default.score(known, global);
     let summary = known.or_else(|| summarize(unknown.iter().map(|_| default)));
     // A position that was scored has an id.
     let known_id = |at: usize| agents.id(scored[at].position).map_or("", |id| id.as_ref());

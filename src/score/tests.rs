@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::assignment::{Assignment, Pairs};
 use super::encoding::{Derive, EncodedField, Encoding, Input, Scale, Side, TreeInput};
 use super::forest::LEAF;
+use super::logistic::logistic;
 use super::samples;
 use super::*;
 use crate::domain::Timestamp;
@@ -49,22 +50,18 @@ fn sample() -> (CompiledModel, AgentSet) {
     (model, agents)
 }
 
-fn sigmoid(x: f64) -> f64 {
-    1.0 / (1.0 + (-x).exp())
-}
-
 #[test]
 fn a_score_is_the_sum_of_its_parts() {
     let (model, agents) = sample();
     let answer = score(&model, &agents, json!({"reason": "help", "wait": 5.0}), &["a"], DefaultPolicy::Global);
     // Intercept, help, wait (5 - 10) / 5 × -0.25, tenure (20 - 10) / 5 × 0.5, its range, agent, cross, both trees.
     let margin = -0.5 - 0.5 + 0.25 + 1.0 + 0.25 + 0.5 + 2.0 + 0.25 - 0.0625;
-    let p = sigmoid(margin);
+    let p = logistic(margin);
     assert_eq!(answer.scores[0].p_score, Some(p));
     assert_eq!(answer.scores[0].score, 1000.0 * p);
     assert_eq!(answer.scores[0].source, ScoreSource::Local);
     // Every agent input missing: no tenure, no agent; the first tree sends a missing tenure left, the second the prior right.
-    assert_eq!(answer.global, 1000.0 * sigmoid(-0.5 - 0.5 + 0.25 + 0.125 + 0.0625));
+    assert_eq!(answer.global, 1000.0 * logistic(-0.5 - 0.5 + 0.25 + 0.125 + 0.0625));
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! Sixteen agents at once, for processors with AVX-512.
 //!
-//! Of eight trees and sixteen agents, the masks are ANDed with the context's eight at a time. The lowest set bit's number fits a byte, so that
+//! Of eight trees and sixteen agents, the masks are ANDed with the context's eight at a time. The number of leading zeros fits a byte, so that
 //! shifting each agent's eight numbers to a byte of their own and ORing them turns them from "trees of an agent" into "agents of a tree"
-//! on the way. A tree's leaves fill two or four registers, from which sixteen are looked up by one or two permutations. Nothing is gathered
-//! from memory but the masks, one after the other: their bytes are the limit.
+//! on the way. A tree's leaves fill two or four registers, from which sixteen are looked up by one or two permutations. Leaves are twice
+//! as many bytes as the masks of sixteen agents: some trees' stay in the first-level cache while many agents pass by. What remains
+//! is reading the masks, one after the other: their bytes are the limit.
 //!
 //! What is unsafe about instructions that a processor may lack is left to `pulp`.
 
@@ -23,7 +24,7 @@ mod with_avx512 {
     use pulp::{NullaryFnOnce, cast};
 
     use super::WIDE;
-    use crate::score::factorised::{Mask, TREES_A_SUM};
+    use crate::score::factorised::{Eight, Mask, SIDE_BY_SIDE, Several, TREES_A_SUM};
 
     /// A processor that can.
     #[derive(Debug, Clone, Copy)]
@@ -31,19 +32,15 @@ mod with_avx512 {
 
     /// What differs between masks of 32 and 64 bits.
     pub trait WideMask: Mask {
-        /// Those of eight trees.
-        fn eight(masks: &[Self], tree: usize) -> __m512i;
+        /// A word each.
+        fn words(eight: &Eight<Self>) -> __m512i;
         fn look_up(simd: V4, leaves: &Self::Leaves, at: __m512i) -> __m512i;
     }
 
     impl WideMask for u32 {
         #[inline(always)]
-        fn eight(masks: &[Self], tree: usize) -> __m512i {
-            let mut eight = [0; 8];
-            for (wide, mask) in eight.iter_mut().zip(&masks[tree..tree + 8]) {
-                *wide = u64::from(*mask);
-            }
-            cast(eight)
+        fn words(eight: &Eight<u32>) -> __m512i {
+            cast(eight.map(u64::from))
         }
 
         #[inline(always)]
@@ -55,10 +52,8 @@ mod with_avx512 {
 
     impl WideMask for u64 {
         #[inline(always)]
-        fn eight(masks: &[Self], tree: usize) -> __m512i {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(&masks[tree..tree + 8]);
-            cast(eight)
+        fn words(eight: &Eight<u64>) -> __m512i {
+            cast(*eight)
         }
 
         #[inline(always)]
@@ -72,6 +67,10 @@ mod with_avx512 {
         }
     }
 
+    /// Eights of trees whose leaves stay in the first-level cache while all agents of a call pass by.
+    const TILE: usize = 8;
+    const _: () = assert!(TILE * SIDE_BY_SIDE <= TREES_A_SUM);
+
     impl Wide {
         pub fn new() -> Option<Self> {
             V4::try_new().map(Self)
@@ -81,9 +80,9 @@ mod with_avx512 {
         pub fn add_sums<M: WideMask>(
             self,
             leaves: &[M::Leaves],
-            context: &[M],
-            agents: [&[M]; WIDE],
-            sums: &mut [i64; WIDE],
+            context: &[Eight<M>],
+            agents: &[Several<'_, M>],
+            sums: &mut [[i64; WIDE]],
         ) {
             self.0.vectorize(Sums { simd: self.0, leaves, context, agents, sums });
         }
@@ -92,9 +91,9 @@ mod with_avx512 {
     struct Sums<'a, M: WideMask> {
         simd: V4,
         leaves: &'a [M::Leaves],
-        context: &'a [M],
-        agents: [&'a [M]; WIDE],
-        sums: &'a mut [i64; WIDE],
+        context: &'a [Eight<M>],
+        agents: &'a [Several<'a, M>],
+        sums: &'a mut [[i64; WIDE]],
     }
 
     impl<M: WideMask> NullaryFnOnce for Sums<'_, M> {
@@ -104,61 +103,77 @@ mod with_avx512 {
         #[inline(always)]
         fn call(self) {
             let Sums { simd, leaves, context, agents, sums } = self;
-            let trees = leaves.len();
-            let (context, agents) = (&context[..trees], agents.map(|masks| &masks[..trees]));
-            let whole = trees / 8 * 8;
-            for begin in (0..whole).step_by(TREES_A_SUM) {
-                let mut part = simd.avx512f._mm512_setzero_si512();
-                for tree in (begin..whole.min(begin + TREES_A_SUM)).step_by(8) {
-                    let masks = M::eight(context, tree);
-                    let (first, second) = agents.split_at(WIDE / 2);
-                    let first = numbers(simd, masks, first, tree);
-                    let second = numbers(simd, masks, second, tree);
-                    let even: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpacklo_epi64(first, second));
-                    let odd: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpackhi_epi64(first, second));
-                    for pair in 0..4 {
-                        let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(even[pair]));
-                        part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, &leaves[tree + 2 * pair], at));
-                        let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(odd[pair]));
-                        part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, &leaves[tree + 2 * pair + 1], at));
+            let tiles = leaves.as_chunks::<SIDE_BY_SIDE>().0.chunks(TILE).zip(context.chunks(TILE));
+            for (tile, (leaves, context)) in tiles.enumerate() {
+                let begin = tile * TILE;
+                for (agents, sums) in agents.iter().zip(sums.iter_mut()) {
+                    let trees = leaves.iter().zip(context);
+                    let mut part = simd.avx512f._mm512_setzero_si512();
+                    match agents {
+                        Several::Block(groups) => {
+                            for ((leaves, context), group) in trees.zip(&groups[begin..]) {
+                                part = add_eight(simd, part, leaves, context, |agent| &group.0[agent]);
+                            }
+                        }
+                        Several::Agents(agents) => {
+                            for ((leaves, context), group) in trees.zip(begin..) {
+                                part = add_eight(simd, part, leaves, context, |agent| agents[agent].eight(group));
+                            }
+                        }
                     }
-                }
-                for (sum, part) in sums.iter_mut().zip(cast::<__m512i, [i32; WIDE]>(part)) {
-                    *sum += i64::from(part);
-                }
-            }
-            for tree in whole..trees {
-                for (sum, masks) in sums.iter_mut().zip(agents) {
-                    *sum += i64::from(leaves[tree].as_ref()[context[tree].and(masks[tree]).leaf()]);
+                    for (sum, part) in sums.iter_mut().zip(cast::<__m512i, [i32; WIDE]>(part)) {
+                        *sum += i64::from(part);
+                    }
                 }
             }
         }
     }
 
+    /// Adds what eight trees say of sixteen agents.
+    #[inline(always)]
+    fn add_eight<'a, M: WideMask + 'a>(
+        simd: V4,
+        mut part: __m512i,
+        leaves: &[M::Leaves; SIDE_BY_SIDE],
+        context: &Eight<M>,
+        agent: impl Fn(usize) -> &'a Eight<M> + Copy,
+    ) -> __m512i {
+        let context = M::words(context);
+        let first = numbers(simd, context, agent);
+        let second = numbers(simd, context, |at| agent(WIDE / 2 + at));
+        let even: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpacklo_epi64(first, second));
+        let odd: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpackhi_epi64(first, second));
+        for pair in 0..4 {
+            let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(even[pair]));
+            part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, &leaves[2 * pair], at));
+            let at = simd.avx512f._mm512_cvtepu8_epi32(cast::<[u8; WIDE], __m128i>(odd[pair]));
+            part = simd.avx512f._mm512_add_epi32(part, M::look_up(simd, &leaves[2 * pair + 1], at));
+        }
+        part
+    }
+
     /// The numbers of the leaves that eight agents reach in eight trees: a tree in each word, an agent in each of its bytes.
     #[inline(always)]
-    fn numbers<M: WideMask>(simd: V4, context: __m512i, agents: &[&[M]], tree: usize) -> __m512i {
+    fn numbers<'a, M: WideMask + 'a>(simd: V4, context: __m512i, agent: impl Fn(usize) -> &'a Eight<M>) -> __m512i {
         let (plain, conflict) = (simd.avx512f, simd.avx512cd);
-        let zero = plain._mm512_setzero_si512();
-        let mut all = zero;
+        let mut all = plain._mm512_setzero_si512();
         macro_rules! add {
             ($($agent:literal)*) => {$(
-                let both = plain._mm512_and_si512(context, M::eight(agents[$agent], tree));
-                let lowest = plain._mm512_and_si512(both, plain._mm512_sub_epi64(zero, both));
-                let zeros_above = conflict._mm512_lzcnt_epi64(lowest);
-                all = plain._mm512_or_si512(all, plain._mm512_slli_epi64::<{ 8 * $agent }>(zeros_above));
+                let both = plain._mm512_and_si512(context, M::words(agent($agent)));
+                // A mask of 32 bits has 32 zeros more, which the look-up does not see.
+                let leaf = conflict._mm512_lzcnt_epi64(both);
+                all = plain._mm512_or_si512(all, plain._mm512_slli_epi64::<{ 8 * $agent }>(leaf));
             )*};
         }
         add!(0 1 2 3 4 5 6 7);
-        // From the zeros above the bit to those below it: 63 less so many.
-        plain._mm512_xor_si512(all, plain._mm512_set1_epi8(63))
+        all
     }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 mod without {
     use super::WIDE;
-    use crate::score::factorised::Mask;
+    use crate::score::factorised::{Eight, Mask, Several};
 
     /// There is no such processor.
     #[derive(Debug, Clone, Copy)]
@@ -173,7 +188,13 @@ mod without {
             None
         }
 
-        pub fn add_sums<M: WideMask>(self, _: &[M::Leaves], _: &[M], _: [&[M]; WIDE], _: &mut [i64; WIDE]) {
+        pub fn add_sums<M: WideMask>(
+            self,
+            _: &[M::Leaves],
+            _: &[Eight<M>],
+            _: &[Several<'_, M>],
+            _: &mut [[i64; WIDE]],
+        ) {
             match self {}
         }
     }

@@ -246,6 +246,17 @@ async fn a_composite_combines_its_predictors_scores() {
         assert_eq!((&one["agent_id"], &one["source"]), (&other["agent_id"], &other["source"]));
         assert!((one["score"].as_f64().unwrap() / 2.0 - other["score"].as_f64().unwrap()).abs() < 1e-9);
     }
+    // Unknown agents get what the known ones have of the whole, not the whole of what they would get of each.
+    let body = json!({"name": "turned", "combine": "1000 - fcr"});
+    app.post("/api/v1/predictors").json(&body).send().await.expect_status(201);
+    for (default, at) in [("max", 0), ("min", 1)] {
+        let ask = json!({"agents": ["agent-0001", "agent-0002", "ghost"], "default": default});
+        let turned = app.post("/api/v1/predictors/turned/score").json(&ask).send().await.expect_status(200).json();
+        let scores = turned["scores"].as_array().unwrap();
+        let known: Vec<&Value> = scores.iter().filter(|score| score["source"] != "default").collect();
+        let ghost = scores.iter().find(|score| score["source"] == "default").unwrap();
+        assert_eq!((known.len(), &ghost["score"]), (2, &known[at]["score"]), "{default}: {turned:#}");
+    }
 }
 
 /// Asks until the condition holds; answers how long that took.

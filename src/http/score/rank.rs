@@ -379,9 +379,13 @@ impl Prepared<'_> {
                 AgentScore { agent_id: agent, score, p_score, source, rank: 0 }
             })
             .collect();
+        let global = combine(&|name| outputs.iter().find(|(known, _)| *known == name).map(|(_, output)| output.global));
         let predicted: Vec<f64> = scores.iter().filter_map(|score| score.p_score).collect();
-        let summary =
-            summarize(predicted.iter().copied()).or_else(|| summarize(scores.iter().map(|score| score.score)));
+        let known = summarize(predicted.iter().copied());
+        // The best of what the expression gives is not what it gives for the best of each.
+        let default = self.body.default.score(known, global);
+        scores.iter_mut().filter(|score| score.p_score.is_none()).for_each(|score| score.score = default);
+        let summary = known.or_else(|| summarize(scores.iter().map(|score| score.score)));
         let mut warnings: Vec<String> = Vec::new();
         for (name, output) in &outputs {
             warnings.extend(output.warnings.iter().map(|warning| format!("{name}: {warning}")));
@@ -394,7 +398,7 @@ impl Prepared<'_> {
             median: summary.map(|summary| summary.median),
             max: summary.map(|summary| summary.max),
             min: summary.map(|summary| summary.min),
-            global: combine(&|name| outputs.iter().find(|(known, _)| *known == name).map(|(_, output)| output.global)),
+            global,
             eligible,
             local,
             predicted,

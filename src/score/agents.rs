@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::compiled::CompiledModel;
 use super::encoding::Encoded;
-use super::factorised::{AgentMasks, ContextTrees, Group, SIDE_BY_SIDE, Several};
+use super::factorised::{AgentMasks, ContextTrees, LargeEight, SIDE_BY_SIDE, SmallEight};
 use super::request::Eligible;
 use super::roster::Roster;
 use super::wide::WIDE;
@@ -20,7 +20,7 @@ use super::wide::WIDE;
 /// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
 const BLOCK: usize = WIDE;
 /// Agents that pass by the same trees, one after the other.
-const AT_ONCE: usize = 8 * WIDE;
+const AT_ONCE: usize = 4 * WIDE;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -59,9 +59,9 @@ struct Block {
     crosses: Vec<[f32; BLOCK]>,
     /// Agent after agent.
     inputs: Vec<Encoded>,
-    /// A group an eight of trees.
-    small: Vec<Group<u32>>,
-    large: Vec<Group<u64>>,
+    /// Agent after agent, by eights of trees.
+    small: Vec<SmallEight>,
+    large: Vec<LargeEight>,
 }
 
 /// The agents of one roster.
@@ -76,7 +76,7 @@ struct Bank {
 pub struct AgentSet {
     profile: Bank,
     only_trained: Bank,
-    /// Coefficients, inputs and masks of one agent.
+    /// Coefficients, inputs and eights of masks of one agent.
     widths: Widths,
 }
 
@@ -109,8 +109,8 @@ impl AgentSet {
         let widths = Widths {
             crosses: model.cross_width(),
             inputs: model.agent_inputs.len(),
-            small: counts.small,
-            large: counts.large,
+            small: counts.small.div_ceil(SIDE_BY_SIDE),
+            large: counts.large.div_ceil(SIDE_BY_SIDE),
         };
         let empty = |roster| Bank { roster, blocks: Vec::new() };
         let mut set = AgentSet { profile: empty(roster), only_trained: empty(Roster::default()), widths };
@@ -274,18 +274,15 @@ impl AgentSet {
         margins
     }
 
-    /// The masks of agents that are scored at once, small and large ones.
-    fn masks(&self, positions: &[u32]) -> (Several<'_, u32>, Several<'_, u64>) {
-        let (first, slot) = self.place(positions[0]);
-        if slot == 0 && positions.len() == BLOCK && positions.is_sorted_by(|a, b| a + 1 == *b) {
-            return (Several::Block(&first.small), Several::Block(&first.large));
-        }
-        // Too few repeat the first one in the idle places.
+    /// The masks of agents that are scored at once, small and large ones. Too few repeat the first one in the idle places.
+    fn masks(&self, positions: &[u32]) -> ([AgentMasks<'_, u32>; WIDE], [AgentMasks<'_, u64>; WIDE]) {
+        let Widths { small, large, .. } = self.widths;
         let places: [(&Block, usize); WIDE] =
             std::array::from_fn(|place| self.place(*positions.get(place).unwrap_or(&positions[0])));
-        let small = places.map(|(block, slot)| AgentMasks { groups: &block.small, slot });
-        let large = places.map(|(block, slot)| AgentMasks { groups: &block.large, slot });
-        (Several::Agents(small), Several::Agents(large))
+        (
+            places.map(|(block, slot)| &block.small[slot * small..][..small]),
+            places.map(|(block, slot)| &block.large[slot * large..][..large]),
+        )
     }
 
     fn bank(&self, position: u32) -> (&Bank, u32) {
@@ -329,12 +326,8 @@ impl Bank {
             row[slot] = part.crosses.get(at).copied().unwrap_or(0.0);
         }
         block.inputs[slot * widths.inputs..][..widths.inputs].copy_from_slice(&part.inputs);
-        for (group, eight) in block.small.iter_mut().zip(masks.small) {
-            group.0[slot] = eight;
-        }
-        for (group, eight) in block.large.iter_mut().zip(masks.large) {
-            group.0[slot] = eight;
-        }
+        block.small[slot * widths.small..][..widths.small].copy_from_slice(&masks.small);
+        block.large[slot * widths.large..][..widths.large].copy_from_slice(&masks.large);
     }
 
     fn clear(&mut self, position: u32) {
@@ -354,8 +347,8 @@ impl Block {
             trees: [0; BLOCK],
             crosses: vec![[0.0; BLOCK]; widths.crosses],
             inputs: vec![Encoded { number: f32::NAN, level: 0 }; BLOCK * widths.inputs],
-            small: vec![Group([[0; SIDE_BY_SIDE]; BLOCK]); widths.small.div_ceil(SIDE_BY_SIDE)],
-            large: vec![Group([[0; SIDE_BY_SIDE]; BLOCK]); widths.large.div_ceil(SIDE_BY_SIDE)],
+            small: vec![SmallEight([0; SIDE_BY_SIDE]); BLOCK * widths.small],
+            large: vec![LargeEight([0; SIDE_BY_SIDE]); BLOCK * widths.large],
         }
     }
 

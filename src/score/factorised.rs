@@ -108,6 +108,9 @@ struct Trees<M: WideMask> {
 
 /// One bit a leaf.
 pub(super) trait Mask: Copy {
+    type Eight: Copy + std::fmt::Debug;
+    fn eight(masks: [Self; SIDE_BY_SIDE]) -> Self::Eight;
+    fn masks(eight: &Self::Eight) -> &[Self; SIDE_BY_SIDE];
     type Leaves: AsRef<[i32]> + Clone + std::fmt::Debug;
     fn of(mask: u64) -> Self;
     fn leaves(values: &[i32; 64]) -> Self::Leaves;
@@ -119,6 +122,14 @@ pub(super) trait Mask: Copy {
 
 /// A tree of at most 32 leaves needs 32 bits.
 impl Mask for u32 {
+    type Eight = SmallEight;
+    fn eight(masks: [u32; SIDE_BY_SIDE]) -> SmallEight {
+        SmallEight(masks)
+    }
+    #[inline(always)]
+    fn masks(eight: &SmallEight) -> &[u32; SIDE_BY_SIDE] {
+        &eight.0
+    }
     type Leaves = [i32; 32];
     fn of(mask: u64) -> Self {
         (mask >> 32) as u32
@@ -140,6 +151,14 @@ impl Mask for u32 {
 }
 
 impl Mask for u64 {
+    type Eight = LargeEight;
+    fn eight(masks: [u64; SIDE_BY_SIDE]) -> LargeEight {
+        LargeEight(masks)
+    }
+    #[inline(always)]
+    fn masks(eight: &LargeEight) -> &[u64; SIDE_BY_SIDE] {
+        &eight.0
+    }
     type Leaves = [i32; 64];
     fn of(mask: u64) -> Self {
         mask
@@ -163,50 +182,21 @@ impl Mask for u64 {
 /// One side's masks of the trees that test both sides, by eights; the last eight are filled up.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Masks {
-    pub small: Vec<Eight<u32>>,
-    pub large: Vec<Eight<u64>>,
+    pub small: Vec<SmallEight>,
+    pub large: Vec<LargeEight>,
 }
 
-pub(super) type Eight<M> = [M; SIDE_BY_SIDE];
+/// An agent's masks.
+pub(super) type AgentMasks<'a, M> = &'a [<M as Mask>::Eight];
 
-/// The masks of eight trees of each agent of a block. Groups follow each other in memory as a request reads them, so that the processor sees
-/// what comes next.
-#[derive(Debug, Clone, Copy)]
+/// Eight masks in one line of the cache, or in half of one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(align(32))]
+pub(super) struct SmallEight(pub [u32; SIDE_BY_SIDE]);
+
+#[derive(Debug, Clone, Copy, PartialEq)]
 #[repr(align(64))]
-pub(super) struct Group<M>(pub [Eight<M>; WIDE]);
-
-/// An agent's masks: its block's groups, and its place in each.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AgentMasks<'a, M> {
-    pub groups: &'a [Group<M>],
-    pub slot: usize,
-}
-
-impl<'a, M> AgentMasks<'a, M> {
-    #[inline(always)]
-    pub fn eight(&self, group: usize) -> &'a Eight<M> {
-        &self.groups[group].0[self.slot % WIDE]
-    }
-}
-
-/// The masks of as many agents as advance at once.
-#[derive(Debug, Clone, Copy)]
-#[expect(clippy::large_enum_variant, reason = "a call has a few, for as long as it lasts")]
-pub(super) enum Several<'a, M> {
-    /// A block's, in their order.
-    Block(&'a [Group<M>]),
-    Agents([AgentMasks<'a, M>; WIDE]),
-}
-
-impl<'a, M> Several<'a, M> {
-    #[inline(always)]
-    fn agent(&self, at: usize) -> AgentMasks<'a, M> {
-        match self {
-            Several::Block(groups) => AgentMasks { groups, slot: at },
-            Several::Agents(agents) => AgentMasks { ..agents[at] },
-        }
-    }
-}
+pub(super) struct LargeEight(pub [u64; SIDE_BY_SIDE]);
 
 /// What a request knows of the trees.
 #[derive(Debug, Clone)]
@@ -336,16 +326,16 @@ impl FactorisedForest {
     pub fn sums(
         &self,
         context: &ContextTrees,
-        small: &[Several<'_, u32>],
-        large: &[Several<'_, u64>],
+        small: &[[AgentMasks<'_, u32>; WIDE]],
+        large: &[[AgentMasks<'_, u64>; WIDE]],
         count: usize,
     ) -> Vec<[i64; WIDE]> {
         let mut sums = vec![[context.decided; WIDE]; small.len()];
         let whole = match (&context.open, self.wide) {
             (None, Some(wide)) => {
                 let whole = count / WIDE + usize::from(count % WIDE >= WORTH_WIDE);
-                wide.add_sums(&self.small.leaves, &context.masks.small, &small[..whole], &mut sums[..whole]);
-                wide.add_sums(&self.large.leaves, &context.masks.large, &large[..whole], &mut sums[..whole]);
+                wide.add_sums::<u32>(&self.small.leaves, &context.masks.small, &small[..whole], &mut sums[..whole]);
+                wide.add_sums::<u64>(&self.large.leaves, &context.masks.large, &large[..whole], &mut sums[..whole]);
                 whole
             }
             _ => 0,
@@ -353,8 +343,8 @@ impl FactorisedForest {
         for few in whole * WIDE / LANES..count.div_ceil(LANES) {
             let (at, first) = (few * LANES / WIDE, few * LANES % WIDE);
             let sums = &mut sums[at].as_chunks_mut().0[first / LANES];
-            let small = std::array::from_fn(|lane| small[at].agent(first + lane));
-            let large = std::array::from_fn(|lane| large[at].agent(first + lane));
+            let small = std::array::from_fn(|lane| small[at][first + lane]);
+            let large = std::array::from_fn(|lane| large[at][first + lane]);
             match &context.open {
                 None => {
                     self.small.add_sums(&context.masks.small, small, sums);
@@ -398,13 +388,13 @@ impl FactorisedForest {
 
     fn split_masks(&self, all: &[u64]) -> Masks {
         let (small, rest) = all.split_at(self.small.count());
-        Masks { small: by_eights(small), large: by_eights(&rest[..self.large.count()]) }
+        Masks { small: by_eights::<u32>(small), large: by_eights::<u64>(&rest[..self.large.count()]) }
     }
 }
 
 /// What fills up does not matter: it belongs to trees that add nothing.
-fn by_eights<M: Mask>(masks: &[u64]) -> Vec<Eight<M>> {
-    let eight = |some: &[u64]| std::array::from_fn(|at| M::of(some.get(at).copied().unwrap_or(u64::MAX)));
+fn by_eights<M: Mask>(masks: &[u64]) -> Vec<M::Eight> {
+    let eight = |some: &[u64]| M::eight(std::array::from_fn(|at| M::of(some.get(at).copied().unwrap_or(u64::MAX))));
     masks.chunks(SIDE_BY_SIDE).map(eight).collect()
 }
 
@@ -433,10 +423,10 @@ impl<M: WideMask> Trees<M> {
     }
 
     /// The trees that an agent decides, and the sum of the others.
-    fn open(&self, context: &[Eight<M>]) -> (Vec<(u32, M)>, i64) {
+    fn open(&self, context: &[M::Eight]) -> (Vec<(u32, M)>, i64) {
         let mut open = Vec::with_capacity(self.count());
         let mut decided = 0;
-        let trees = self.leaves.iter().zip(&self.agents_say).zip(context.as_flattened());
+        let trees = self.leaves.iter().zip(&self.agents_say).zip(context.iter().flat_map(M::masks));
         for (tree, ((leaves, say), mask)) in trees.enumerate() {
             if say.has(mask.leaf()) {
                 open.push((tree as u32, *mask));
@@ -447,29 +437,29 @@ impl<M: WideMask> Trees<M> {
         (open, decided)
     }
 
-    fn sum(&self, context: &[Eight<M>], agent: &[Eight<M>]) -> i64 {
-        let masks = context.as_flattened().iter().zip(agent.as_flattened());
+    fn sum(&self, context: &[M::Eight], agent: AgentMasks<'_, M>) -> i64 {
+        let masks = context.iter().flat_map(M::masks).zip(agent.iter().flat_map(M::masks));
         let leaf = |(leaves, (context, agent)): (&M::Leaves, (&M, &M))| leaves.as_ref()[context.and(*agent).leaf()];
         self.leaves.iter().zip(masks).map(leaf).map(i64::from).sum()
     }
 
-    fn open_sum(&self, open: &[(u32, M)], agent: &[Eight<M>]) -> i64 {
-        let agent = agent.as_flattened();
+    fn open_sum(&self, open: &[(u32, M)], agent: AgentMasks<'_, M>) -> i64 {
         let leaf = |(tree, context): &(u32, M)| {
             let tree = *tree as usize;
-            self.leaves[tree].as_ref()[context.and(agent[tree]).leaf()]
+            let mask = M::masks(&agent[tree / SIDE_BY_SIDE])[tree % SIDE_BY_SIDE];
+            self.leaves[tree].as_ref()[context.and(mask).leaf()]
         };
         open.iter().map(leaf).map(i64::from).sum()
     }
 
-    fn add_sums(&self, context: &[Eight<M>], agents: [AgentMasks<'_, M>; LANES], sums: &mut [i64; LANES]) {
+    fn add_sums(&self, context: &[M::Eight], agents: [AgentMasks<'_, M>; LANES], sums: &mut [i64; LANES]) {
         const GROUPS: usize = TREES_A_SUM / SIDE_BY_SIDE;
         let leaves = self.leaves.as_chunks::<SIDE_BY_SIDE>().0;
         for (chunk, (leaves, context)) in leaves.chunks(GROUPS).zip(context.chunks(GROUPS)).enumerate() {
             let mut part = [0i32; LANES];
             for (group, (leaves, context)) in leaves.iter().zip(context).enumerate() {
-                let agents = agents.map(|agent| *agent.eight(chunk * GROUPS + group));
-                for (tree, (leaves, context)) in leaves.iter().zip(context).enumerate() {
+                let agents = agents.map(|agent| M::masks(&agent[chunk * GROUPS + group]));
+                for (tree, (leaves, context)) in leaves.iter().zip(M::masks(context)).enumerate() {
                     for (sum, agent) in part.iter_mut().zip(&agents) {
                         *sum += leaves.as_ref()[context.and(agent[tree]).leaf()];
                     }
@@ -488,7 +478,7 @@ impl<M: WideMask> Trees<M> {
                 let tree = *tree as usize;
                 let leaves = self.leaves[tree].as_ref();
                 for (sum, agent) in part.iter_mut().zip(&agents) {
-                    let mask = agent.eight(tree / SIDE_BY_SIDE)[tree % SIDE_BY_SIDE];
+                    let mask = M::masks(&agent[tree / SIDE_BY_SIDE])[tree % SIDE_BY_SIDE];
                     *sum += leaves[context.and(mask).leaf()];
                 }
             }

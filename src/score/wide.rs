@@ -24,7 +24,7 @@ mod with_avx512 {
     use pulp::{NullaryFnOnce, cast};
 
     use super::WIDE;
-    use crate::score::factorised::{Eight, Mask, SIDE_BY_SIDE, Several, TREES_A_SUM};
+    use crate::score::factorised::{AgentMasks, LargeEight, Mask, SIDE_BY_SIDE, SmallEight, TREES_A_SUM};
 
     /// A processor that can.
     #[derive(Debug, Clone, Copy)]
@@ -33,14 +33,14 @@ mod with_avx512 {
     /// What differs between masks of 32 and 64 bits.
     pub trait WideMask: Mask {
         /// A word each.
-        fn words(eight: &Eight<Self>) -> __m512i;
+        fn words(eight: &Self::Eight) -> __m512i;
         fn look_up(simd: V4, leaves: &Self::Leaves, at: __m512i) -> __m512i;
     }
 
     impl WideMask for u32 {
         #[inline(always)]
-        fn words(eight: &Eight<u32>) -> __m512i {
-            cast(eight.map(u64::from))
+        fn words(eight: &SmallEight) -> __m512i {
+            cast(eight.0.map(u64::from))
         }
 
         #[inline(always)]
@@ -52,8 +52,8 @@ mod with_avx512 {
 
     impl WideMask for u64 {
         #[inline(always)]
-        fn words(eight: &Eight<u64>) -> __m512i {
-            cast(*eight)
+        fn words(eight: &LargeEight) -> __m512i {
+            cast(eight.0)
         }
 
         #[inline(always)]
@@ -68,7 +68,7 @@ mod with_avx512 {
     }
 
     /// Eights of trees whose leaves stay in the first-level cache while all agents of a call pass by.
-    const TILE: usize = 8;
+    const TILE: usize = 4;
     const _: () = assert!(TILE * SIDE_BY_SIDE <= TREES_A_SUM);
 
     impl Wide {
@@ -80,19 +80,19 @@ mod with_avx512 {
         pub fn add_sums<M: WideMask>(
             self,
             leaves: &[M::Leaves],
-            context: &[Eight<M>],
-            agents: &[Several<'_, M>],
+            context: &[M::Eight],
+            agents: &[[AgentMasks<'_, M>; WIDE]],
             sums: &mut [[i64; WIDE]],
         ) {
-            self.0.vectorize(Sums { simd: self.0, leaves, context, agents, sums });
+            self.0.vectorize(Sums::<M> { simd: self.0, leaves, context, agents, sums });
         }
     }
 
     struct Sums<'a, M: WideMask> {
         simd: V4,
         leaves: &'a [M::Leaves],
-        context: &'a [Eight<M>],
-        agents: &'a [Several<'a, M>],
+        context: &'a [M::Eight],
+        agents: &'a [[AgentMasks<'a, M>; WIDE]],
         sums: &'a mut [[i64; WIDE]],
     }
 
@@ -107,19 +107,9 @@ mod with_avx512 {
             for (tile, (leaves, context)) in tiles.enumerate() {
                 let begin = tile * TILE;
                 for (agents, sums) in agents.iter().zip(sums.iter_mut()) {
-                    let trees = leaves.iter().zip(context);
                     let mut part = simd.avx512f._mm512_setzero_si512();
-                    match agents {
-                        Several::Block(groups) => {
-                            for ((leaves, context), group) in trees.zip(&groups[begin..]) {
-                                part = add_eight(simd, part, leaves, context, |agent| &group.0[agent]);
-                            }
-                        }
-                        Several::Agents(agents) => {
-                            for ((leaves, context), group) in trees.zip(begin..) {
-                                part = add_eight(simd, part, leaves, context, |agent| agents[agent].eight(group));
-                            }
-                        }
+                    for ((leaves, context), eight) in leaves.iter().zip(context).zip(begin..) {
+                        part = add_eight::<M>(simd, part, leaves, context, |agent| &agents[agent][eight]);
                     }
                     for (sum, part) in sums.iter_mut().zip(cast::<__m512i, [i32; WIDE]>(part)) {
                         *sum += i64::from(part);
@@ -135,12 +125,12 @@ mod with_avx512 {
         simd: V4,
         mut part: __m512i,
         leaves: &[M::Leaves; SIDE_BY_SIDE],
-        context: &Eight<M>,
-        agent: impl Fn(usize) -> &'a Eight<M> + Copy,
+        context: &M::Eight,
+        agent: impl Fn(usize) -> &'a M::Eight + Copy,
     ) -> __m512i {
         let context = M::words(context);
-        let first = numbers(simd, context, agent);
-        let second = numbers(simd, context, |at| agent(WIDE / 2 + at));
+        let first = numbers::<M>(simd, context, agent);
+        let second = numbers::<M>(simd, context, |at| agent(WIDE / 2 + at));
         let even: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpacklo_epi64(first, second));
         let odd: [[u8; WIDE]; 4] = cast(simd.avx512f._mm512_unpackhi_epi64(first, second));
         for pair in 0..4 {
@@ -154,7 +144,7 @@ mod with_avx512 {
 
     /// The numbers of the leaves that eight agents reach in eight trees: a tree in each word, an agent in each of its bytes.
     #[inline(always)]
-    fn numbers<'a, M: WideMask + 'a>(simd: V4, context: __m512i, agent: impl Fn(usize) -> &'a Eight<M>) -> __m512i {
+    fn numbers<'a, M: WideMask + 'a>(simd: V4, context: __m512i, agent: impl Fn(usize) -> &'a M::Eight) -> __m512i {
         let (plain, conflict) = (simd.avx512f, simd.avx512cd);
         let mut all = plain._mm512_setzero_si512();
         macro_rules! add {
@@ -173,7 +163,7 @@ mod with_avx512 {
 #[cfg(not(target_arch = "x86_64"))]
 mod without {
     use super::WIDE;
-    use crate::score::factorised::{Eight, Mask, Several};
+    use crate::score::factorised::{AgentMasks, Mask};
 
     /// There is no such processor.
     #[derive(Debug, Clone, Copy)]
@@ -191,8 +181,8 @@ mod without {
         pub fn add_sums<M: WideMask>(
             self,
             _: &[M::Leaves],
-            _: &[Eight<M>],
-            _: &[Several<'_, M>],
+            _: &[M::Eight],
+            _: &[[AgentMasks<'_, M>; WIDE]],
             _: &mut [[i64; WIDE]],
         ) {
             match self {}

@@ -1,6 +1,7 @@
 //! The web application: pages that are complete without a script. What they show and do goes through the API's own
 //! handlers (`visit`); templates are in `static/templates`, scripts that make pages livelier in `static/assets`.
 
+mod answers;
 mod around;
 pub mod assets;
 mod chart;
@@ -17,11 +18,14 @@ mod live;
 mod login;
 mod models;
 mod names;
+mod offer;
 mod playground;
 mod predictors;
 mod preferences;
 mod profiles;
+mod record_form;
 mod reports;
+mod schema_form;
 mod settings;
 mod tree;
 mod turns;

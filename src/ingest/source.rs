@@ -352,3 +352,23 @@ fn zip_entries(stored: &mut CountedFile) -> Result<u64> {
 fn little_endian(bytes: &[u8], at: usize, len: usize) -> u32 {
     (0..len).rev().fold(0, |n, i| (n << 8) | u32::from(bytes.get(at + i).copied().unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_no_table_is_named() {
+        for (start, kind) in [
+            (&b"\x89PNG\r\n\x1a\n"[..], Some("a picture")),
+            (b"%PDF-1.7", Some("a PDF document")),
+            (b"<!DOCTYP", Some("a web page")),
+            (b"\xef\xbb\xbf<?xml", Some("an XML file")),
+            (b"id,ok\n1,", None),
+            (b"{\"id\":1}", None),
+            (b"", None),
+        ] {
+            assert_eq!(no_table(start), kind, "{start:?}");
+        }
+    }
+}

@@ -206,6 +206,24 @@ async fn a_link_to_what_is_gone_is_a_page_with_a_reason() {
 }
 
 #[tokio::test]
+async fn what_the_api_says_is_said_in_the_persons_language() {
+    let test = TestApp::start().await;
+    let cookie = format!("{}; tango_language=de", cookie(&test).await);
+    let gone = page(&test, "/datasets/ds_00000000000000000000000000", &cookie).await.expect_status(404).text;
+    assert!(gone.contains("In diesem Konto gibt es") && !gone.contains("There is no"), "{gone}");
+    let form = [("name", "1 wrong"), ("combine", "0.5*fcr")];
+    let refused = post(&test, "/predictors/combine", &cookie, Some(&test.url), &form).await.text;
+    assert!(refused.contains("beginnt mit einem Buchstaben oder Unterstrich"), "{refused}");
+    let said = page(&test, "/said?text=The+schema+was+accepted+before.", &cookie).await.expect_status(200).json();
+    assert_eq!(said["text"], "Das Schema wurde schon angenommen.");
+    let english = test.get("/api/v1/datasets/ds_0").send().await.expect_problem(404, "dataset_not_found");
+    assert!(
+        english["detail"].as_str().unwrap().starts_with("There is no dataset"),
+        "the API speaks English: {english}"
+    );
+}
+
+#[tokio::test]
 async fn signing_in_leads_to_our_own_pages_only() {
     let test = TestApp::start().await;
     for (next, to) in [

@@ -43,6 +43,9 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     catalogue
 });
 
+/// Names of places at which numbers stand.
+const NUMBERS: [&str; 4] = ["n", "m", "limit", "most"];
+
 /// A text at its `{…}`: the parts around them, and their names.
 fn cut(text: &str) -> (Vec<String>, Vec<String>) {
     let (mut parts, mut names) = (Vec::new(), Vec::new());
@@ -58,7 +61,7 @@ fn cut(text: &str) -> (Vec<String>, Vec<String>) {
 }
 
 impl Pattern {
-    /// What stands at the places of a text that is like this; each as short as it can be.
+    /// What stands at the places of a text that is like this; each as short as it can be, and a number where one belongs.
     fn places<'a>(&self, text: &'a str) -> Option<Vec<&'a str>> {
         let (first, others) = self.parts.split_first()?;
         let mut rest = text.strip_prefix(first.as_str())?;
@@ -69,7 +72,12 @@ impl Pattern {
                 (true, false) => rest.strip_suffix(part.as_str())?.len(),
                 (false, _) => rest.find(part.as_str())?,
             };
-            places.push(&rest[..at]);
+            let place = &rest[..at];
+            let number = NUMBERS.contains(&self.names.get(index)?.as_str());
+            if number && !place.bytes().all(|it| it.is_ascii_digit() || matches!(it, b'.' | b',' | b'-')) {
+                return None;
+            }
+            places.push(place);
             rest = &rest[at + part.len()..];
         }
         Some(places)
@@ -77,23 +85,38 @@ impl Pattern {
 }
 
 /// Reasons within reasons.
-const DEEPEST: usize = 3;
+const DEEPEST: usize = 5;
 
 pub(super) fn said(english: &str, language: Language) -> String {
     at_depth(english, language, 0)
 }
 
 fn at_depth(english: &str, language: Language, depth: usize) -> String {
+    let known = |text: &str| if depth < DEEPEST { translated(text, language, depth) } else { None };
+    known(english)
+        .or_else(|| known(&phrase(english)?).map(|text| sentence(&text)))
+        .unwrap_or_else(|| english.to_owned())
+}
+
+/// What was made a sentence of: without its capital and its full stop.
+fn phrase(sentence: &str) -> Option<String> {
+    let mut letters = sentence.strip_suffix('.')?.chars();
+    Some(letters.next()?.to_lowercase().chain(letters).collect())
+}
+
+fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
+}
+
+fn translated(english: &str, language: Language, depth: usize) -> Option<String> {
     let code = language.code();
-    if depth >= DEEPEST {
-        return english.to_owned();
-    }
     if let Some(translations) = CATALOGUE.whole.get(english) {
-        return translations.get(code).cloned().unwrap_or_else(|| english.to_owned());
+        return Some(translations.get(code).cloned().unwrap_or_else(|| english.to_owned()));
     }
-    let found = CATALOGUE.patterns.iter().find_map(|pattern| Some((pattern, pattern.places(english)?)));
-    let Some((pattern, places)) = found else { return english.to_owned() };
-    let Some(text) = pattern.translations.get(code) else { return english.to_owned() };
+    let (pattern, places) = CATALOGUE.patterns.iter().find_map(|pattern| Some((pattern, pattern.places(english)?)))?;
+    let Some(text) = pattern.translations.get(code) else { return Some(english.to_owned()) };
     let (parts, names) = cut(text);
     let mut said = String::new();
     for (index, part) in parts.iter().enumerate() {
@@ -106,7 +129,7 @@ fn at_depth(english: &str, language: Language, depth: usize) -> String {
             _ => said.push_str(place),
         }
     }
-    said
+    Some(said)
 }
 
 #[cfg(test)]
@@ -125,6 +148,16 @@ mod tests {
         assert!(!said(active, Language::English).contains("POST"), "{}", said(active, Language::English));
         let reason = "In tenure: \"9,5\" is not a whole number (the field is an Integer).";
         assert_eq!(said(reason, Language::German), "In tenure: \"9,5\" ist keine ganze Zahl.");
+        let refused = "line 2: 3 of 9 rows are malformed, more than the limit MAX_REJECTED_SHARE of 10 %; nothing was added. The first: \
+                       the row has 1 values, the header has 2. Check the separator and the quotes. GET /api/v1/datasets/ds_1/rejected lists \
+                       each refused row with its line and reason.";
+        let german = "Zeile 2: 3 von 9 Zeilen sind fehlerhaft, mehr als die Grenze von 10 % (MAX_REJECTED_SHARE); nichts wurde hinzugefügt. Die \
+                      erste: Die Zeile hat 1 Werte, die Kopfzeile 2. Prüfen Sie das Trennzeichen und die Anführungszeichen.";
+        assert_eq!(said(refused, Language::German), german);
+        assert!(!said(refused, Language::English).contains("GET"));
+        let locked = "Too many wrong passwords in a row; try again in 5 minutes.";
+        assert!(said(locked, Language::German).starts_with("Zu viele falsche Passwörter"), "a phrase made a sentence");
+        assert_eq!(said(locked, Language::English), locked);
         for unknown in ["", "{", "Nobody ever said this.", "There is no {"] {
             assert_eq!(said(unknown, Language::German), unknown);
         }

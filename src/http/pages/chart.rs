@@ -195,10 +195,16 @@ fn range(values: impl Iterator<Item = f64>, axis: &Axis, from_zero: bool, room: 
 
 fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
     let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
+    let mut before = String::new();
     for tick in ticks(frame.y, 4, counts(spec)) {
         let y = frame.y(tick);
         line(picture, "grid", (frame.left, y), (right, y));
-        text(picture, "y", (frame.left - 6.0, y + 4.0), &label(tick, &spec.y, frame.y, language));
+        let words = label(tick, &spec.y, frame.y, language);
+        // Numbers that are too close to be told apart are told once, as days are of which there is little.
+        if words != before {
+            text(picture, "y", (frame.left - 6.0, y + 4.0), &words);
+        }
+        before = words;
     }
     if !spec.y.label.is_empty() {
         text(picture, "y title", (0.0, 12.0), &shortened(&spec.y.label, if spec.wide { 90 } else { 45 }));
@@ -216,7 +222,7 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
     };
     let days = spec.x.format == "day";
     let last = x_ticks.len().saturating_sub(1);
-    let mut before = String::new();
+    before.clear();
     for (index, tick) in x_ticks.into_iter().enumerate() {
         // Dates are wide: those at the ends stay inside, and a small picture has fewer.
         if days && !spec.wide && index % 2 == 1 {
@@ -230,8 +236,7 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
             "x"
         };
         let words = label(tick, &spec.x, frame.x, language);
-        // A day is told once, however little of it there is.
-        if days && words == before {
+        if words == before {
             continue;
         }
         before.clone_from(&words);

@@ -80,12 +80,12 @@ pub(super) fn as_written(value: f64, language: Language) -> String {
 /// As [`figure`], without zeros at the end: for axes.
 pub(super) fn short_figure(value: f64, language: Language) -> String {
     let text = figure(value, language);
-    if !text.contains(language.decimal_point()) || value.abs() >= 1_000.0 {
-        return text;
-    }
     if let Some((digits, power)) = text.split_once('\u{a0}') {
         let digits = digits.trim_end_matches('0').trim_end_matches(language.decimal_point());
         return format!("{digits}\u{a0}{power}");
+    }
+    if !text.contains(language.decimal_point()) || value.abs() >= 1_000.0 {
+        return text;
     }
     text.trim_end_matches('0').trim_end_matches(language.decimal_point()).to_owned()
 }
@@ -157,6 +157,7 @@ mod tests {
         }
         assert_eq!(short_figure(0.5, Language::German), "0,5");
         assert_eq!(short_figure(5e-9, Language::German), "5\u{a0}×\u{a0}10⁻⁹");
+        assert_eq!(short_figure(1e22, Language::English), "1\u{a0}×\u{a0}10²²");
         assert_eq!(as_written(2024.0, Language::English), "2024");
         assert_eq!(as_written(0.010000000000000002, Language::German), "0,010000000000000002");
         assert_eq!(

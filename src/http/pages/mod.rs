@@ -50,6 +50,7 @@ pub fn routes(app: &AppState) -> Router<AppState> {
         .route("/home", get(home::page))
         .route("/changes", get(live::changes))
         .route("/texts/{language}", get(preferences::texts))
+        .route("/said", get(preferences::said))
         .merge(datasets::routes())
         .merge(uploads::routes())
         .merge(profiles::routes())

@@ -47,7 +47,10 @@ async fn page(visit: Visit) -> PageResult {
     let status = error.as_ref().map_or(StatusCode::OK, ApiError::status);
     let shown = context! {
         predictors, chosen, fields, customers, answer, request, curl, typed => form.typed(),
-        error => error.as_ref().map(ApiError::detail), agents_typed => form.string("agents"),
+        error => error.as_ref().map(ApiError::detail),
+        // Said beside the field.
+        who_wrong => error.as_ref().is_some_and(|it| ["bad_filter", "no_action_set"].contains(&it.code())),
+        agents_typed => form.string("agents"),
     };
     visit.page_with(status, "playground.html", shown).await
 }

@@ -16,6 +16,7 @@ use utoipa::openapi::path::Parameter;
 use self::read::ReadError;
 use super::{ApiError, AppState};
 use crate::domain::Timestamp;
+use crate::domain::profile::parse_timestamp;
 use crate::unread_body;
 
 /// A JSON body. Give body types `#[serde(deny_unknown_fields)]`: unknown fields in a write are errors.
@@ -236,13 +237,15 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
     })
 }
 
-/// For `#[serde(deserialize_with)]`: a time of a body, refused with an example.
+/// For `#[serde(deserialize_with)]`: a time of a body or a query, refused with an example. RFC 3339, or as people write it:
+/// a day begins at 00:00 UTC.
 pub fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
     let text = String::deserialize(deserializer)?;
-    let time = chrono::DateTime::parse_from_rfc3339(&text).map_err(|_| {
-        D::Error::custom(format!("{text:?} is not a time: an RFC 3339 time is expected, such as 2024-05-01T08:30:00Z"))
-    })?;
-    Ok(time.to_utc())
+    parse_timestamp(&text).ok_or_else(|| {
+        let text =
+            format!("{text:?} is not a time: write a day such as 2024-05-01, or a time such as 2024-05-01T08:30:00Z");
+        D::Error::custom(text)
+    })
 }
 
 /// [`time`] that may be null.

@@ -230,6 +230,8 @@ struct ReportFilters {
     kind: Option<ReportKind>,
     /// Only reports of the model with this id.
     model_id: Option<String>,
+    /// Only reports of the predictor with this id, or of its models.
+    predictor_id: Option<String>,
 }
 
 /// Lists reports by id, which is by age.
@@ -247,6 +249,9 @@ async fn list(
     }
     if let Some(model) = filters.model_id {
         query = query.filter(Condition::equal(Path::key("model_id"), model));
+    }
+    if let Some(predictor) = filters.predictor_id {
+        query = query.filter(Condition::equal(Path::key("predictor_id"), predictor));
     }
     let query = params.apply(query, &["kind", "created_at"])?;
     let (reports, next) = app.ctx.store.list::<Report>(&query).await?;

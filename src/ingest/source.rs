@@ -84,9 +84,33 @@ pub(super) fn open(file: InputFile<'_>, limits: &Limits) -> Result<Opened> {
                 "This is an Excel or other Office file. Save the sheet as CSV and upload that.",
             ));
         }
-        _ => ("none", text(stored, limits)),
+        start => match no_table(start) {
+            Some(what) => return Err(not_a_table(what)),
+            None => ("none", text(stored, limits)),
+        },
     };
     Ok(Opened { container, content, read_bytes })
+}
+
+/// Kinds of files that hold no table, by how they begin: what is said of their bytes would help nobody.
+fn no_table(start: &[u8]) -> Option<&'static str> {
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let begins = |word: &[u8]| start.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+    let kinds: [(&[u8], &str); 7] = [
+        (b"\x89PNG", "a picture"),
+        (b"\xff\xd8\xff", "a picture"),
+        (b"GIF8", "a picture"),
+        (b"%PDF-", "a PDF document"),
+        (b"<!doc", "a web page"),
+        (b"<html", "a web page"),
+        (b"<?xml", "an XML file"),
+    ];
+    kinds.into_iter().find(|(word, _)| begins(word)).map(|(_, kind)| kind)
+}
+
+fn not_a_table(what: &str) -> IngestError {
+    let text = format!("This is {what}, which holds no table. Upload a table as CSV, NDJSON or Parquet.");
+    IngestError::input("unsupported_format", text)
 }
 
 pub(super) fn empty_file() -> IngestError {
@@ -327,4 +351,24 @@ fn zip_entries(stored: &mut CountedFile) -> Result<u64> {
 
 fn little_endian(bytes: &[u8], at: usize, len: usize) -> u32 {
     (0..len).rev().fold(0, |n, i| (n << 8) | u32::from(bytes.get(at + i).copied().unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_no_table_is_named() {
+        for (start, kind) in [
+            (&b"\x89PNG\r\n\x1a\n"[..], Some("a picture")),
+            (b"%PDF-1.7", Some("a PDF document")),
+            (b"<!DOCTYP", Some("a web page")),
+            (b"\xef\xbb\xbf<?xml", Some("an XML file")),
+            (b"id,ok\n1,", None),
+            (b"{\"id\":1}", None),
+            (b"", None),
+        ] {
+            assert_eq!(no_table(start), kind, "{start:?}");
+        }
+    }
 }

@@ -26,7 +26,18 @@ export async function api(method, path, body) {
   }
   const json = parsed(text);
   if (answer.ok) return json;
-  throw new Problem(json?.detail ?? t("The server answers {status}.", { status: answer.status }), { status: answer.status, code: json?.code });
+  throw new Problem(json?.detail ? await said(json.detail) : t("The server answers {status}.", { status: answer.status }), { status: answer.status, code: json?.code });
+}
+
+/** What the API says, as pages say it: in the person's language. */
+export async function said(text) {
+  try {
+    const answer = await fetch(`/said?text=${encodeURIComponent(text)}`);
+    return answer.ok && !answer.redirected ? (await answer.json()).text : text;
+  } catch {
+    // In English is better than not at all.
+    return text;
+  }
 }
 
 /** The JSON in a text, or null: something between here and the server may answer in its own words. */

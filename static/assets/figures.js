@@ -1,6 +1,7 @@
 // Numbers as a person reads them.
 
-import { locale, t } from "./texts.js";
+import { locale } from "./locale.js";
+import { t } from "./texts.js";
 
 export function size(bytes) {
   const units = ["bytes", "KB", "MB", "GB", "TB"];

@@ -1,6 +1,8 @@
 // Keeps a page up to date while somebody looks: the server says what kinds of things changed, and the parts of the page
 // that show them (`data-live`) are read again. Without this script pages are complete, and are reloaded by hand.
 
+import { locale } from "./locale.js";
+
 const PAUSE_MS = 400;
 const RECONNECT_MS = 10_000;
 let timer = null;
@@ -10,7 +12,7 @@ const changed = new Set();
 
 /** Times in the reader's own zone. */
 function localTimes(root) {
-  const [format, exact] = ["short", "medium"].map((timeStyle) => new Intl.DateTimeFormat(document.documentElement.lang, { dateStyle: "medium", timeStyle }));
+  const [format, exact] = ["short", "medium"].map((timeStyle) => new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle }));
   for (const it of root.querySelectorAll("time[datetime]")) {
     const time = new Date(it.dateTime);
     if (!Number.isNaN(time.getTime())) {

@@ -19,5 +19,3 @@ export function t(english, values = {}) {
   for (const [name, value] of Object.entries(values)) text = text.replaceAll(`{${name}}`, value);
   return text;
 }
-
-export const locale = language;

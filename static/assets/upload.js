@@ -1,6 +1,6 @@
 // The upload form: starts, pauses, continues and cancels an upload, follows its job, and tells what became of the rows.
 
-import { Problem, api, wait } from "./api.js";
+import { api, Problem, said, wait } from "./api.js";
 import { far, grouped, size } from "./figures.js";
 import { preview, unpreview } from "./preview.js";
 import { probe } from "./probe.js";
@@ -242,9 +242,9 @@ async function tellResult(upload, job) {
 }
 
 async function tellFailure(upload, job) {
-  const text = job.error ?? t("The job is {state}.", { state: job.state });
+  const text = job.error ? await said(job.error) : t("The job is {state}.", { state: job.state });
   // The controls that the text speaks of.
-  if (/encoding|separator/.test(text)) field("reading").open = true;
+  if (/encoding|separator/.test(job.error ?? "")) field("reading").open = true;
   finish(text, 0, await refusedRows(upload, job));
 }
 

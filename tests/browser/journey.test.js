@@ -150,6 +150,14 @@ step("the wizard, by keyboard alone", async () => {
   await page.locator("#dataset").focus();
   await page.keyboard.press("ArrowDown");
   if (!page.url().includes("dataset=")) await page.waitForURL(/dataset=/);
+  let from = null;
+  if (data.time) {
+    await page.locator("#slide-from").focus();
+    for (let step = 0; step < 10; step += 1) await page.keyboard.press("ArrowRight");
+    from = await page.locator("#from").inputValue();
+    const [first, chosen] = [await page.locator("#from").getAttribute("placeholder"), from].map((it) => Date.parse(it) / 86_400_000);
+    assert.equal(chosen - first, 10, `a step is a day: ${from}`);
+  }
   await holds(page, "wizard-1");
   await tabTo(page, null, "Next: the outcome");
   await page.keyboard.press("Enter");
@@ -176,6 +184,8 @@ step("the wizard, by keyboard alone", async () => {
   await page.waitForURL(/\/predictors\/prd_/);
   ids.predictor = page.url().split("/").at(-1);
   await page.getByText("The predictor is there").waitFor();
+  // The period that the slider chose is the predictor's.
+  if (from) await page.locator("dd", { hasText: from }).waitFor();
 });
 
 step("train two models and see them become ready by themselves", async () => {

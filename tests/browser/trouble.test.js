@@ -104,6 +104,8 @@ step("the server restarts in mid-session: the page stays, and goes on", async ()
   await server.signIn();
   await server.api("POST", "/agents/records", { records: [{ id: "after the restart", loginStatus: 4 }] });
   await page.getByText("after the restart").waitFor(long);
+  // A part of the page that was read again while the server was not ready yet.
+  page.troubles = page.troubles.filter((it) => !it.startsWith("503"));
   await page.goto("/home");
   await page.getByRole("heading", { name: "What is going on" }).waitFor();
 });
@@ -118,13 +120,32 @@ step("what somebody else deleted says so", async () => {
   await holds(page, "gone");
 });
 
+step("two at one record: what the connector posts meanwhile stays, and who changes the same thing is told", async () => {
+  await server.api("POST", "/agents/records", { records: [{ id: "shared", loginStatus: 4, site: "Dublin" }] });
+  await page.goto("/agents/records/shared");
+  await server.api("PATCH", "/agents/records/shared", { loginStatus: 0 });
+  await page.getByLabel("site", { exact: false }).fill("Cork");
+  await page.getByRole("button", { name: "Store" }).click();
+  await page.getByText("The record is stored").waitFor();
+  const stored = await server.api("GET", "/agents/records/shared");
+  assert.deepEqual([stored.loginStatus, stored.site], [0, "Cork"]);
+  await server.api("PATCH", "/agents/records/shared", { site: "Galway" });
+  await page.getByLabel("site", { exact: false }).fill("Limerick");
+  await page.getByRole("button", { name: "Store" }).click();
+  await page.getByRole("alert").filter({ hasText: "Somebody else changed site meanwhile" }).waitFor();
+  await holds(page, "record-clash");
+  await page.getByRole("button", { name: "Store" }).click();
+  await page.getByText("The record is stored").waitFor();
+  assert.equal((await server.api("GET", "/agents/records/shared")).site, "Limerick");
+});
+
 step("a file of the wrong kind ends in words, beside what can be done", async () => {
   await page.goto("/upload");
   await page.getByLabel("File", { exact: true }).setInputFiles(file("picture.png", Buffer.from([0x89, 0x50, 0x4e, 0x47, 0, 1, 2, 3, 0, 0, 0, 9, 0, 0])));
   await page.getByRole("button", { name: "Upload", exact: true }).click();
   await page.waitForFunction(() => document.getElementById("start").disabled === false && document.getElementById("far").textContent.length > 20, null, long);
   const told = await page.locator("#far").textContent();
-  assert.match(told, /encoding|not|cannot|binary/i, told);
+  assert.match(told, /This is a picture, which holds no table/, told);
   await page.goto("/upload");
   await page.getByText("Paste a small CSV instead").click();
   await page.getByLabel("Header line first").fill("a\n");

@@ -109,7 +109,8 @@ async fn bodies_of_another_shape_are_told_in_words() {
         ("reports", json!({"kind": 1}), "kind", "one of `feature_analysis`"),
         ("score_log", json!({"interaction_id": "a", "predictor": "p", "mode": true}), "mode", "`dry_run`"),
         ("predictors", json!({"name": "p", "metric": ["a", "classification", "maximize"]}), "metric", "an object"),
-        ("predictors", json!({"name": "p", "from": "2024-01-03"}), "from", "2024-05-01T08:30:00Z"),
+        ("predictors", json!({"name": "p", "from": "03.01.2024"}), "from", "2024-05-01T08:30:00Z"),
+        ("predictors", json!({"name": "p", "from": "2024-13-03"}), "from", "a day such as 2024-05-01"),
     ] {
         let (found, detail) = ask(&format!("/api/v1/{path}"), body.clone()).await;
         assert!(found == place && detail.contains(hint), "{path} {body}: {found}: {detail}");

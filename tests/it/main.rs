@@ -17,6 +17,7 @@ mod memory;
 mod models;
 mod pages;
 mod pages_live;
+mod pages_shared;
 mod predictors;
 mod process;
 mod production;

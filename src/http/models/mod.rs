@@ -224,6 +224,8 @@ async fn check_order(app: &AppState, predictor: &Predictor, settings: &ModelSett
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct ModelFilters {
+    /// Part of the name, in any case.
+    contains: Option<String>,
     /// Only models of the predictor with this id.
     predictor_id: Option<String>,
     /// Only active models, or only others.
@@ -239,6 +241,9 @@ async fn list(
     ListQuery(params, filters): ListQuery<ModelFilters>,
 ) -> ApiResult<Json<ListBody<ModelAnswer>>> {
     let mut query = Query::new(Collection::Models, session.account_id.as_str());
+    if let Some(part) = filters.contains {
+        query = query.filter(Condition::HasText { path: Path::key("name"), part });
+    }
     if let Some(id) = filters.predictor_id {
         query = query.filter(Condition::equal(Path::key("predictor_id"), id));
     }

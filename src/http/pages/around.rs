@@ -12,7 +12,7 @@ use minijinja::context;
 use super::form::Form;
 use super::language::Language;
 use super::visit::{Failure, header_text, plain_http, segment};
-use super::{show, theme};
+use super::{answers, show, theme};
 use crate::http::{ApiError, AppState, session};
 
 /// Pages that need no session.
@@ -72,7 +72,7 @@ pub(super) fn problem(headers: &HeaderMap, error: &ApiError) -> Response {
         _ => language.text("This is not possible"),
     };
     let shown = context! {
-        title, detail => error.detail(), lang => language.code(), theme => theme(headers),
+        title, detail => answers::said(error.detail(), language), lang => language.code(), theme => theme(headers),
         gone => error.status() == StatusCode::NOT_FOUND,
     };
     show(error.status(), "problem.html", shown).unwrap_or_else(|failure| failure.0.status().into_response())

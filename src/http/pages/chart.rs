@@ -18,7 +18,7 @@ struct Spec {
     #[serde(default)]
     y: Axis,
     series: Vec<Series>,
-    /// A line from corner to corner: what chance, or perfection, looks like.
+    /// A line where both axes say the same: what chance, or perfection, looks like.
     #[serde(default)]
     diagonal: bool,
     /// A horizontal line.
@@ -35,7 +35,7 @@ struct Spec {
 struct Axis {
     #[serde(default)]
     label: String,
-    /// `num`, `pct`, `day` (seconds since 1970), `text` (positions in `values`).
+    /// `num`, `whole` (of bars: the number in their middle), `pct`, `day` (seconds since 1970), `text` (positions in `values`).
     #[serde(default)]
     format: String,
     #[serde(default)]
@@ -58,8 +58,11 @@ struct Series {
 
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 12.0;
-const TOP: f64 = 10.0;
+const TOP: f64 = 26.0;
 const BOTTOM: f64 = 40.0;
+
+/// Seconds in which days alone would not tell one end from the other.
+const TWO_DAYS: f64 = 172_800.0;
 
 /// Where data lies in the picture.
 struct Frame {
@@ -111,7 +114,8 @@ fn svg(spec: &Spec, language: Language) -> String {
         axes(&mut picture, spec, &frame, language);
     }
     if spec.diagonal {
-        line(&mut picture, "guide", (frame.left, frame.top + frame.height), (frame.left + frame.width, frame.top));
+        let (low, high) = (frame.x.0.max(frame.y.0), frame.x.1.min(frame.y.1));
+        line(&mut picture, "guide", (frame.x(low), frame.y(low)), (frame.x(high), frame.y(high)));
     }
     if let Some(guide) = spec.guide.filter(|guide| (frame.y.0..=frame.y.1).contains(guide)) {
         let y = frame.y(guide);
@@ -124,6 +128,13 @@ fn svg(spec: &Spec, language: Language) -> String {
     if spec.small {
         return picture;
     }
+    // Letters that shrink with a wide picture could not be read on a phone: there it scrolls.
+    let picture = match spec.wide {
+        true => {
+            format!("<div class=\"scroll\" role=\"group\" aria-label=\"{}\">{picture}</div>", escaped(&spec.title))
+        }
+        false => picture,
+    };
     let mut whole = format!("<figure class=\"chart {size}\">{picture}");
     if spec.series.len() > 1 {
         whole.push_str("<ul class=\"legend\">");
@@ -133,7 +144,7 @@ fn svg(spec: &Spec, language: Language) -> String {
         whole.push_str("</ul>");
     }
     let _ = write!(whole, "<figcaption>{}</figcaption>", escaped(&spec.title));
-    table(&mut whole, spec, language);
+    table(&mut whole, spec, &frame, language);
     whole.push_str("</figure>");
     whole
 }
@@ -149,8 +160,12 @@ fn frame(spec: &Spec, width: f64, height: f64) -> Frame {
         point.iter().skip(from).flatten().copied().collect::<Vec<f64>>()
     });
     let bars = spec.series.iter().any(|series| series.kind == "bars");
-    let x = range(xs, &spec.x, false, false);
-    let y = range(ys, &spec.y, bars, true);
+    let mut x = range(xs, &spec.x, false, false);
+    let mut y = range(ys, &spec.y, bars, true);
+    if spec.diagonal {
+        // What is compared with itself has one scale.
+        (x, y) = ((x.0.min(y.0), x.1.max(y.1)), (x.0.min(y.0), x.1.max(y.1)));
+    }
     if spec.small {
         return Frame { left: 0.0, top: 1.0, width, height: height - 2.0, x, y };
     }
@@ -169,19 +184,30 @@ fn range(values: impl Iterator<Item = f64>, axis: &Axis, from_zero: bool, room: 
     let margin = if room { (high - low) * 0.06 } else { 0.0 };
     let low = axis.min.unwrap_or(if from_zero { 0.0 } else { low - margin });
     let high = axis.max.unwrap_or(high + margin);
+    // Numbers this close to each other cannot be told apart in a picture.
+    let least = low.abs().max(high.abs()) * 1e-9;
     match axis.min {
-        _ if high > low => (low, high),
-        Some(low) => (low, low + 1.0),
-        None => (low - 0.5, low + 0.5),
+        _ if high - low > least => (low, high),
+        Some(low) => (low, low + least.max(1.0)),
+        None => (low - least.max(0.5), low + least.max(0.5)),
     }
 }
 
 fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
     let (right, bottom) = (frame.left + frame.width, frame.top + frame.height);
-    for tick in ticks(frame.y, 4) {
+    let mut before = String::new();
+    for tick in ticks(frame.y, 4, counts(spec)) {
         let y = frame.y(tick);
         line(picture, "grid", (frame.left, y), (right, y));
-        text(picture, "y", (frame.left - 6.0, y + 4.0), &label(tick, &spec.y, frame.y, language));
+        let words = label(tick, &spec.y, frame.y, language);
+        // Numbers that are too close to be told apart are told once, as days are of which there is little.
+        if words != before {
+            text(picture, "y", (frame.left - 6.0, y + 4.0), &words);
+        }
+        before = words;
+    }
+    if !spec.y.label.is_empty() {
+        text(picture, "y title", (0.0, 12.0), &shortened(&spec.y.label, if spec.wide { 90 } else { 45 }));
     }
     let wanted = if spec.wide { 5 } else { 4 };
     let x_ticks = match spec.x.format.as_str() {
@@ -192,10 +218,11 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
             let every = spec.x.values.len().div_ceil(12).max(1);
             (0..spec.x.values.len()).step_by(every).map(|at| at as f64 + 0.5).collect()
         }
-        _ => ticks(frame.x, wanted),
+        _ => ticks(frame.x, wanted, spec.x.format == "whole"),
     };
     let days = spec.x.format == "day";
     let last = x_ticks.len().saturating_sub(1);
+    before.clear();
     for (index, tick) in x_ticks.into_iter().enumerate() {
         // Dates are wide: those at the ends stay inside, and a small picture has fewer.
         if days && !spec.wide && index % 2 == 1 {
@@ -209,6 +236,10 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
             "x"
         };
         let words = label(tick, &spec.x, frame.x, language);
+        if words == before {
+            continue;
+        }
+        before.clone_from(&words);
         let room = if spec.wide { 130 } else { 60 };
         let fits = if spec.x.format == "text" { (room / spec.x.values.len().clamp(1, 12)).max(4) } else { 20 };
         text(picture, class, (frame.x(tick), bottom + 16.0), &shortened(&words, fits));
@@ -237,7 +268,8 @@ fn draw_series(picture: &mut String, spec: &Spec, series: &Series, index: usize,
                 (right - left - gap).max(0.5),
                 (bottom - top).max(0.0)
             );
-            let _ = write!(picture, "<title>{}</title></rect>", escaped(&told(from, height)));
+            let place = if spec.x.format == "whole" { (from + to) / 2.0 } else { from };
+            let _ = write!(picture, "<title>{}</title></rect>", escaped(&told(place, height)));
         }
         return;
     }
@@ -264,7 +296,7 @@ fn draw_series(picture: &mut String, spec: &Spec, series: &Series, index: usize,
 }
 
 /// The figures, so that nobody has to read them off.
-fn table(whole: &mut String, spec: &Spec, language: Language) {
+fn table(whole: &mut String, spec: &Spec, frame: &Frame, language: Language) {
     const MOST: usize = 200;
     let head = language.text("Figures as a table");
     let _ = write!(whole, "<details class=\"figures\"><summary>{}</summary>", escaped(head));
@@ -289,9 +321,11 @@ fn table(whole: &mut String, spec: &Spec, language: Language) {
             };
             let at = |index: usize| point.get(index).copied().flatten();
             let (x, y) = match series.kind.as_str() {
-                "bars" if spec.x.format == "text" => (shown(at(0).map(|it| it + 0.5), &spec.x, (0.0, 1.0)), at(2)),
+                "bars" if matches!(spec.x.format.as_str(), "text" | "whole") => {
+                    (shown(at(0).map(|it| it + 0.5), &spec.x, frame.x), at(2))
+                }
                 "bars" => {
-                    let ends = [at(0), at(1)].map(|end| shown(end, &spec.x, (0.0, 1.0)));
+                    let ends = [at(0), at(1)].map(|end| shown(end, &spec.x, frame.x));
                     (ends.join(" … "), at(2))
                 }
                 _ => (shown(at(0), &spec.x, (0.0, 1.0)), at(1)),
@@ -314,25 +348,37 @@ fn table(whole: &mut String, spec: &Spec, language: Language) {
     whole.push_str("</tbody></table></div></details>");
 }
 
+/// Whether heights are counts: there is no half a row.
+fn counts(spec: &Spec) -> bool {
+    let mut heights = spec.series.iter().filter(|it| it.kind == "bars").flat_map(|it| &it.points).peekable();
+    spec.y.format.is_empty()
+        && heights.peek().is_some()
+        && heights.all(|point| point.get(2).copied().flatten().is_none_or(|height| height.fract() == 0.0))
+}
+
 /// About so many round numbers inside a range.
-fn ticks((low, high): (f64, f64), wanted: u32) -> Vec<f64> {
+fn ticks((low, high): (f64, f64), wanted: u32, whole: bool) -> Vec<f64> {
     let rough = (high - low) / f64::from(wanted);
     let power = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|nice| nice * power).find(|step| *step >= rough);
-    let step = step.unwrap_or(10.0 * power);
-    let first = (low / step).ceil() as i64;
-    (0..=20).map(|at| (first + at) as f64 * step).take_while(|tick| *tick <= high + step * 1e-9).collect()
+    let nice = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().map(|nice| nice * power);
+    let step = nice.filter(|step| !whole || (*step >= 1.0 && step.fract() == 0.0)).find(|step| *step >= rough);
+    let step = step.unwrap_or(if whole { (10.0 * power).max(1.0) } else { 10.0 * power });
+    let first = (low / step).ceil();
+    (0..=20).map(|at| (first + f64::from(at)) * step).take_while(|tick| *tick <= high + step * 1e-9).collect()
 }
 
 fn label(value: f64, axis: &Axis, range: (f64, f64), language: Language) -> String {
     match axis.format.as_str() {
         "pct" => percent(value, usize::from(range.1 - range.0 < 0.08), language),
         "day" => chrono::DateTime::from_timestamp(value as i64, 0)
-            .map(|time| time.format("%Y-%m-%d").to_string())
+            .map(|time| {
+                time.format(if range.1 - range.0 < TWO_DAYS { "%Y-%m-%d %H:%M" } else { "%Y-%m-%d" }).to_string()
+            })
             .unwrap_or_default(),
         "text" => axis.values.get(value.floor().max(0.0) as usize).cloned().unwrap_or_default(),
+        _ if value.abs() < (range.1 - range.0) * 1e-9 => short_figure(0.0, language),
         // A step of ticks may leave a tail such as 0.30000000000000004.
-        _ => short_figure((value * 1e9).round() / 1e9, language),
+        _ => short_figure(format!("{value:.11e}").parse().unwrap_or(value), language),
     }
 }
 
@@ -392,7 +438,44 @@ mod tests {
 
     #[test]
     fn ticks_are_round() {
-        assert_eq!(ticks((0.0, 1.0), 4), [0.0, 0.25, 0.5, 0.75, 1.0]);
-        assert_eq!(ticks((0.0, 730.0), 4), [0.0, 200.0, 400.0, 600.0]);
+        assert_eq!(ticks((0.0, 1.0), 4, false), [0.0, 0.25, 0.5, 0.75, 1.0]);
+        assert_eq!(ticks((0.0, 730.0), 4, false), [0.0, 200.0, 400.0, 600.0]);
+        assert_eq!(ticks((0.0, 1.06), 4, true), [0.0, 1.0], "there is no half a row");
+        assert_eq!(ticks((0.5, 10.5), 4, true), [5.0, 10.0]);
+    }
+
+    #[test]
+    fn numbers_however_large_or_close_can_be_drawn() {
+        let low = 9e18;
+        for points in [
+            vec![vec![Some(low), Some(low + 1024.0), Some(3.0)]],
+            vec![vec![Some(-1e300), Some(1e300), Some(1.0)]],
+            vec![vec![Some(1e-12), Some(2e-12), Some(1.0)]],
+        ] {
+            let text = svg(&spec("bars", points.clone()), Language::English);
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+            let text = svg(&spec("line", points), Language::English);
+            assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_line_of_perfection_is_where_both_axes_say_the_same() {
+        let mut spec = spec("dots", vec![vec![Some(0.50), Some(0.1)], vec![Some(0.52), Some(0.9)]]);
+        spec.diagonal = true;
+        let frame = frame(&spec, 400.0, 250.0);
+        assert_eq!(frame.x, frame.y, "one scale for both");
+        let text = svg(&spec, Language::English);
+        let corner = format!("x1=\"{:.1}\" y1=\"{:.1}\"", frame.left, frame.top + frame.height);
+        assert!(text.contains(&format!("<line class=\"guide\" {corner}")), "{text}");
+    }
+
+    #[test]
+    fn a_day_is_told_once() {
+        let mut spec = spec("bars", vec![vec![Some(1_767_225_600.0), Some(1_767_225_600.0), Some(1.0)]]);
+        spec.x.format = "day".to_owned();
+        spec.wide = true;
+        let text = svg(&spec, Language::English);
+        assert_eq!(text.matches(">2026-01-01 00:00</text>").count(), 1, "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! `/datasets`: lists, one dataset with its columns, rows, schema and versions, and what can be done with them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use super::choice::Part;
 use super::form::Form;
 use super::jobs::described_one;
+use super::schema_form;
 use super::visit::{PageResult, Visit, segment};
+use crate::domain::profile::parse_timestamp;
 use crate::http::{ApiError, AppState};
 
 /// Fields of a schema a page.
@@ -129,7 +131,7 @@ async fn columns(visit: Visit, Path(id): Path<String>) -> PageResult {
     let query = visit.query(&["name", "target", "after"], &[("limit", "25")]);
     let columns = visit.get(&format!("/datasets/{id}/columns?{query}")).await;
     let (mut columns, error) = shown_or_said(columns)?;
-    if let Some(items) = columns["items"].as_array_mut() {
+    if let Some(items) = columns.get_mut("items").and_then(Value::as_array_mut) {
         items.iter_mut().for_each(|item| *item = drawn(item.take()));
     }
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
@@ -138,13 +140,14 @@ async fn columns(visit: Visit, Path(id): Path<String>) -> PageResult {
     // What is told beside the columns is told of those on this page.
     let here: HashSet<&str> =
         columns["items"].as_array().into_iter().flatten().filter_map(|it| it["name"].as_str()).collect();
-    for list in [&mut cardinalities["fields"], &mut indexes["items"]] {
-        if let Some(list) = list.as_array_mut() {
+    for list in [cardinalities.get_mut("fields"), indexes.get_mut("items")] {
+        if let Some(list) = list.and_then(Value::as_array_mut) {
             list.retain(|it| it["field"].as_str().is_some_and(|name| here.contains(name)));
         }
     }
     let shown = context! { dataset, columns, schema, cardinalities, indexes, error, tab => "columns" };
-    visit.page("datasets/columns.html", shown).await
+    let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    visit.page_with(status, "datasets/columns.html", shown).await
 }
 
 /// What a person asked for is refused beside the question, not instead of the page.
@@ -193,7 +196,9 @@ async fn rows(visit: Visit, Path(id): Path<String>) -> PageResult {
     let hidden = all - names.len();
     let (rows, error) = shown_or_said(visit.get(&format!("/datasets/{id}/rows?{query}")).await)?;
     let status = if error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let shown = context! { dataset, rows, names, hidden, error, tab => "rows" };
+    let fields = schema["fields"].as_array().into_iter().flatten();
+    let times: Vec<&str> = fields.filter(|it| it["type"] == "Timestamp").filter_map(|it| it["name"].as_str()).collect();
+    let shown = context! { dataset, rows, names, times, hidden, error, tab => "rows" };
     visit.page_with(status, "datasets/rows.html", shown).await
 }
 
@@ -206,71 +211,48 @@ async fn rejected(visit: Visit, Path(id): Path<String>) -> PageResult {
 }
 
 async fn schema(visit: Visit, Path(id): Path<String>) -> PageResult {
-    show_schema(&visit, &id, None, &Form::default()).await
+    show_schema(&visit, &id, None, &[], &Form::default()).await
 }
 
-async fn show_schema(visit: &Visit, id: &str, error: Option<&ApiError>, typed: &Form) -> PageResult {
+/// `dropping`: fields of which the form asks once more whether they are to go.
+async fn show_schema(
+    visit: &Visit,
+    id: &str,
+    error: Option<&ApiError>,
+    dropping: &[String],
+    typed: &Form,
+) -> PageResult {
     let dataset = load(visit, id).await?;
     let mut schema = visit.get(&format!("/datasets/{id}/schema")).await?;
     let mut fields = schema["fields"].as_array_mut().map(std::mem::take).unwrap_or_default();
     let names = fields.iter().enumerate().filter_map(|(place, it)| Some((place, it["name"].as_str()?)));
     let asked = |name: &str| visit.asked(name).unwrap_or_default();
     let part = Part::of(names, &asked("find"), &asked("page"), FIELDS);
-    schema["fields"] = part
-        .places
-        .iter()
-        .map(|place| {
-            let mut field = fields[*place].take();
-            field["place"] = json!(place);
-            field
-        })
-        .collect();
+    schema["fields"] = schema_form::shown(&mut fields, &part.places, typed).into();
     let status = error.map_or(StatusCode::OK, ApiError::status);
     let fields = error.map(|error| serde_json::to_value(error.fields()).unwrap_or_default());
     let error = error.map(ApiError::detail);
-    let shown = context! { dataset, schema, part, error, fields, typed => typed.typed(), tab => "schema" };
+    let shown = context! { dataset, schema, part, error, fields, dropping, tab => "schema" };
     visit.page_with(status, "datasets/schema.html", shown).await
 }
 
-/// `name.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each for a field of the page, by its place in the schema.
-/// The others stay as they are.
+/// `name.0`, `was.0`, `type.0`, `role.0`, `visible.0`, `drop.0`, and so on: one of each for a field of the page
+/// ([`schema_form`]). The others stay as they are.
 async fn change_schema(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
     let path = format!("/datasets/{id}/schema");
     let present = visit.get(&path).await?;
-    let typed: HashMap<&str, &str> = form.pairs().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let places = typed.iter().filter_map(|(name, value)| Some((*value, name.strip_prefix("name.")?)));
-    let mut places: HashMap<&str, &str> = places.collect();
-    let (mut fields, mut remove) = (Vec::new(), Vec::new());
-    for field in present["fields"].as_array().into_iter().flatten() {
-        let Some(place) = field["name"].as_str().and_then(|name| places.remove(name)) else {
-            fields.push(json!({
-                "name": field["name"], "type": field["type"], "role": field["role"], "visible": field["visible"],
-                "anonymize": field["anonymize"],
-            }));
-            continue;
-        };
-        let value = |name: &str| typed.get(format!("{name}.{place}").as_str()).copied();
-        if value("drop").is_some() {
-            remove.push(field["name"].clone());
-            continue;
-        }
-        let role = value("role").filter(|role| !role.is_empty());
-        fields.push(json!({
-            "name": field["name"], "type": value("type"), "role": role, "visible": value("visible").is_some(),
-            "anonymize": value("anonymize").is_some(),
-        }));
+    let wanted = match schema_form::wanted(&present, &form, false) {
+        Ok(wanted) => wanted,
+        Err(fault) => return show_schema(&visit, &id, Some(&fault.refused(&visit)), &[], &form).await,
+    };
+    if !wanted.dropped.is_empty() && !form.has("sure") {
+        return show_schema(&visit, &id, None, &wanted.dropped, &form).await;
     }
-    if let Some(gone) = places.keys().next() {
-        let text =
-            visit.text("The schema was changed by somebody else, and has no field {name} any more: look at it again.");
-        let error = ApiError::conflict("schema_changed", text.replace("{name}", gone));
-        return show_schema(&visit, &id, Some(&error), &form).await;
-    }
-    let changed = visit.send(Method::PUT, &path, &json!({"fields": fields, "remove": remove})).await;
-    let answer = match changed {
+    let body = json!({"fields": wanted.fields, "remove": wanted.dropped});
+    let answer = match visit.send(Method::PUT, &path, &body).await {
         Ok(answer) => answer,
         Err(error) if error.status() == StatusCode::NOT_FOUND => return Err(error.into()),
-        Err(error) => return show_schema(&visit, &id, Some(&error), &form).await,
+        Err(error) => return show_schema(&visit, &id, Some(&error), &[], &form).await,
     };
     if form.has("accept") {
         let accepted = visit.post(&format!("{path}/accept"), &Value::Null).await;
@@ -304,12 +286,21 @@ async fn accept(visit: Visit, Path(id): Path<String>) -> PageResult {
 }
 
 async fn versions(visit: Visit, Path(id): Path<String>) -> PageResult {
-    let dataset = load(&visit, &id).await?;
+    show_versions(&visit, &id, None, Value::Null, &Form::default()).await
+}
+
+/// `asked`: what goes with the period that the form names, to be said yes to.
+async fn show_versions(visit: &Visit, id: &str, error: Option<&ApiError>, asked: Value, typed: &Form) -> PageResult {
+    let dataset = load(visit, id).await?;
     let query = visit.query(&["after"], &[("limit", "50"), ("sort", "-id")]);
     let versions = visit.get(&format!("/datasets/{id}/versions?{query}")).await?;
     let schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
     let has_time = role(&schema, "timestamp").is_some();
-    visit.page("datasets/versions.html", context! { dataset, versions, has_time, tab => "versions" }).await
+    let shown = context! {
+        dataset, versions, has_time, going => asked, typed => typed.typed(), error => error.map(ApiError::detail),
+        tab => "versions",
+    };
+    visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "datasets/versions.html", shown).await
 }
 
 async fn revert(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
@@ -319,11 +310,65 @@ async fn revert(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult 
     visit.outcome(started, &format!("/datasets/{id}/versions"), said)
 }
 
+/// Says first how many rows go, then deletes them.
 async fn delete_range(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
-    let body = json!({"from": form.string("from"), "to": form.string("to")});
-    let started = visit.post(&format!("/datasets/{id}/delete_range"), &body).await;
-    let said = visit.text("The rows of the period are being deleted. Earlier versions have them for a while.");
-    visit.outcome(started, &format!("/datasets/{id}/versions"), said)
+    let (from, to) = (form.string("from"), form.string("to"));
+    if !form.has("sure") {
+        return match in_period(&visit, &id, &from, &to).await {
+            Ok(going) => show_versions(&visit, &id, None, going, &form).await,
+            Err(error) if error.status().is_client_error() && error.status() != StatusCode::NOT_FOUND => {
+                show_versions(&visit, &id, Some(&error), Value::Null, &form).await
+            }
+            Err(error) => Err(error.into()),
+        };
+    }
+    match visit.post(&format!("/datasets/{id}/delete_range"), &json!({"from": from, "to": to})).await {
+        Ok(_) => {
+            let said = visit.text("The rows of the period are being deleted. Earlier versions have them for a while.");
+            visit.done(&format!("/datasets/{id}/versions"), said)
+        }
+        Err(error) if error.status() == StatusCode::UNAUTHORIZED => Err(error.into()),
+        Err(error) => show_versions(&visit, &id, Some(&error), Value::Null, &form).await,
+    }
+}
+
+/// Rows of a period: all of them when they fit a page, else about how many, from how the times are spread.
+async fn in_period(visit: &Visit, id: &str, from: &str, to: &str) -> Result<Value, ApiError> {
+    const COUNTED: usize = 500;
+    let time = |text: &str| {
+        parse_timestamp(text).ok_or_else(|| {
+            let said = visit
+                .text("{name} is no time: write a day such as 2026-01-31, or a time such as 2026-01-31T08:30:00Z.");
+            ApiError::unprocessable("bad_period", said.replace("{name}", &format!("“{text}”")))
+        })
+    };
+    let (start, end) = (time(from)?, time(to)?);
+    if start >= end {
+        let said = visit.text("The period ends before it begins: give an end that is after its beginning.");
+        return Err(ApiError::unprocessable("bad_period", said));
+    }
+    let schema = visit.get(&format!("/datasets/{id}/schema")).await?;
+    let name = segment(&role(&schema, "timestamp").unwrap_or_default());
+    let query = format!("from={}&to={}&limit={COUNTED}&columns={name}", segment(from), segment(to));
+    let rows = visit.get(&format!("/datasets/{id}/rows?{query}")).await?;
+    if rows["next"].is_null() {
+        return Ok(json!({"rows": rows["items"].as_array().map_or(0, Vec::len), "exactly": true}));
+    }
+    let column = visit.get(&format!("/datasets/{id}/columns/{name}")).await?;
+    Ok(json!({"rows": spread_over(&column, start.timestamp() as f64, end.timestamp() as f64), "exactly": false}))
+}
+
+/// About how many rows of a dataset have a time of this period, from the histogram of a sample of them.
+fn spread_over(column: &Value, from: f64, to: f64) -> u64 {
+    let bars = column["histogram"].as_array().into_iter().flatten();
+    let part = bars.filter_map(|bar| {
+        let (low, high, rows) = (bar["from"].as_f64()?, bar["to"].as_f64()?, bar["rows"].as_f64()?);
+        let inside = (to.min(high) - from.max(low)).max(0.0);
+        Some(if high > low { rows * inside / (high - low) } else { rows })
+    });
+    let looked = column["rows"].as_f64().unwrap_or(0.0).max(1.0);
+    let total = column["rows_total"].as_f64().unwrap_or(looked);
+    (part.sum::<f64>() * total / looked).round() as u64
 }
 
 async fn count(visit: Visit, Path(id): Path<String>) -> PageResult {
@@ -341,5 +386,20 @@ async fn delete(visit: Visit, Path(id): Path<String>) -> PageResult {
     match visit.send(Method::DELETE, &format!("/datasets/{id}"), &Value::Null).await {
         Ok(_) => visit.done("/datasets", &visit.text("{name} is deleted.").replace("{name}", &name)),
         Err(error) => visit.refused(&format!("/datasets/{id}"), &error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_a_period_are_estimated_from_the_spread_of_a_sample() {
+        let column = json!({"rows": 30, "rows_total": 300, "histogram": [
+            {"from": 0, "to": 10, "rows": 10}, {"from": 10, "to": 20, "rows": 20},
+        ]});
+        assert_eq!(spread_over(&column, 5.0, 15.0), 150);
+        assert_eq!(spread_over(&column, -9.0, 99.0), 300);
+        assert_eq!(spread_over(&column, 20.0, 30.0), 0);
     }
 }

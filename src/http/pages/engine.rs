@@ -1,7 +1,7 @@
 //! Templates become pages: the engine, and what templates can call beside its own functions.
 //!
 //! `t("text", n=…)` translates, `link(sort="-name")` is this page's address with another query, `chart({…})` draws; the
-//! filters `num`, `size`, `pct`, `time`, `moment` and `day` put values as a person reads them. Everything is escaped unless it was
+//! filter `said` shows what the API says; `num`, `written`, `size`, `pct`, `time`, `moment` and `day` put values as a person reads them. Everything is escaped unless it was
 //! made here.
 
 #[cfg(not(debug_assertions))]
@@ -11,6 +11,7 @@ use minijinja::value::{Kwargs, Rest, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior, Value, escape_formatter};
 use rust_embed::RustEmbed;
 
+use super::answers;
 use super::chart;
 use super::figures;
 use super::language::Language;
@@ -52,6 +53,14 @@ fn environment(language: Language) -> Environment<'static> {
     environment.add_function("link", link);
     environment.add_function("chart", move |spec: Value| chart::draw(&spec, language));
     environment.add_filter("num", move |value: Value| number(&value, language));
+    environment.add_filter("written", move |value: Value| match float(&value) {
+        Some(number) if !value.is_integer() => figures::as_written(number, language),
+        _ => value.to_string(),
+    });
+    environment.add_filter("said", move |value: Value| match value.as_str() {
+        Some(text) => answers::said(text, language),
+        None => String::new(),
+    });
     environment.add_filter("size", move |value: Value| {
         value.as_i64().map_or_else(String::new, |bytes| figures::bytes(bytes.unsigned_abs(), language))
     });

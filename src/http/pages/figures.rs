@@ -39,7 +39,7 @@ pub(super) fn bytes(number: u64, language: Language) -> String {
     format!("{} {}", decimals(size, 1, language), UNITS[unit])
 }
 
-/// Four digits that count; whole numbers beyond in groups.
+/// Four digits that count; whole numbers beyond in groups, and what is too large or too small to be read by powers of ten.
 pub(super) fn figure(value: f64, language: Language) -> String {
     if !value.is_finite() {
         return "–".to_owned();
@@ -47,20 +47,44 @@ pub(super) fn figure(value: f64, language: Language) -> String {
     if value == 0.0 || (value.fract() == 0.0 && value.abs() < 1e15) {
         return count(value as i64, language);
     }
-    let before = value.abs().log10().floor() as i32 + 1;
-    if before > 4 {
-        return count(value.round() as i64, language);
+    match value.abs().log10().floor() as i32 + 1 {
+        16.. | ..=-4 => by_powers(value, language),
+        4.. => count(value.round() as i64, language),
+        before @ 0.. => decimals(value, (4 - before) as usize, language),
+        -1 => decimals(value, 4, language),
+        before => decimals(value, (3 - before) as usize, language),
     }
-    if before < -3 {
-        return localized(format!("{value:.2e}"), language);
+}
+
+/// 6.02 × 10²³.
+fn by_powers(value: f64, language: Language) -> String {
+    let text = format!("{value:.2e}");
+    let (digits, power) = text.split_once('e').unwrap_or((&text, "0"));
+    let raised = |it: char| match it {
+        '-' => '⁻',
+        digit => ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][digit.to_digit(10).unwrap_or(0) as usize],
+    };
+    let power: String = power.chars().map(raised).collect();
+    format!("{}\u{a0}×\u{a0}10{power}", localized(digits.to_owned(), language))
+}
+
+/// A number of the data, neither rounded nor in groups: it may be a year, or the number of a thing.
+pub(super) fn as_written(value: f64, language: Language) -> String {
+    if value != 0.0 && (value.abs() >= 1e15 || value.abs() < 1e-6) {
+        let text = format!("{value:e}");
+        return localized(text, language);
     }
-    decimals(value, (4 - before.max(0)).clamp(0, 4) as usize, language)
+    localized(value.to_string(), language)
 }
 
 /// As [`figure`], without zeros at the end: for axes.
 pub(super) fn short_figure(value: f64, language: Language) -> String {
     let text = figure(value, language);
-    if !text.contains(language.decimal_point()) || text.contains('e') || value.abs() >= 1_000.0 {
+    if let Some((digits, power)) = text.split_once('\u{a0}') {
+        let digits = digits.trim_end_matches('0').trim_end_matches(language.decimal_point());
+        return format!("{digits}\u{a0}{power}");
+    }
+    if !text.contains(language.decimal_point()) || value.abs() >= 1_000.0 {
         return text;
     }
     text.trim_end_matches('0').trim_end_matches(language.decimal_point()).to_owned()
@@ -71,9 +95,17 @@ pub(super) fn decimals(value: f64, digits: usize, language: Language) -> String 
     localized(format!("{value:.digits$}"), language)
 }
 
-/// 0.1234 → 12.3 %.
+/// 0.1234 → 12.3 %. What is there is not shown as nothing, nor less than all as all.
 pub(super) fn percent(share: f64, digits: usize, language: Language) -> String {
-    format!("{}\u{a0}%", decimals(share * 100.0, digits, language))
+    let step = 0.1f64.powi(digits as i32);
+    let percent = share * 100.0;
+    if percent > 0.0 && percent < step / 2.0 {
+        return format!("<\u{a0}{}\u{a0}%", decimals(step, digits, language));
+    }
+    if percent < 100.0 && percent >= 100.0 - step / 2.0 {
+        return format!(">\u{a0}{}\u{a0}%", decimals(100.0 - step, digits, language));
+    }
+    format!("{}\u{a0}%", decimals(percent, digits, language))
 }
 
 fn localized(text: String, language: Language) -> String {
@@ -101,6 +133,10 @@ mod tests {
         assert_eq!(bytes(12, Language::English), "12 B");
         assert_eq!(bytes(12_345_678, Language::German), "12,3 MB");
         assert_eq!(percent(0.1234, 1, Language::English), "12.3\u{a0}%");
+        assert_eq!(percent(0.0, 1, Language::English), "0.0\u{a0}%");
+        assert_eq!(percent(0.0001, 1, Language::German), "<\u{a0}0,1\u{a0}%");
+        assert_eq!(percent(0.9999, 0, Language::English), ">\u{a0}99\u{a0}%");
+        assert_eq!(percent(1.0, 0, Language::English), "100\u{a0}%");
     }
 
     #[test]
@@ -112,11 +148,18 @@ mod tests {
             (0.0, "0"),
             (-0.05, "−0.0500"),
             (73_421.0, "73,421"),
-            (0.00001234, "1.23e-5"),
+            (1_234.5, "1,235"),
+            (0.00123456, "0.00123"),
+            (0.00001234, "1.23\u{a0}×\u{a0}10⁻⁵"),
+            (-1.5e22, "−1.50\u{a0}×\u{a0}10²²"),
         ] {
             assert_eq!(figure(value, Language::English), text);
         }
         assert_eq!(short_figure(0.5, Language::German), "0,5");
+        assert_eq!(short_figure(5e-9, Language::German), "5\u{a0}×\u{a0}10⁻⁹");
+        assert_eq!(short_figure(1e22, Language::English), "1\u{a0}×\u{a0}10²²");
+        assert_eq!(as_written(2024.0, Language::English), "2024");
+        assert_eq!(as_written(0.010000000000000002, Language::German), "0,010000000000000002");
         assert_eq!(
             (short_figure(1_500.0, Language::English).as_str(), short_figure(0.0, Language::German).as_str()),
             ("1,500", "0")

@@ -18,7 +18,8 @@ const JOBS: usize = 8;
 const PATIENCE: Duration = Duration::from_millis(120);
 
 pub(super) async fn page(visit: Visit) -> PageResult {
-    let datasets = visit.get("/datasets?limit=5&sort=-updated_at").await?;
+    // An upload that failed, or waits to be accepted, has brought nothing.
+    let datasets = visit.get("/datasets?limit=5&state=ready&sort=-updated_at").await?;
     let mut jobs = visit.get("/jobs?limit=60&sort=-id").await?;
     if let Some(items) = jobs["items"].as_array_mut() {
         items.retain(worth_showing);
@@ -55,7 +56,9 @@ pub(super) async fn page(visit: Visit) -> PageResult {
         let production = asked.unwrap_or(Ok(Value::Null))?;
         live.push(json!({"predictor": predictor, "production": brief(&production)}));
     }
-    let newest = datasets["items"].as_array().into_iter().flatten().filter_map(|it| it["updated_at"].as_str()).max();
+    // How old the interactions are, which is not how long ago somebody touched the data.
+    let listed = datasets["items"].as_array().into_iter().flatten();
+    let newest = listed.filter_map(|it| it["to"].as_str().or(it["updated_at"].as_str())).max();
     let old = newest.and_then(|text| chrono::DateTime::parse_from_rfc3339(text).ok()).and_then(|updated| {
         let days = (visit.app.ctx.clock.now() - updated.with_timezone(&chrono::Utc)).num_days();
         (days >= OLD_DAYS).then_some(days)

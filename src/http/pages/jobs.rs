@@ -14,6 +14,7 @@ use super::visit::{PageResult, Visit};
 use crate::domain::dataset::Dataset;
 use crate::domain::job::{Job, JobState, Progress, Topic};
 use crate::domain::model::Model;
+use crate::domain::predictor::Predictor;
 use crate::domain::report::Report;
 use crate::domain::upload::Upload;
 use crate::http::{ApiError, AppState};
@@ -104,6 +105,18 @@ impl Names {
         named(visit, jobs, "dataset_id", &mut names, |it: Dataset| (it.id.into(), it.name)).await?;
         named(visit, jobs, "upload_id", &mut names, |it: Upload| (it.id.into(), it.filename)).await?;
         named(visit, jobs, "model_id", &mut names, |it: Model| (it.id.into(), it.name)).await?;
+        // Models of different predictors are called alike.
+        let mut owners = HashMap::new();
+        named(visit, jobs, "model_id", &mut owners, |it: Model| (it.id.into(), it.predictor_id.into())).await?;
+        let mut predictors = HashMap::new();
+        let ids = owners.values().map(String::as_str);
+        let name = |it: Predictor| (it.id.into(), it.name);
+        super::names::look_up(visit, ids, &mut predictors, name).await?;
+        for (model, owner) in &owners {
+            if let (Some(model), Some(predictor)) = (names.get_mut(model), predictors.get(owner)) {
+                *model = format!("{model} ({predictor})");
+            }
+        }
         named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.to_string(), kind_of(&it))).await?;
         Ok(Self(names))
     }
@@ -120,7 +133,13 @@ impl Names {
             }
             key => job.payload[key].as_str().and_then(|id| self.0.get(id)).map(String::as_str),
         };
-        text.replace("{name}", name.unwrap_or("…"))
+        let mut title = text.replace("{name}", name.unwrap_or("…"));
+        // Files of different datasets are called alike, too.
+        let dataset = job.payload["dataset_id"].as_str().filter(|_| key == "upload_id").and_then(|id| self.0.get(id));
+        if let Some(dataset) = dataset {
+            title = format!("{title} ({dataset})");
+        }
+        title
     }
 
     /// The page of what the job works on, while that is there.

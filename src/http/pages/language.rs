@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use axum::http::{HeaderMap, header};
+use serde_json::{Number, Value};
 
 use super::cookies;
 
@@ -78,6 +79,20 @@ impl Language {
             Language::English => '.',
             Language::German => ',',
         }
+    }
+
+    /// A number as people of this language type it; a point is understood everywhere.
+    pub fn number(self, text: &str) -> Option<Value> {
+        let digits = |part: &str| !part.is_empty() && part.bytes().all(|it| it.is_ascii_digit());
+        let comma = match text.split_once(',') {
+            Some((whole, part))
+                if self == Language::German && digits(whole.trim_start_matches('-')) && digits(part) =>
+            {
+                Some(format!("{whole}.{part}"))
+            }
+            _ => None,
+        };
+        serde_json::from_str::<Number>(comma.as_deref().unwrap_or(text)).ok().map(Value::Number)
     }
 
     /// The text in this language.

@@ -31,7 +31,10 @@ pub(super) async fn sign_in(State(app): State<AppState>, headers: HeaderMap, typ
         Ok(issued) => {
             let cookie = session::cookie(&issued, &app);
             // Only to our own pages.
-            let own = next.starts_with('/') && !next.starts_with("//") && !next.contains('\\');
+            // A browser drops tabs and line breaks from addresses, and `/` and `\` are the same to it.
+            let own = next.starts_with('/')
+                && !next.starts_with("//")
+                && !next.contains(|it: char| it == '\\' || it.is_ascii_control());
             let to = if own { next.as_str() } else { "/home" };
             (AppendHeaders([(header::SET_COOKIE, cookie)]), Redirect::to(to)).into_response()
         }
@@ -42,7 +45,8 @@ pub(super) async fn sign_in(State(app): State<AppState>, headers: HeaderMap, typ
         }
         Err(error @ (AuthError::Locked { .. } | AuthError::TooBusy)) => {
             let problem = ApiError::from(error);
-            form(&app, &headers, problem.status(), problem.detail(), &username, &next)
+            let text = super::answers::said(problem.detail(), Language::of(&headers));
+            form(&app, &headers, problem.status(), &text, &username, &next)
         }
         Err(error) => ApiError::from(error).into_response(),
     }

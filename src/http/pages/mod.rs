@@ -1,6 +1,7 @@
 //! The web application: pages that are complete without a script. What they show and do goes through the API's own
 //! handlers (`visit`); templates are in `static/templates`, scripts that make pages livelier in `static/assets`.
 
+mod answers;
 mod around;
 pub mod assets;
 mod chart;
@@ -17,11 +18,14 @@ mod live;
 mod login;
 mod models;
 mod names;
+mod offer;
 mod playground;
 mod predictors;
 mod preferences;
 mod profiles;
+mod record_form;
 mod reports;
+mod schema_form;
 mod settings;
 mod tree;
 mod turns;
@@ -46,6 +50,7 @@ pub fn routes(app: &AppState) -> Router<AppState> {
         .route("/home", get(home::page))
         .route("/changes", get(live::changes))
         .route("/texts/{language}", get(preferences::texts))
+        .route("/said", get(preferences::said))
         .merge(datasets::routes())
         .merge(uploads::routes())
         .merge(profiles::routes())

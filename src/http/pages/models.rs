@@ -49,7 +49,7 @@ async fn create(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult 
     let mut settings = Map::new();
     for name in ["trees", "max_leaves", "learning_rate", "l2", "holdout_share", "half_life_days"] {
         if let Some(text) = form.get(name) {
-            let number = serde_json::from_str::<serde_json::Number>(text).map_or_else(|_| json!(text), Value::Number);
+            let number = visit.language.number(text).unwrap_or_else(|| json!(text));
             settings.insert(name.to_owned(), number);
         }
     }
@@ -122,6 +122,12 @@ pub(super) fn drawn(mut quality: Value) -> Value {
     add(&["classification", "gains"], &["share", "captured"]);
     add(&["classification", "precision_recall"], &["recall", "precision"]);
     add(&["regression", "residuals", "histogram"], &["from", "to", "rows"]);
+    // Of nobody nothing is reached.
+    if let Some(gains) = quality.pointer_mut("/classification/gains").and_then(Value::as_array_mut)
+        && gains.first().is_some_and(|it| it["share"] != 0.0)
+    {
+        gains.insert(0, json!({"share": 0.0, "captured": 0.0, "point": [0.0, 0.0]}));
+    }
     quality
 }
 
@@ -130,7 +136,7 @@ pub(super) fn roc(quality: &Value) -> Vec<[f64; 2]> {
     let found = &quality["classification"];
     let Some(base) = found["base_rate"].as_f64().filter(|base| *base > 0.0 && *base < 1.0) else { return Vec::new() };
     let points = found["gains"].as_array().into_iter().flatten().filter_map(|point| {
-        let (share, captured) = (point["share"].as_f64()?, point["captured"].as_f64()?);
+        let (share, captured) = (point["share"].as_f64().filter(|it| *it > 0.0)?, point["captured"].as_f64()?);
         Some([((share - captured * base) / (1.0 - base)).clamp(0.0, 1.0), captured])
     });
     std::iter::once([0.0, 0.0]).chain(points).collect()
@@ -192,8 +198,13 @@ async fn train(visit: Visit, Path(id): Path<String>) -> PageResult {
 async fn activate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
     let mut body = json!({});
     if let Some(text) = form.get("share") {
-        let percent: f64 = text.replace(',', ".").parse().unwrap_or(f64::NAN);
-        body["share"] = if percent.is_finite() { json!(percent / 100.0) } else { json!(text) };
+        let percent: f64 = text.trim_end_matches(['%', ' ', '\u{a0}']).replace(',', ".").parse().unwrap_or(f64::NAN);
+        if !(percent > 0.0 && percent <= 100.0) {
+            let said = visit.text("{name} is no share: write a number above 0 and at most 100, in percent.");
+            let error = ApiError::unprocessable("bad_share", said.replace("{name}", &format!("“{text}”")));
+            return visit.refused(&format!("/models/{id}"), &error);
+        }
+        body["share"] = json!(percent / 100.0);
     }
     let done = visit.post(&format!("/models/{}/activate", segment(&id)), &body).await;
     let to = came_from(&id, &form, &done);

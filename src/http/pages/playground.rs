@@ -8,7 +8,10 @@ use minijinja::context;
 use serde_json::{Map, Value, json};
 
 use super::form::Form;
+use super::language::Language;
+use super::offer;
 use super::visit::{PageResult, Visit, header_text, segment};
+use crate::expression::Expression;
 use crate::http::{ApiError, AppState};
 
 pub(super) fn routes() -> Router<AppState> {
@@ -17,11 +20,12 @@ pub(super) fn routes() -> Router<AppState> {
 
 /// The whole request is in the address: it can be kept, sent to somebody, and gone back to.
 async fn page(visit: Visit) -> PageResult {
-    let predictors = visit.get("/predictors?limit=500&sort=name").await?;
+    let wanted = visit.asked("predictor");
+    let predictors = offer::predictors(&visit, wanted.as_deref()).await?;
     let empty = Vec::new();
     let all = predictors["items"].as_array().unwrap_or(&empty);
     let active = |it: &&Value| it["active_models"].as_array().is_some_and(|models| !models.is_empty());
-    let chosen = match visit.asked("predictor") {
+    let chosen = match wanted {
         Some(name) => visit.get(&format!("/predictors/{}", segment(&name))).await?,
         None => all.iter().find(active).or_else(|| all.first()).cloned().unwrap_or_default(),
     };
@@ -29,8 +33,9 @@ async fn page(visit: Visit) -> PageResult {
     let form = Form::parse(visit.uri.query().unwrap_or_default().as_bytes());
     let (mut request, mut answer, mut error) = (Value::Null, Value::Null, None);
     if form.has("score") && chosen["id"].is_string() {
-        request = body(&form, &fields);
-        let path = format!("/predictors/{}/score", chosen["id"].as_str().unwrap_or_default());
+        request = body(&form, &fields, visit.language);
+        // What is tried out counts nowhere.
+        let path = format!("/predictors/{}/score/playground", chosen["id"].as_str().unwrap_or_default());
         match visit.post(&path, &request).await {
             Ok(scored) => answer = scored,
             Err(refused) => error = Some(refused),
@@ -42,39 +47,64 @@ async fn page(visit: Visit) -> PageResult {
     let status = error.as_ref().map_or(StatusCode::OK, ApiError::status);
     let shown = context! {
         predictors, chosen, fields, customers, answer, request, curl, typed => form.typed(),
-        error => error.as_ref().map(ApiError::detail), agents_typed => form.string("agents"),
+        error => error.as_ref().map(ApiError::detail),
+        // Said beside the field.
+        who_wrong => error.as_ref().is_some_and(|it| ["bad_filter", "no_action_set"].contains(&it.code())),
+        agents_typed => form.string("agents"),
     };
     visit.page_with(status, "playground.html", shown).await
 }
 
-/// The predictor's context and customer features with their types and a sample each.
+/// The predictor's context and customer features with their types and some samples; of a composite predictor those of all
+/// that it combines.
 async fn inputs(visit: &Visit, predictor: &Value) -> Result<Vec<Value>, ApiError> {
-    let Some(dataset) = predictor["dataset_id"].as_str() else { return Ok(Vec::new()) };
-    let schema = visit.get_if_there(&format!("/datasets/{dataset}/schema")).await?;
-    let known = schema["fields"].as_array().cloned().unwrap_or_default();
-    let mut fields = Vec::new();
-    for side in ["context", "customer"] {
-        for name in predictor["features"][side].as_array().into_iter().flatten() {
-            let field = known.iter().find(|field| field["name"] == *name);
-            fields.push(json!({
-                "name": name, "side": side, "type": field.map(|it| it["type"].clone()),
-                "samples": field.map(|it| it["samples"].clone()),
-            }));
+    let mut predictors = vec![predictor.clone()];
+    if let Some(combine) = predictor["combine"].as_str() {
+        let names = Expression::parse(combine).map(|parsed| parsed.names().join("\n")).unwrap_or_default();
+        for name in names.lines() {
+            predictors.push(visit.get_if_there(&format!("/predictors/{}", segment(name))).await?);
+        }
+    }
+    let mut fields: Vec<Value> = Vec::new();
+    let mut profile = None;
+    for predictor in &predictors {
+        let Some(dataset) = predictor["dataset_id"].as_str() else { continue };
+        let schema = visit.get_if_there(&format!("/datasets/{dataset}/schema")).await?;
+        for side in ["context", "customer"] {
+            for name in predictor["features"][side].as_array().into_iter().flatten() {
+                if fields.iter().any(|known| known["name"] == *name) {
+                    continue;
+                }
+                let mut field = with_name(&schema, name);
+                if field.is_none() && side == "customer" {
+                    if profile.is_none() {
+                        profile = Some(visit.get("/customers/schema").await?);
+                    }
+                    field = profile.as_ref().and_then(|schema| with_name(schema, name));
+                }
+                let from_profile = side == "customer" && predictor["customer_source"] == "profile";
+                fields.push(json!({
+                    "name": name, "side": side, "type": field.map(|it| it["type"].clone()),
+                    "samples": field.map(|it| it["samples"].clone()), "profile": from_profile,
+                }));
+            }
         }
     }
     Ok(fields)
 }
 
+fn with_name<'a>(schema: &'a Value, name: &Value) -> Option<&'a Value> {
+    schema["fields"].as_array()?.iter().find(|field| field["name"] == *name)
+}
+
 /// The request that the form stands for.
-fn body(form: &Form, fields: &[Value]) -> Value {
+fn body(form: &Form, fields: &[Value], language: Language) -> Value {
     let mut context = Map::new();
     for field in fields {
         let Some(name) = field["name"].as_str() else { continue };
         let Some(text) = form.get(&format!("context.{name}")) else { continue };
         let value = match field["type"].as_str().unwrap_or_default() {
-            "Integer" | "Float" => {
-                serde_json::from_str::<serde_json::Number>(text).map_or_else(|_| json!(text), Value::Number)
-            }
+            "Integer" | "Float" => language.number(text).unwrap_or_else(|| json!(text)),
             "Boolean" => text.parse::<bool>().map_or_else(|_| json!(text), Value::Bool),
             "List" => text.split(',').map(|part| json!(part.trim())).collect(),
             _ => json!(text),
@@ -145,7 +175,7 @@ mod tests {
         let wanted = json!({
             "context": {"age": 42, "reason": "it's"}, "explain": true, "agents": ["a b", "c"], "top": 3,
         });
-        assert_eq!(body(&form, &fields), wanted);
-        assert_eq!(body(&Form::parse(b"action_filters=x%3D1"), &fields)["agents"], Value::Null);
+        assert_eq!(body(&form, &fields, Language::English), wanted);
+        assert_eq!(body(&Form::parse(b"action_filters=x%3D1"), &fields, Language::German)["agents"], Value::Null);
     }
 }

@@ -12,7 +12,7 @@ use super::datasets::drawn;
 use super::form::Form;
 use super::jobs::described_one;
 use super::visit::{PageResult, Visit, segment};
-use super::{names, reports, turns};
+use super::{names, offer, reports, turns};
 use crate::expression::Expression;
 use crate::http::{ApiError, AppState};
 
@@ -31,9 +31,9 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn list(visit: Visit) -> PageResult {
-    let query = visit.query(&["name", "dataset_id", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
+    let query = visit.query(&["contains", "dataset_id", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let predictors = visit.get(&format!("/predictors?{query}")).await?;
-    let datasets = visit.get("/datasets?limit=200&sort=-id").await?;
+    let datasets = offer::datasets(&visit, "", visit.asked("dataset_id").as_deref()).await?;
     let names = names::of_lists(&visit, &[&predictors]).await?;
     visit.page("predictors/list.html", context! { predictors, datasets, names }).await
 }
@@ -47,18 +47,13 @@ async fn wizard(visit: Visit) -> PageResult {
 
 async fn show_wizard(visit: &Visit, step: u8, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let answer = |name: &str| typed.get(name).map(str::to_owned).or_else(|| visit.asked(name));
-    let mut datasets = visit.get("/datasets?limit=200&sort=-id&state=ready").await?;
     let dataset_id = answer("dataset");
+    let datasets = offer::datasets(visit, "&state=ready", dataset_id.as_deref()).await?;
     let (mut dataset, mut schema, mut volume, mut metric) = Default::default();
     let mut offer = Value::Null;
     let mut profiles = json!({});
     if let Some(id) = dataset_id.as_deref().map(segment) {
         dataset = visit.get(&format!("/datasets/{id}")).await?;
-        if let Some(listed) = datasets["items"].as_array_mut()
-            && listed.iter().all(|it| it["id"] != dataset["id"])
-        {
-            listed.insert(0, dataset.clone());
-        }
         schema = visit.get_if_there(&format!("/datasets/{id}/schema")).await?;
         let time = with_role(&schema, "timestamp");
         if let Some(time) = time.filter(|_| step == 1) {
@@ -210,7 +205,7 @@ async fn create(visit: Visit, form: Form) -> PageResult {
                 visit.text("The predictor is there, with a model over all its features. Train it next.").to_owned();
             for warning in made["warnings"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 said.push(' ');
-                said.push_str(warning);
+                said.push_str(&visit.said(warning));
             }
             visit.done(&to, &said)
         }
@@ -273,9 +268,8 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
 
 /// Newest reports about a predictor or its models.
 pub(super) async fn reports_of(visit: &Visit, predictor: &str) -> Result<Vec<Value>, ApiError> {
-    let reports = visit.get("/reports?limit=200&sort=-id").await?;
-    let of_it = reports["items"].as_array().into_iter().flatten().filter(|it| it["predictor_id"] == predictor);
-    Ok(of_it.take(10).cloned().collect())
+    let reports = visit.get(&format!("/reports?limit=10&sort=-id&predictor_id={}", segment(predictor))).await?;
+    Ok(reports["items"].as_array().cloned().unwrap_or_default())
 }
 
 async fn delete(visit: Visit, Path(id): Path<String>) -> PageResult {
@@ -296,6 +290,10 @@ async fn compare(visit: Visit, Path(id): Path<String>) -> PageResult {
     let mut compared = Vec::new();
     for model in wanted.iter().take(10) {
         let mut found = visit.get(&format!("/models/{}", segment(model))).await?;
+        // Figures of different outcomes are not comparable.
+        if found["predictor_id"] != predictor["id"] {
+            continue;
+        }
         found["quality"] = visit.get_if_there(&format!("/models/{}/quality", segment(model))).await?;
         found["card"] = visit.get_if_there(&format!("/models/{}/card", segment(model))).await?;
         compared.push(found);

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::cookies;
 use super::form::Form;
 use super::language::{self, Language};
-use super::visit::header_text;
+use super::visit::{Visit, header_text};
 use crate::http::{ApiError, AppState, session};
 
 pub(super) const THEME: &str = "tango_theme";
@@ -35,6 +35,12 @@ fn back(headers: &HeaderMap) -> &str {
     let page = header_text(headers, header::REFERER).unwrap_or_default();
     let path = page.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
     path.filter(|path| path.starts_with('/') && !path.starts_with("//")).unwrap_or("/home")
+}
+
+/// What the API said to a script, as pages say it.
+pub(super) async fn said(visit: Visit) -> Response {
+    let text = visit.said(&visit.asked("text").unwrap_or_default());
+    Json(serde_json::json!({"text": text})).into_response()
 }
 
 /// The catalogue in one language.

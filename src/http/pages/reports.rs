@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::assets;
 use super::form::Form;
 use super::names;
+use super::offer;
 use super::show as shown_page;
 use super::visit::{PageResult, Visit, segment};
 use crate::http::{ApiError, AppState};
@@ -31,8 +32,8 @@ async fn list(visit: Visit) -> PageResult {
 async fn show_list(visit: &Visit, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let query = visit.query(&["kind", "model_id", "sort", "after"], &[("limit", "50"), ("sort", "-id")]);
     let reports = visit.get(&format!("/reports?{query}")).await?;
-    let predictors = visit.get("/predictors?limit=100&sort=-id").await?;
-    let models = visit.get("/models?limit=100&sort=-id").await?;
+    let predictors = offer::predictors(visit, None).await?;
+    let models = offer::models(visit, &predictors).await?;
     let names = names::of_lists(visit, &[&reports, &models]).await?;
     let shown =
         context! { reports, predictors, models, names, typed => typed.typed(), error => error.map(ApiError::detail) };
@@ -81,18 +82,18 @@ async fn load(visit: &Visit, id: &str) -> Result<(Value, Value, Value, Value), A
 
 async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     let (report, predictor, model, job) = load(&visit, &id).await?;
-    let drawn = drawn(&report);
+    let drawn = drawn(&visit, &report);
     visit.page("reports/show.html", context! { report, predictor, model, job, ..drawn }).await
 }
 
 async fn printed(visit: Visit, Path(id): Path<String>) -> PageResult {
     let (report, predictor, model, _) = load(&visit, &id).await?;
-    let drawn = drawn(&report);
+    let drawn = drawn(&visit, &report);
     print(&visit, "reports/print.html", context! { report, predictor, model, ..drawn })
 }
 
 /// What the charts of a report draw.
-fn drawn(report: &Value) -> Shown {
+fn drawn(visit: &Visit, report: &Value) -> Shown {
     let content = &report["content"];
     let quality = super::models::drawn(content.clone());
     let curve = |estimator: &str, with_interval: bool| -> Vec<Value> {
@@ -107,9 +108,9 @@ fn drawn(report: &Value) -> Shown {
     };
     // Three intervals on each other could not be told apart; the table has all of them.
     let lift_series = json!([
-        {"name": "doubly robust", "kind": "line", "points": curve("doubly_robust", true)},
-        {"name": "self-normalised IPS", "kind": "line", "points": curve("snips", false)},
-        {"name": "direct method", "kind": "line", "points": curve("direct_method", false)},
+        {"name": visit.text("doubly robust"), "kind": "line", "points": curve("doubly_robust", true)},
+        {"name": visit.text("self-normalised IPS"), "kind": "line", "points": curve("snips", false)},
+        {"name": visit.text("direct method"), "kind": "line", "points": curve("direct_method", false)},
     ]);
     let effects: Vec<Value> = items(content, "effects")
         .enumerate()

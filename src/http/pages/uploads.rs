@@ -37,7 +37,8 @@ async fn text(visit: Visit, form: Form) -> PageResult {
     let name = form.get("name").unwrap_or("pasted").to_owned();
     let outcome = async {
         let mut ask = json!({
-            "target": target, "filename": format!("{name}.csv"), "size_bytes": csv.len(), "mode": "create",
+            // A name that is too long is refused as a name.
+            "target": target, "filename": format!("{}.csv", name.chars().take(100).collect::<String>()), "size_bytes": csv.len(), "mode": "create",
         });
         if let Some(id) = form.get("dataset_id") {
             ask["dataset_id"] = json!(id);

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::language::Language;
-use super::{cookies, show, theme, tree};
+use super::{answers, cookies, show, theme, tree};
 use crate::http::{ApiError, AppState, Session, health, session};
 
 /// The API's own routes, so that pages do what it does.
@@ -121,7 +121,7 @@ impl Visit {
             return Ok(text);
         }
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
-        let detail = value["detail"].as_str().unwrap_or("The server does not answer.").to_owned();
+        let detail = self.said(value["detail"].as_str().unwrap_or("The server does not answer."));
         Err(ApiError::new(status, value["code"].as_str().unwrap_or("refused").to_owned(), detail))
     }
 
@@ -136,10 +136,10 @@ impl Visit {
         let member = |key: &str| value[key].as_str().map(str::to_owned);
         let code = member("code").unwrap_or_else(|| "refused".to_owned());
         let detail = member("detail").unwrap_or_else(|| format!("The server answers {status}."));
-        let mut error = ApiError::new(status, code, detail);
+        let mut error = ApiError::new(status, code, self.said(&detail));
         for field in value["fields"].as_array().into_iter().flatten() {
             let (path, message) = (field["path"].as_str(), field["message"].as_str());
-            error = error.field(path.unwrap_or_default(), message.unwrap_or_default());
+            error = error.field(path.unwrap_or_default(), self.said(message.unwrap_or_default()));
         }
         Err(error)
     }
@@ -168,6 +168,11 @@ impl Visit {
     /// A text in the person's language.
     pub fn text<'a>(&self, english: &'a str) -> &'a str {
         self.language.text(english)
+    }
+
+    /// What the API says, as a page says it.
+    pub fn said(&self, english: &str) -> String {
+        answers::said(english, self.language)
     }
 
     pub async fn page(&self, template: &str, shown: Shown) -> PageResult {

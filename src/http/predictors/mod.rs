@@ -106,6 +106,8 @@ fn checked_rotation(body: &PredictorBody) -> ApiResult<Rotation> {
 struct PredictorFilters {
     /// The whole name.
     name: Option<String>,
+    /// Part of the name, in any case.
+    contains: Option<String>,
     /// Only predictors that learn from the dataset with this id.
     dataset_id: Option<String>,
 }
@@ -121,6 +123,9 @@ async fn list(
     let mut query = Query::new(Collection::Predictors, session.account_id.as_str());
     if let Some(name) = filters.name {
         query = query.filter(Condition::equal(Path::key("name"), name));
+    }
+    if let Some(part) = filters.contains {
+        query = query.filter(Condition::HasText { path: Path::key("name"), part });
     }
     if let Some(dataset) = filters.dataset_id {
         query = query.filter(Condition::equal(Path::new(["definition", "dataset_id"]), dataset));

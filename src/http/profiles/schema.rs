@@ -27,6 +27,8 @@ pub struct SchemaBody {
 #[serde(deny_unknown_fields)]
 pub struct NewSchema {
     pub fields: Vec<NewField>,
+    /// The version that was read before: another one is refused (409), since a field that came meanwhile is not in `fields`.
+    pub version: Option<u32>,
 }
 
 #[derive(Debug, Deserialize, ToSchema)]
@@ -62,6 +64,11 @@ pub async fn put(app: &AppState, profile: &Profile, new: NewSchema) -> ApiResult
         .collect();
     loop {
         let read = schema::load(&app.ctx.store, profile).await?;
+        let now = read.value.schema.version;
+        if new.version.is_some_and(|version| version != now) {
+            let text = "The schema was changed by somebody else. Read it again before changing it.";
+            return Err(ApiError::conflict("schema_changed", text).with("version", now));
+        }
         schema::check(&app.ctx, profile, &read.value, &fields).await.map_err(refusal)?;
         let mut fields = fields.clone();
         for field in &mut fields {

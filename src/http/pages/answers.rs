@@ -1,0 +1,207 @@
+//! What the API says, as pages say it: in the person's language, and without the words of programs where a page has better
+//! ones. The API itself always speaks English.
+//!
+//! One catalogue, `static/answers.json`: from each English text, with `{…}` for what changes, to its translations, and to
+//! `en` where a page's own words differ. What is not in it is shown as the API says it. What stands at `{why}`, `{reason}` or
+//! `{what}` is looked up in turn: a reason within a sentence is translated, too.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use super::language::Language;
+
+type Translations = HashMap<String, String>;
+
+/// A text with places, cut at them.
+struct Pattern {
+    /// What stands before, between and after the places.
+    parts: Vec<String>,
+    names: Vec<String>,
+    translations: Translations,
+}
+
+struct Catalogue {
+    whole: HashMap<String, Translations>,
+    /// Those that say most of a text first.
+    patterns: Vec<Pattern>,
+}
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    // Our own file, part of the program; a test reads it.
+    let texts: BTreeMap<String, Translations> =
+        serde_json::from_str(include_str!("../../../static/answers.json")).unwrap_or_default();
+    let mut catalogue = Catalogue { whole: HashMap::new(), patterns: Vec::new() };
+    for (english, translations) in texts {
+        let (parts, names) = cut(&english);
+        if names.is_empty() {
+            catalogue.whole.insert(english, translations);
+        } else {
+            catalogue.patterns.push(Pattern { parts, names, translations });
+        }
+    }
+    catalogue.patterns.sort_by_key(|it| std::cmp::Reverse(it.parts.iter().map(String::len).sum::<usize>()));
+    catalogue
+});
+
+/// Names of places at which numbers stand.
+const NUMBERS: [&str; 4] = ["n", "m", "limit", "most"];
+
+/// A text at its `{…}`: the parts around them, and their names.
+fn cut(text: &str) -> (Vec<String>, Vec<String>) {
+    let (mut parts, mut names) = (Vec::new(), Vec::new());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((name, after)) = after.split_once('}') else { break };
+        parts.push(before.to_owned());
+        names.push(name.to_owned());
+        rest = after;
+    }
+    parts.push(rest.to_owned());
+    (parts, names)
+}
+
+impl Pattern {
+    /// What stands at the places of a text that is like this; each as short as it can be, and a number where one belongs.
+    fn places<'a>(&self, text: &'a str) -> Option<Vec<&'a str>> {
+        let (first, others) = self.parts.split_first()?;
+        let mut rest = text.strip_prefix(first.as_str())?;
+        let mut places = Vec::with_capacity(others.len());
+        for (index, part) in others.iter().enumerate() {
+            let at = match (index + 1 == others.len(), part.is_empty()) {
+                (true, true) => rest.len(),
+                (true, false) => rest.strip_suffix(part.as_str())?.len(),
+                (false, _) => rest.find(part.as_str())?,
+            };
+            let place = &rest[..at];
+            let number = NUMBERS.contains(&self.names.get(index)?.as_str());
+            if number && !place.bytes().all(|it| it.is_ascii_digit() || matches!(it, b'.' | b',' | b'-')) {
+                return None;
+            }
+            places.push(place);
+            rest = &rest[at + part.len()..];
+        }
+        Some(places)
+    }
+}
+
+/// Reasons within reasons.
+const DEEPEST: usize = 5;
+
+pub(super) fn said(english: &str, language: Language) -> String {
+    at_depth(english, language, 0)
+}
+
+fn at_depth(english: &str, language: Language, depth: usize) -> String {
+    let known = |text: &str| if depth < DEEPEST { translated(text, language, depth) } else { None };
+    known(english)
+        .or_else(|| known(&phrase(english)?).map(|text| sentence(&text)))
+        .unwrap_or_else(|| english.to_owned())
+}
+
+/// What was made a sentence of: without its capital and its full stop.
+fn phrase(sentence: &str) -> Option<String> {
+    let mut letters = sentence.strip_suffix('.')?.chars();
+    Some(letters.next()?.to_lowercase().chain(letters).collect())
+}
+
+fn sentence(phrase: &str) -> String {
+    let mut letters = phrase.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
+}
+
+fn translated(english: &str, language: Language, depth: usize) -> Option<String> {
+    let code = language.code();
+    if let Some(translations) = CATALOGUE.whole.get(english) {
+        return Some(translations.get(code).cloned().unwrap_or_else(|| english.to_owned()));
+    }
+    let (pattern, places) = CATALOGUE.patterns.iter().find_map(|pattern| Some((pattern, pattern.places(english)?)))?;
+    let Some(text) = pattern.translations.get(code) else { return Some(english.to_owned()) };
+    let (parts, names) = cut(text);
+    let mut said = String::new();
+    for (index, part) in parts.iter().enumerate() {
+        said.push_str(part);
+        let Some(name) = names.get(index) else { break };
+        let place = pattern.names.iter().position(|it| it == name).and_then(|at| places.get(at));
+        let place = place.unwrap_or(&"");
+        match name.as_str() {
+            "why" | "reason" | "what" => said.push_str(&at_depth(place, language, depth + 1)),
+            _ => said.push_str(place),
+        }
+    }
+    Some(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_says_is_said_in_the_persons_language() {
+        let english = "There is no dataset ds_1 in this account.";
+        assert_eq!(said(english, Language::German), "In diesem Konto gibt es „ds_1“ nicht.");
+        assert_eq!(said(english, Language::English), english);
+        let active =
+            "The predictor fcr has no active model. Train one and activate it: POST /api/v1/models/{id}/activate.";
+        assert!(!said(active, Language::English).contains("POST"), "{}", said(active, Language::English));
+        let reason = "In tenure: \"9,5\" is not a whole number (the field is an Integer).";
+        assert_eq!(said(reason, Language::German), "In tenure: \"9,5\" ist keine ganze Zahl.");
+        let refused = "line 2: 3 of 9 rows are malformed, more than the limit MAX_REJECTED_SHARE of 10 %; nothing was added. The first: \
+                       the row has 1 values, the header has 2. Check the separator and the quotes. GET /api/v1/datasets/ds_1/rejected lists \
+                       each refused row with its line and reason.";
+        let german = "Zeile 2: 3 von 9 Zeilen sind fehlerhaft, mehr als die Grenze von 10 % (MAX_REJECTED_SHARE); nichts wurde hinzugefügt. Die \
+                      erste: Die Zeile hat 1 Werte, die Kopfzeile 2. Prüfen Sie das Trennzeichen und die Anführungszeichen.";
+        assert_eq!(said(refused, Language::German), german);
+        assert!(!said(refused, Language::English).contains("GET"));
+        let locked = "Too many wrong passwords in a row; try again in 5 minutes.";
+        assert!(said(locked, Language::German).starts_with("Zu viele falsche Passwörter"), "a phrase made a sentence");
+        assert_eq!(said(locked, Language::English), locked);
+        for unknown in ["", "{", "Nobody ever said this.", "There is no {"] {
+            assert_eq!(said(unknown, Language::German), unknown);
+        }
+    }
+
+    /// Each text is one that the program still says: its longest part is in the sources. Every one has its translation.
+    #[test]
+    fn the_catalogue_says_what_the_program_says() {
+        fn read(folder: &Path, sources: &mut String) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    read(&path, sources);
+                } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("answers.rs") {
+                    sources.push_str(&std::fs::read_to_string(path).unwrap());
+                }
+            }
+        }
+        let mut sources = String::new();
+        read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
+        // A long text is broken after a backslash.
+        let mut joined = String::new();
+        for line in sources.lines() {
+            match line.strip_suffix('\\') {
+                Some(line) => joined.push_str(if joined.ends_with('\n') { line } else { line.trim_start() }),
+                None => {
+                    joined.push_str(if joined.ends_with('\n') { line } else { line.trim_start() });
+                    joined.push('\n');
+                }
+            }
+        }
+        let joined = joined.replace("\\\"", "\"").replace("{{", "{").replace("}}", "}");
+        let text = include_str!("../../../static/answers.json");
+        let catalogue: BTreeMap<String, Translations> = serde_json::from_str(text).unwrap();
+        for (english, translations) in &catalogue {
+            let (parts, names) = cut(english);
+            let longest = parts.iter().max_by_key(|part| part.len()).unwrap();
+            // What a value is not is put together.
+            let there = longest.split(" is not ").all(|part| joined.contains(part));
+            assert!(there, "nothing says {longest:?} any more ({english})");
+            let german = translations.get("de").unwrap_or_else(|| panic!("no German for {english}"));
+            for name in translations.values().flat_map(|text| cut(text).1) {
+                assert!(names.contains(&name), "{name} in {german}");
+            }
+        }
+    }
+}

@@ -75,6 +75,17 @@ take_over() {
   fi
   rm -rf "$work"
 }
+# Stack files are this package's; what was changed in the former one's by hand does not come along.
+name_changed_stacks() {
+  local file
+  [ -n "$from" ] && [ -e "$from/SHA256SUMS" ] || return 0
+  { grep ' \./ha-scripts/swarm/.*\.yml$' "$from/SHA256SUMS" | (cd "$from" && LC_ALL=C sha256sum --quiet --check 2>/dev/null) || true; } | sed -n 's|^\./ha-scripts/swarm/\(.*\): FAILED.*|\1|p' \
+    | while read -r file; do
+      warn "$file was changed in $from, and this package's is used. Put the change into $here/swarm/${file%.yml}.override.yml (for plain HTTP comment the certificate's two lines out here, too)"
+    done
+}
+name_changed_stacks
+
 # The folder from which it was upgraded once is left as it is when that is repeated.
 if [ -e "$conf/.upgraded" ]; then say "conf/ was taken over before; it is used as it is now"; else take_over; fi
 [ "$dry_run" = yes ] || : >"$conf/.upgraded"

@@ -32,7 +32,7 @@ else
 fi
 read_nodes
 run bash "$here/stop.sh" --yes
-for service in $(docker service ls --format '{{.Name}}' | grep -E '^(tango_(mongo_|migrate|probe|version|backup|erase)|minio_server_layout)' || true); do
+for service in $(docker service ls --format '{{.Name}}' | grep -E '^(tango_(mongo_|migrate|probe|version|backup|restore|erase)|minio_server_layout)' || true); do
   run docker service rm "$service" >/dev/null
 done
 if [ "$erase" = yes ] && [ "$dry_run" = no ]; then

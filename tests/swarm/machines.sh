@@ -111,7 +111,7 @@ remove_machine() {
 
 remove_machines() {
   local n
-  for n in 1 2 3 4 5; do
+  for n in 1 2 3 4 5 6 7; do
     if [ -d "$work/node-$n" ] || [ -e "/run/netns/$machines$n" ]; then remove_machine "$n"; fi
   done
   ip link delete "$bridge" 2>/dev/null || true

@@ -98,6 +98,8 @@ wait_for_stack() { # stack, seconds
   local service
   [ "$dry_run" = no ] || return 0
   for service in $(stack_services "$1"); do
+    # A change of a service that runs goes node by node.
+    until_true 1800 is_settled "$service" || true
     if ! until_true "$2" is_complete "$service"; then
       echo "$service has $(replicas_of "$service") running after $2 s:" >&2
       complaints "$service" >&2

@@ -44,7 +44,7 @@ health=$(call GetClusterHealth)
 lost=$(jq '.partitions - .partitionsQuorum' <<<"$health")
 if [ "$(jq -r .version <<<"$layout")" != 0 ] && [ "$lost" -gt 0 ] && [ "${OBJECTS_ACCEPT_LOSS:-no}" != yes ]; then
   fail "most copies of $lost of $(jq .partitions <<<"$health") parts of the data are on nodes that are away. Bring these nodes back. If they are lost for good:" \
-    "bash start.sh --accept-lost-objects goes on with the copies that are left; what was stored in the last moments before the loss may be missing there"
+    "bash start.sh --accept-lost-objects (Helm: objectStore.acceptLostObjects=true) goes on with the copies that are left; what was stored in the last moments before the loss may be missing there"
 fi
 # Those that have a role and are not wanted.
 changes=$(jq -c --argjson wanted "$changes" '[.roles[].id] - [$wanted[].id] | map({id: ., remove: true}) | $wanted + .' <<<"$layout")

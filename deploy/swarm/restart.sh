@@ -44,7 +44,7 @@ begin_restart() { # service, tasks before the deployment
 end_restart() { # service
   local service=$1
   if wait_for_update "$service" 1800; then
-    say "$service $(replicas_of "$service"): restarted"
+    [ "$dry_run" = yes ] || say "$service $(replicas_of "$service"): restarted"
   else
     complaints "$service" >&2
     fail "$service: $(update_state "$service"). What ran before goes on where the new one failed. Look: docker service ps $service; docker service logs $service"

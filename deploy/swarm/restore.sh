@@ -69,4 +69,4 @@ deploy_tango
 wait_for_stack tango 240
 deploy_workers
 wait_for_stack workers 240
-say "$folder is back. Everybody signs in again"
+say_done "$folder is back. Everybody signs in again"

@@ -112,6 +112,7 @@ wait_for_stack tango 240
 deploy_workers
 wait_for_stack workers 240
 
+if [ "$dry_run" = yes ]; then say_done; exit 0; fi
 say ""
 while read -r host address _; do say "  $host  $scheme://$address:3031"; done <<<"$nodes"
 say "  user  $(value_of SUPER_USER "$conf/tango.env" | grep . || echo super_user@genesys.com)"

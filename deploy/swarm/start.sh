@@ -43,7 +43,7 @@ done
 need_manager
 read_deploy_env
 installed=$(current config env)
-running=$(docker service ls --format '{{.Name}}' | grep -E '^(tango|mongo|minio_server|workers)_' || true)
+running=$(docker service ls --filter label=com.docker.stack.namespace --format '{{.Name}}' | grep -E '^(tango|mongo|minio_server|workers)_' || true)
 
 if [ "$initialise" = no ] && [ -z "$installed" ]; then fail "this Swarm has no installation yet: start.sh -l -p PASSWORD makes one"; fi
 if [ "$initialise" = yes ]; then

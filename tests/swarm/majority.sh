@@ -43,7 +43,6 @@ majority_is_lost() {
   manager=2
   echo 2 >"$work/manager"
   for n in 1 4; do
-    on 2 docker node demote "node-$n-hostname" >/dev/null || failed "docker node demote"
     on 2 docker node rm --force "node-$n-hostname" >/dev/null || failed "docker node rm"
   done
   within 120 "the Swarm goes on with one node, and scores" client score
@@ -69,9 +68,13 @@ majority_is_back() {
 }
 
 # On a running Swarm, under load: two more nodes, two more members.
-more_members() { # members, new node, new node
-  local members=$1 before after
-  shift
+more_members() { # members
+  local members=$1 before after n
+  set --
+  for n in 1 2 3 4 5 6 7; do
+    if ! is_ready "$n"; then set -- "$@" "$n"; fi
+  done
+  set -- "$1" "$2"
   before=$(on "$manager" docker service inspect --format '{{.Spec.TaskTemplate.ForceUpdate}} {{.Version.Index}}' mongo_mongo1)
   for n in "$@"; do new_node "$n"; done
   start_load 20

@@ -53,7 +53,7 @@ echo "$version" >"$package/jop.version"
 cp -r "$here/conf" "$package/conf"
 cp "$settings" "$package/conf/tango.env"
 cp -r "$here/swarm" "$package/ha-scripts"
-for part in single-host:scripts helm:helm kubernetes:kubernetes nginx:nginx haproxy:haproxy monitoring:monitoring systemd:systemd; do
+for part in single-host:scripts helm:helm kubernetes:kubernetes nginx:ha-scripts/nginx haproxy:haproxy monitoring:monitoring systemd:systemd; do
   if [ -d "$here/${part%%:*}" ]; then cp -r "$here/${part%%:*}" "$package/${part#*:}"; fi
 done
 mkdir -p "$package/docs"

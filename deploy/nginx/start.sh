@@ -2,7 +2,7 @@
 # Starts nginx in a container with nginx.conf and nginx.pem beside this file: a load balancer for prototypes. It is an example and no part
 # of the package: the image is NGINX_IMAGE (nginx:stable), which has to be on this host or be pulled.
 #
-#   bash nginx/start.sh [--dry-run]
+#   bash ha-scripts/nginx/start.sh [--dry-run]
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 run=

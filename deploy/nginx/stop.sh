@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Stops the nginx that start.sh has started.
 #
-#   bash nginx/stop.sh [--dry-run]
+#   bash ha-scripts/nginx/stop.sh [--dry-run]
 set -euo pipefail
 run=
 case ${1:-} in

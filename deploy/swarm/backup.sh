@@ -26,4 +26,4 @@ parent=$(dirname "$folder")
 set_tango_job_options
 run_job tango_backup 86400 "${tango_job_options[@]}" --user 0:0 --constraint "node.hostname == $(hostname)" \
   --mount "type=bind,source=$parent,target=$parent" "$TANGO_IMAGE" -- backup "$folder" || fail "no backup was made"
-say "the backup is in $folder of $(hostname). Keep conf/ of this package with it"
+say_done "the backup is in $folder of $(hostname). Keep conf/ of this package with it; on this node it is put back by: bash restore.sh $folder"

@@ -36,20 +36,24 @@ export_names
 [ "$external_objects" = no ] || export S3_INTERNAL_ENDPOINT=''
 
 # A deployment that changes nothing restarts nothing: then it is forced.
-restart_service() { # service, tasks before the deployment
-  local service=$1
-  if [ "$dry_run" = no ] && [ "$(tasks_of "$service")" = "$2" ]; then
-    docker service update --force --detach --quiet "$service" >/dev/null || fail "$service could not be restarted"
+begin_restart() { # service, tasks before the deployment
+  if [ "$dry_run" = no ] && [ "$(tasks_of "$1")" = "$2" ]; then
+    docker service update --force --detach --quiet "$1" >/dev/null || fail "$1 could not be restarted"
   fi
+}
+end_restart() { # service
+  local service=$1
   if wait_for_update "$service" 1800; then
-    say "$service $(replicas_of "$service"): restarted"
+    [ "$dry_run" = yes ] || say "$service $(replicas_of "$service"): restarted"
   else
     complaints "$service" >&2
     fail "$service: $(update_state "$service"). What ran before goes on where the new one failed. Look: docker service ps $service; docker service logs $service"
   fi
 }
 
-# The number of its current specification.
+restart_service() { begin_restart "$@"; end_restart "$1"; }
+
+# What tells two specifications apart.
 tasks_of() { docker service inspect --format '{{json .Spec.TaskTemplate}}' "$1" | sha256sum; }
 
 if [ -z "$what" ] || [ "$what" = tango ]; then
@@ -61,7 +65,8 @@ if [ -z "$what" ] || [ "$what" = workers ]; then
   declare -A before_of=()
   for service in $(stack_services workers); do before_of[$service]=$(tasks_of "$service"); done
   deploy_workers
-  for service in $(stack_services workers); do restart_service "$service" "${before_of[$service]:-}"; done
+  for service in $(stack_services workers); do begin_restart "$service" "${before_of[$service]:-}"; done
+  for service in $(stack_services workers); do end_restart "$service"; done
 fi
 if [ "$what" = minio ]; then
   before=$(tasks_of minio_server_minio)

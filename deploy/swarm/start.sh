@@ -9,6 +9,7 @@
 #   --force          too little disk and the like are warnings: for laboratories
 #   --yes            does not ask
 #   --erase          with -l on an installation that has data: erases them first (it asks, unless --yes)
+#   --accept-lost-objects   most copies in the object store are lost for good: goes on with those that are left
 #   --check          checks only
 #   --dry-run        checks what can be checked without starting anything, and says what it would do
 set -euo pipefail
@@ -16,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/lib/all.sh"
 
-initialise=no password='' erase=no check_only=no
+accept_lost_objects=no initialise=no password='' erase=no check_only=no
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage "$0"; exit 0 ;;
@@ -31,6 +32,7 @@ while [ $# -gt 0 ]; do
     --force) force=yes ;;
     --yes) assume_yes=yes ;;
     --erase) erase=yes ;;
+    --accept-lost-objects) accept_lost_objects=yes ;;
     --check) check_only=yes ;;
     --dry-run) dry_run=yes ;;
     *) fail "unknown option $1 (try --help)" ;;
@@ -41,7 +43,7 @@ done
 need_manager
 read_deploy_env
 installed=$(current config env)
-running=$(docker service ls --format '{{.Name}}' | grep -E '^(tango|mongo|minio_server|workers)_' || true)
+running=$(docker service ls --filter label=com.docker.stack.namespace --format '{{.Name}}' | grep -E '^(tango|mongo|minio_server|workers)_' || true)
 
 if [ "$initialise" = no ] && [ -z "$installed" ]; then fail "this Swarm has no installation yet: start.sh -l -p PASSWORD makes one"; fi
 if [ "$initialise" = yes ]; then
@@ -110,7 +112,8 @@ wait_for_stack tango 240
 deploy_workers
 wait_for_stack workers 240
 
+if [ "$dry_run" = yes ]; then say_done; exit 0; fi
 say ""
 while read -r host address _; do say "  $host  $scheme://$address:3031"; done <<<"$nodes"
 say "  user  $(value_of SUPER_USER "$conf/tango.env" | grep . || echo super_user@genesys.com)"
-say "A load balancer in front asks every node for /login (haproxy/, nginx/ have examples). How everything is: bash status.sh"
+say "A load balancer in front asks every node for /login (haproxy/, ha-scripts/nginx/ have examples). How everything is: bash status.sh"

@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
 # How the installation is: nodes, services, members of the database, the object store, in one table. Exit code 0 only when all is well.
 #
-#   bash status.sh [--dry-run]
+#   bash status.sh [--bundle FILE] [--dry-run]
+#
+#   --bundle FILE   writes everything that whoever helps wants to know into FILE (.tar.gz): states, last lines of logs, what tango doctor says,
+#                   settings without secrets
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/lib/all.sh"
 
+bundle=
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage "$0"; exit 0 ;;
+    --bundle) bundle=$(realpath "${2:?--bundle needs a file}") || fail "there is no folder for $2"; shift ;;
     --dry-run) dry_run=yes ;; # it changes nothing anyhow
     *) fail "unknown option $1 (try --help)" ;;
   esac
@@ -18,6 +23,24 @@ done
 need_manager
 read_deploy_env
 read_nodes
+
+write_bundle() { # file
+  local work service
+  work=$(mktemp -d)
+  docker version >"$work/docker.txt" 2>&1 || true
+  docker node ls >"$work/nodes.txt" 2>&1 || true
+  docker service ls >"$work/services.txt" 2>&1 || true
+  for service in $(awk '{ print $1 }' <<<"$services"); do
+    docker service ps --no-trunc "$service" >"$work/$service.txt" 2>&1 || true
+    # Of a node that is away they do not come.
+    timeout 20 docker service logs --timestamps --tail 1000 "$service" >"$work/$service.log" 2>&1 || true
+  done
+  (in_tango cluster status) >"$work/members.txt" 2>&1 || true
+  (in_tango doctor --bundle /dev/stdout) >"$work/doctor.txt" 2>&1 || true
+  tar --create --gzip --file "$1" --directory "$work" . || fail "$1 cannot be written"
+  rm -rf "$work"
+  say "written to $1: look into it before you send it"
+}
 bad=0
 say "Nodes"
 while read -r host address state availability manager labels; do
@@ -29,7 +52,8 @@ while read -r host address state availability manager labels; do
   printf '  %-4s %-24s %-15s %-8s %-8s %-12s /login %s  %s\n' "$well" "$host" "$address" "$state" "$availability" "$manager" "$answer" "${labels%,}"
 done <<<"$nodes"
 say "Services"
-services=$(docker service ls --format '{{.Name}} {{.Replicas}} {{.Image}}' | grep -E '^(tango|mongo|minio_server|workers)_' | sort || true)
+# Not the jobs of other scripts.
+services=$(docker service ls --filter label=com.docker.stack.namespace --format '{{.Name}} {{.Replicas}} {{.Image}}' | grep -E '^(tango|mongo|minio_server|workers)_' | sort || true)
 [ -n "$services" ] || { say "  BAD  nothing runs (start.sh)"; bad=$((bad + 1)); }
 while read -r service replicas image; do
   [ -n "$service" ] || continue
@@ -42,7 +66,11 @@ say "Members of the database, as tango of this node sees them"
 if members=$(in_tango cluster status 2>&1); then sed 's/^/  ok   /' <<<"$members"; else sed 's/^/  BAD  /' <<<"$members"; bad=$((bad + 1)); fi
 say "Stores and settings, as tango of this node sees them"
 checks=$(in_tango doctor 2>&1) || true
-grep -E '^(FAILED|warning|note)' <<<"$checks" | sed 's/^/  /' || true
+# Backups are on the nodes, where the container does not see them.
+grep -E '^(FAILED|warning|note)' <<<"$checks" | grep -v 'there is no backup in' | sed 's/^/  /' || true
+backups=$(find /datadir -mindepth 2 -maxdepth 2 -name SHA256SUMS -newermt '-7 days' 2>/dev/null | wc -l)
+[ "$backups" -gt 0 ] || say "  note     there is no backup of the last 7 days in /datadir of this node (backup.sh; perhaps it is on another one)"
 if grep -q '^FAILED' <<<"$checks"; then bad=$((bad + 1)); fi
+[ -z "$bundle" ] || write_bundle "$bundle"
 if [ "$bad" -gt 0 ]; then fail "$bad thing(s) are not well, see BAD and FAILED above"; fi
 say "all is well"

@@ -27,4 +27,4 @@ for stack in workers tango minio_server mongo; do
   run docker stack rm "$stack" || fail "the stack $stack could not be removed"
   [ "$dry_run" = yes ] || until_true 120 has_ended "$stack" || warn "containers of $stack still end"
 done
-say "stopped; the data are on the nodes, and start.sh goes on with them"
+say_done "stopped; the data are on the nodes, and start.sh goes on with them"

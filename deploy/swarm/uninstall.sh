@@ -32,9 +32,10 @@ else
 fi
 read_nodes
 run bash "$here/stop.sh" --yes
-for service in $(docker service ls --format '{{.Name}}' | grep -E '^(tango_(mongo_|migrate|probe|version|backup|erase)|minio_server_layout)' || true); do
+for service in $(docker service ls --format '{{.Name}}' | grep -E '^(tango_(mongo_|migrate|probe|version|backup|restore|erase)|minio_server_layout)' || true); do
   run docker service rm "$service" >/dev/null
 done
+if [ "$erase" = yes ] && [ "$dry_run" = yes ]; then say "would erase the database and the object store in /datadir and $OBJECTS_DIR of every node"; fi
 if [ "$erase" = yes ] && [ "$dry_run" = no ]; then
   # Files of the database and of the object store by their names; backups and whatever else lies in /datadir stay.
   # shellcheck disable=SC2016 # expanded in the container
@@ -61,4 +62,4 @@ if [ "$images" = yes ]; then
   for image in "$TANGO_IMAGE" "$MONGO_IMAGE" "$OBJECTS_IMAGE"; do run docker image rm "$image" || true; done
   say "images were removed from this node; on the others: docker image rm $TANGO_IMAGE $MONGO_IMAGE $OBJECTS_IMAGE"
 fi
-say "tango is off this Swarm. Ended containers of its jobs stay until cleanup.sh is run on each node"
+say_done "tango is off this Swarm. Ended containers of its jobs stay until cleanup.sh is run on each node"

@@ -57,7 +57,7 @@ take_over() {
   elif ! diff -q <(cat "$former"; echo) "$work/running.env" >/dev/null; then
     warn "$former differs from the settings that run; those of $former are taken"
   fi
-  say "tango.env: yours from $former, merged with what version $version has:"
+  say "tango.env: yours from ${former_conf:-what runs}, merged with what version $version has:"
   merge_env "$former" "$conf/tango.env" >"$work/merged.env"
   if [ "$dry_run" = no ]; then
     [ -e "$conf/tango.env.release" ] || cp "$conf/tango.env" "$conf/tango.env.release"
@@ -75,6 +75,17 @@ take_over() {
   fi
   rm -rf "$work"
 }
+# Stack files are this package's; what was changed in the former one's by hand does not come along.
+name_changed_stacks() {
+  local file
+  [ -n "$from" ] && [ -e "$from/SHA256SUMS" ] || return 0
+  { grep ' \./ha-scripts/swarm/.*\.yml$' "$from/SHA256SUMS" | (cd "$from" && LC_ALL=C sha256sum --quiet --check 2>/dev/null) || true; } | sed -n 's|^\./ha-scripts/swarm/\(.*\): FAILED.*|\1|p' \
+    | while read -r file; do
+      warn "$file was changed in $from, and this package's is used. Put the change into $here/swarm/${file%.yml}.override.yml (for plain HTTP comment the certificate's two lines out here, too)"
+    done
+}
+name_changed_stacks
+
 # The folder from which it was upgraded once is left as it is when that is repeated.
 if [ -e "$conf/.upgraded" ]; then say "conf/ was taken over before; it is used as it is now"; else take_over; fi
 [ "$dry_run" = yes ] || : >"$conf/.upgraded"
@@ -97,7 +108,8 @@ if [ "$dry_run" = no ]; then
   fi
 fi
 put_files
-put_settings
+# What would be merged is told above; conf/ of this package has it only when it was.
+[ "$dry_run" = yes ] || put_settings
 export_names
 [ "$external_objects" = no ] || export S3_INTERNAL_ENDPOINT=''
 
@@ -115,10 +127,10 @@ taken_back() { # service
 deploy_tango
 wait_for_update tango_tango 3600 || taken_back tango_tango "The workers were not touched"
 [ "$dry_run" = yes ] || [ "$(image_of tango_tango)" = "$TANGO_IMAGE" ] || taken_back tango_tango "The workers were not touched"
-say "tango_tango $(replicas_of tango_tango): $TANGO_IMAGE"
+[ "$dry_run" = yes ] || say "tango_tango $(replicas_of tango_tango): $TANGO_IMAGE"
 deploy_workers
 for service in $(stack_services workers); do
   wait_for_update "$service" 1800 || taken_back "$service" "tango itself is upgraded; its older workers go on"
-  say "$service $(replicas_of "$service"): $TANGO_IMAGE"
+  [ "$dry_run" = yes ] || say "$service $(replicas_of "$service"): $TANGO_IMAGE"
 done
-say "upgraded from $former_image to $TANGO_IMAGE. The way back: upgrade_gpr_services.sh of the package so far"
+say_done "upgraded from $former_image to $TANGO_IMAGE. The way back: upgrade_gpr_services.sh of the package so far"

@@ -20,6 +20,7 @@ GPR = {
     "a deployment over plain HTTP without a host port": {"daemonSet": False, "tlsSecretName": "", "hostPort": 0},
     "an object store of one's own": {"objectStore": {"enabled": False}, "caConfigMapName": "", "settings": {"S3_ENDPOINT": "https://s3.example.com:9000"}},
     "one instance of the object store, another class": {"objectStore": {"replicas": 1, "storageClassName": "minio-ssd", "nodePort": 32000}},
+    "copies that are lost": {"objectStore": {"acceptLostObjects": True}},
     "texts that need quotes": {"settings": {"LOGIN_MESSAGES": 'a "b": {c} # d', "HOST_DOMAIN": "10.0.0.1", "GUNICORN_TIMEOUT": 600}},
 }
 TOPICS = ["analysis", "dataset_upload", "model_training", "purging"]

@@ -1,7 +1,8 @@
-"""client.py URL CA PASSWORD flow | append N | train | score | upload MB | load RATE STOP-FILE: a client of tango, by the standard library alone.
+"""client.py URL CA PASSWORD flow | append N | rows | train | score | upload MB | load RATE STOP-FILE: a client of tango, by the standard library alone.
 
 flow:   data in, a model trained, scores out. Prints the ids.
 append: N appends of rows to the dataset, each of whose jobs has to succeed, and the rows have to be there in the end.
+rows:   how many rows the dataset has.
 train:  trains a model again and waits for it.
 score:  one score.
 upload: a file of MB megabytes as a new dataset, its parts through tango in place of the object store.
@@ -232,6 +233,8 @@ def main():
         flow(client)
     elif command == "append":
         append(client, int(sys.argv[5]))
+    elif command == "rows":
+        print(dataset_of(client)["rows"])
     elif command == "train":
         train(client)
     elif command == "upload":

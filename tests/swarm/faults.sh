@@ -3,6 +3,11 @@
 # shellcheck disable=SC2154
 
 container() { on "$1" docker ps --quiet --filter "label=com.docker.swarm.service.name=$2" | head -n 1; }
+in_tango_of() { # node, command...
+  local n=$1
+  shift
+  on "$n" docker exec "$(container "$n" tango_tango)" /usr/bin/tango "$@"
+}
 kill_container() { # node, service
   local id
   id=$(container "$1" "$2")
@@ -52,7 +57,7 @@ faults() {
   within 120 "all is well" all_is_well 1
 }
 
-unreachable() { on 1 docker node ls --format '{{.Hostname}} {{.Status}}' | grep -q "node-$1-hostname Down"; }
+unreachable() { on "$manager" docker node ls --format '{{.Hostname}} {{.Status}}' | grep -q "node-$1-hostname Down"; }
 
 nodes_come_and_go() {
   start_load 20

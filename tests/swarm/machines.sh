@@ -39,6 +39,7 @@ start_machine() { # number
       mount --bind "$2/resolv.conf" /etc/resolv.conf
       exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$3$1" --data-root "$2/docker" --exec-root "$2/exec" \
         --pidfile "$2/pid" --host "unix://$2/docker.sock"' - "$n" "$home" "$machines" >>"$home/dockerd.log" 2>&1 &
+  disown # a machine that loses its power is no news of the shell
   for _ in $(seq 300); do
     if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then return 0; fi
     sleep 0.1
@@ -111,7 +112,7 @@ remove_machine() {
 
 remove_machines() {
   local n
-  for n in 1 2 3 4 5; do
+  for n in 1 2 3 4 5 6 7; do
     if [ -d "$work/node-$n" ] || [ -e "/run/netns/$machines$n" ]; then remove_machine "$n"; fi
   done
   ip link delete "$bridge" 2>/dev/null || true

@@ -2,8 +2,8 @@
 # What start.sh has to refuse, and by which words. Sourced by run.
 # shellcheck disable=SC2154
 
-label() { on 1 docker node update --label-add "$2" "node-$1-hostname" >/dev/null; }
-unlabel() { on 1 docker node update --label-rm "$2" "node-$1-hostname" >/dev/null; }
+label() { on "$manager" docker node update --label-add "$2" "node-$1-hostname" >/dev/null; }
+unlabel() { on "$manager" docker node update --label-rm "$2" "node-$1-hostname" >/dev/null; }
 set_env() { sed -i "s|^$2=.*|$2=$3|" "$(home "$1")/conf/tango.env"; }
 
 refusals() {

@@ -38,12 +38,15 @@ upgrades() {
   echo "OLD_SETTING=of mine" >>"$(home 1)/conf/tango.env"
   sed -i 's/^SCORE_STATISTICS_DAYS=.*/SCORE_STATISTICS_DAYS=399/' "$(home 1)/conf/tango.env"
   cp "$(home 1)/conf/tango.env" "$ours"
+  # And a file of each node in tango's container.
+  printf '%s\n' 'version: "3.9"' 'services:' '  tango:' "    volumes: [\"$work/ca.pem:/custom_mount_point/ca.pem:ro\"]" >"$(home 1)/ha-scripts/swarm/tango-swarm.override.yml"
 
   expect_refusal "does not start on every node" next_script 1 "$next_version" upgrade_gpr_services.sh --from "$(home 1)" --yes
+  local here_now=()
   for n in 1 2 3 4; do
-    [ -e "$work/node-$n/pid" ] || continue
-    next_script $n "$next_version" install.sh --force >/dev/null 2>&1 || failed "install.sh of $next_version on node $n"
+    if [ -e "$work/node-$n/pid" ]; then here_now+=("$n"); fi
   done
+  install_on "$next_version" "${here_now[@]}"
   head -n "$(wc -l <"$ours")" "$file" | cmp --silent - "$ours" || failed "lines of ours were changed in $file"
   for name in $new; do grep -q "^$name" "$file" || failed "the new setting $name is not in tango.env"; done
 
@@ -57,6 +60,7 @@ upgrades() {
     on 1 docker exec "$(container 1 tango_tango)" /usr/bin/tango config check | grep -E "^${name%=} .*tango\.env" || failed "the new setting $name has no effect"
   done
   on 1 docker exec "$(container 1 tango_tango)" /usr/bin/tango config check | grep -E '^SCORE_STATISTICS_DAYS +399 ' || failed "our value is gone"
+  for n in "${here_now[@]}"; do has_mount "$n" tango_tango /custom_mount_point/ca.pem || failed "the override has no effect on node $n after the upgrade"; done
   client append 2 || failed "appends after the upgrade"
   client train || failed "training after the upgrade"
 

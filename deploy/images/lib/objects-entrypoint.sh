@@ -47,6 +47,7 @@ install -m 0444 "${OBJECTS_CA_FILE:?}" "$private/ca.pem"
 cat >"$private/haproxy.cfg" <<CONF
 global
   maxconn 4000
+  stats socket ipv4@127.0.0.1:3905 level admin
   ssl-default-bind-options ssl-min-ver TLSv1.2
 
 defaults
@@ -65,7 +66,7 @@ frontend administration
   default_backend administration
 
 backend objects
-  server garage 127.0.0.1:3900 check inter 1s fall 2 rise 1
+  server garage 127.0.0.1:3900 check inter 1s fall 2 rise 1 disabled
 
 backend administration
   server garage 127.0.0.1:3903
@@ -79,6 +80,18 @@ pids+=($!)
 as_user haproxy -db -f "$private/haproxy.cfg" &
 pids+=($!)
 trap 'kill "${pids[@]}" 2>/dev/null' TERM INT
+
+# A node that is new has no buckets and keys until others have passed them on, and would say that there are none: until then it serves nobody.
+serve_when_it_knows() {
+  local token bucket
+  token=$(cat "$OBJECTS_ADMIN_TOKEN_FILE")
+  ask() { curl --silent --fail --max-time 3 --header "authorization: Bearer $token" "http://127.0.0.1:3903/v2/$1"; }
+  until bucket=$(ask ListBuckets | jq -er '[.[] | select(.globalAliases != [])][0].id // empty') \
+    && ask "GetBucketInfo?id=$bucket" | jq -e '.keys != []' >/dev/null; do sleep 0.5; done
+  until (exec 3<>/dev/tcp/127.0.0.1/3905 && echo "enable server objects/garage" >&3 && { read -r -t 2 <&3 || true; }); do sleep 0.5; done
+}
+serve_when_it_knows 2>/dev/null &
+pids+=($!)
 
 # Every ten seconds: whoever answers to the name and is not known here is told of. Garage keeps and passes on what it is told.
 find_others() {

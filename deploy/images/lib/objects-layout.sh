@@ -2,8 +2,9 @@
 # Says which instances of the object store keep data, and makes the bucket and its key. Repeating it is harmless. By the environment:
 #   OBJECTS_NODES   host=zone,host=zone,...  the nodes that keep data from now on; others that did are taken out
 #   OBJECTS_CAPACITY_GB, OBJECTS_NAME, OBJECTS_BUCKET, OBJECTS_CA_FILE, OBJECTS_ADMIN_TOKEN_FILE, S3_ACCESS_KEY_FILE, S3_SECRET_KEY_FILE
+#   OBJECTS_ACCEPT_LOSS=yes   goes on with the copies that are left when most copies of some objects are lost
 set -euo pipefail
-if [ "${1:-}" = --help ]; then sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0; fi
+if [ "${1:-}" = --help ]; then sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0; fi
 fail() { echo "object store: $*" >&2; exit 1; }
 
 name=${OBJECTS_NAME:-objects}
@@ -39,6 +40,12 @@ for entry in "${wanted[@]}"; do
     '. + [{id: $id, zone: $zone, capacity: $capacity, tags: [$host]}]' <<<"$changes")
 done
 layout=$(call GetClusterLayout)
+health=$(call GetClusterHealth)
+lost=$(jq '.partitions - .partitionsQuorum' <<<"$health")
+if [ "$(jq -r .version <<<"$layout")" != 0 ] && [ "$lost" -gt 0 ] && [ "${OBJECTS_ACCEPT_LOSS:-no}" != yes ]; then
+  fail "most copies of $lost of $(jq .partitions <<<"$health") parts of the data are on nodes that are away. Bring these nodes back. If they are lost for good:" \
+    "bash start.sh --accept-lost-objects (Helm: objectStore.acceptLostObjects=true) goes on with the copies that are left; what was stored in the last moments before the loss may be missing there"
+fi
 # Those that have a role and are not wanted.
 changes=$(jq -c --argjson wanted "$changes" '[.roles[].id] - [$wanted[].id] | map({id: ., remove: true}) | $wanted + .' <<<"$layout")
 different=$(jq -r --argjson changes "$changes" '
@@ -51,6 +58,35 @@ if [ "$different" -gt 0 ]; then
   echo "object store: layout $version: $OBJECTS_NODES"
 else
   echo "object store: the layout is as it should be: $OBJECTS_NODES"
+fi
+
+# The former layout counts beside the new one until each of its nodes has said that it knows the new one, which a node that is gone never says.
+is_in_transition() { [ "$(call GetClusterLayoutHistory | jq '[.versions[] | select(.status != "Historical")] | length')" -gt 1 ]; }
+if is_in_transition && [ "$(jq '[.nodes[] | select(.isUp | not)] | length' <<<"$(call GetClusterStatus)")" -gt 0 ]; then
+  accept=false
+  if [ "${OBJECTS_ACCEPT_LOSS:-no}" = yes ]; then accept=true; fi
+  current=$(call GetClusterLayoutHistory | jq .currentVersion)
+  call ClusterLayoutSkipDeadNodes --json "{\"version\": $current, \"allowMissingData\": $accept}" >/dev/null || fail "it goes on waiting for nodes that are gone"
+  # Otherwise at the next of the looks that each takes every ten minutes.
+  call 'LaunchRepairOperation?node=*' --json '{"repairType": "tables"}' >/dev/null || true
+  echo "object store: nodes that are gone are not waited for"
+fi
+# Every new node gets its copies before anybody asks it for them.
+copies_are_made() {
+  call 'ListWorkers?node=*' --json '{"busyOnly": true}' | jq --exit-status '[.success[][] | select(.name | test("sync|repair|Merkle"; "i"))] | length == 0' >/dev/null
+}
+if [ "${OBJECTS_ACCEPT_LOSS:-no}" = yes ]; then
+  for what in tables blocks; do
+    call 'LaunchRepairOperation?node=*' --json "{\"repairType\": \"$what\"}" >/dev/null || fail "the copies that are left are not passed on"
+    sleep 3
+    for ((second = 0; second < 3600; second += 2)); do
+      if copies_are_made; then break; fi
+      if [ $((second % 60)) = 58 ]; then echo "object store: copies ($what) are being made"; fi
+      sleep 2
+    done
+    copies_are_made || fail "copies ($what) are still being made after an hour: run this again"
+  done
+  echo "object store: the copies that were left are on all nodes"
 fi
 
 access=$(cat "${S3_ACCESS_KEY_FILE:?}") secret=$(cat "${S3_SECRET_KEY_FILE:?}")

@@ -7,12 +7,17 @@ need_docker() {
     || fail "the Docker daemon does not answer: start it (systemctl start docker), and run this as a user who may use it"
 }
 
+has_leader() { docker node ls --quiet >/dev/null 2>&1; }
+
 need_manager() {
   local state
   need_docker
   state=$(docker info --format '{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}')
   case $state in
-    'active true') ;;
+    'active true')
+      # Managers choose a leader anew when one was cut off; without most of them there is none.
+      until_true 60 has_leader || fail "the Swarm does not answer: $(docker node ls 2>&1 >/dev/null | head -n 1) When most of its nodes are lost for good, docs/OPERATIONS.md says what to do, in \"Most nodes are lost\""
+      ;;
     'active false') fail "this node is no manager of its Swarm: run this on a manager, or: docker node promote $(hostname)" ;;
     *) fail "this node is in no Swarm: docker swarm init --advertise-addr ADDRESS on the first node, docker swarm join on the others" ;;
   esac

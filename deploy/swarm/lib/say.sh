@@ -13,12 +13,17 @@ fail() { echo "$script: $*" >&2; exit 1; }
 # Prints the comment at the head of a script.
 usage() { sed -n '2,/^[^#]/{/^[^#]/d;/^$/d;s/^# \{0,1\}//p}' "$1"; }
 
-# Something that changes the system: with --dry-run it is only printed.
+# What has been done. With --dry-run it has not.
+say_done() { if [ "$dry_run" = yes ]; then say "dry run: nothing was changed"; else say "$*"; fi; }
+
+# Something that changes the system: with --dry-run it is only printed (not to standard output, which some callers throw away).
 run() {
   if [ "$dry_run" = yes ]; then
-    printf 'would run:'
-    printf ' %q' "$@"
-    echo
+    {
+      printf 'would run:'
+      printf ' %q' "$@"
+      echo
+    } >&2
   else
     "$@"
   fi

@@ -101,7 +101,7 @@ put_settings() {
       diff <(docker config inspect --format '{{printf "%s" .Spec.Data}}' "$now" | grep -E '^[A-Z]' | hide_values | sort) \
         <(grep -E '^[A-Z]' "$conf/tango.env" | hide_values | sort) | grep '^[<>]' | sed 's/^</  before:/; s/^>/  now:   /' || true
       if [ "$maker" != "$(hostname)" ]; then
-        confirm "The settings that run were given on $maker, and $conf/tango.env of this node is different. Use this node's?" yes
+        confirm "The settings that run were given on $maker, and $conf/tango.env of this node is different. Use this node's? (Those that run, for this file: docker config inspect --format '{{printf \"%s\" .Spec.Data}}' $now.)" yes
       fi
     fi
   fi

@@ -98,6 +98,8 @@ wait_for_stack() { # stack, seconds
   local service
   [ "$dry_run" = no ] || return 0
   for service in $(stack_services "$1"); do
+    # A change of a service that runs goes node by node.
+    until_true 1800 is_settled "$service" || true
     if ! until_true "$2" is_complete "$service"; then
       echo "$service has $(replicas_of "$service") running after $2 s:" >&2
       complaints "$service" >&2
@@ -135,7 +137,8 @@ job_is_over() { # service, tasks
 }
 
 # run_job NAME SECONDS OPTION... -- ARGUMENT...: one container somewhere in the Swarm, on tango's network; its output; its success. The options
-# end with the image.
+# end with the image. Services whose tasks are not restarted, and not the Swarm's own jobs: on a manager that was the leader, lost that and is it
+# again, Docker 20.10 runs each of those twice at a time, and over and over.
 run_job() {
   local name=$1 seconds=$2 options=() status=0
   shift 2
@@ -145,10 +148,9 @@ run_job() {
   unset 'options[-1]'
   if [ "$dry_run" = yes ]; then say "would run the job $name: $*"; return 0; fi
   docker service rm "$name" >/dev/null 2>&1 || true
-  docker service create --quiet --detach --name "$name" --mode replicated-job --restart-condition none --no-resolve-image \
+  docker service create --quiet --detach --name "$name" --mode replicated --replicas 1 --restart-condition none --no-resolve-image \
     --network tango_net --container-label tango.job="$name" "${options[@]}" "$image" "$@" >/dev/null || return 1
   until_true "$seconds" job_is_over "$name" 1 || status=1
-  # The Swarm may have begun it twice, when a manager was lost meanwhile: once is enough.
   if ! task_states "$name" | grep -q '^Complete'; then status=1; fi
   # The last lines may come a moment after the end.
   sleep 1
@@ -165,7 +167,7 @@ job_on_every_node() {
   while [ "$1" != -- ]; do options+=("$1"); shift; done
   shift
   docker service rm "$name" >/dev/null 2>&1 || true
-  docker service create --quiet --detach --name "$name" --mode global-job --restart-condition none --no-resolve-image "${options[@]}" "$image" "$@" \
+  docker service create --quiet --detach --name "$name" --mode global --restart-condition none --no-resolve-image "${options[@]}" "$image" "$@" \
     >/dev/null || return 1
   total=$(awk '$3 == "ready" && $4 == "active"' <<<"$nodes" | count_lines)
   until_true 60 job_is_over "$name" "$total" || true
@@ -215,11 +217,11 @@ lay_objects_out() {
     zone=$(label_of "$host" datacenter)
     list+=${list:+,}$host=${zone:-$host}
   done
-  run_job minio_server_layout 240 --secret "source=$SECRET_CA,target=ca,mode=0444" \
+  run_job minio_server_layout "$(if [ "${accept_lost_objects:-no}" = yes ]; then echo 7500; else echo 240; fi)" --secret "source=$SECRET_CA,target=ca,mode=0444" \
     --secret "source=$SECRET_OBJECTS_ADMIN_TOKEN,target=objects_admin_token,mode=0400" \
     --secret "source=$SECRET_S3_ACCESS_KEY,target=s3_access_key,mode=0400" --secret "source=$SECRET_S3_SECRET_KEY,target=s3_secret_key,mode=0400" \
     --env OBJECTS_NODES="$list" --env OBJECTS_NAME=objects --env OBJECTS_BUCKET="${S3_BUCKET:-tango}" \
-    --env OBJECTS_CAPACITY_GB="${OBJECTS_CAPACITY_GB:-50}" --env OBJECTS_CA_FILE=/run/secrets/ca \
+    --env OBJECTS_CAPACITY_GB="${OBJECTS_CAPACITY_GB:-50}" --env OBJECTS_ACCEPT_LOSS="${accept_lost_objects:-no}" --env OBJECTS_CA_FILE=/run/secrets/ca \
     --env OBJECTS_ADMIN_TOKEN_FILE=/run/secrets/objects_admin_token --env S3_ACCESS_KEY_FILE=/run/secrets/s3_access_key \
     --env S3_SECRET_KEY_FILE=/run/secrets/s3_secret_key --entrypoint /usr/bin/objects-layout.sh "$OBJECTS_IMAGE" -- \
     || fail "the object store could not be set up; see above, and: docker service ps minio_server_minio"

@@ -166,8 +166,8 @@ impl LivePredictor {
     }
 
     /// The model that answers for this interaction, and whether scores are to be followed now: `point` in 0 to 1 picks by share, so that the
-    /// same interaction meets the same model on every node; `at` picks when the models take turns in time.
-    pub fn choose(&self, point: f64, at: Timestamp) -> Option<(&Arc<ActiveModel>, Mode)> {
+    /// same interaction meets the same model on every node, and is asked for when there is a choice; `at` picks when the models take turns in time.
+    pub fn choose(&self, point: impl FnOnce() -> f64, at: Timestamp) -> Option<(&Arc<ActiveModel>, Mode)> {
         match self.predictor.rotation.whose(at, self.models.len()) {
             Whose::ByShare => Some((self.by_share(point)?, Mode::On)),
             Whose::Model(place) => Some((self.models.get(place)?, Mode::On)),
@@ -175,9 +175,12 @@ impl LivePredictor {
         }
     }
 
-    fn by_share(&self, point: f64) -> Option<&Arc<ActiveModel>> {
+    fn by_share(&self, point: impl FnOnce() -> f64) -> Option<&Arc<ActiveModel>> {
+        if let [only] = self.models.as_slice() {
+            return Some(only);
+        }
         let total: f64 = self.models.iter().map(|model| model.share).sum();
-        let mut rest = point.clamp(0.0, 1.0) * total;
+        let mut rest = point().clamp(0.0, 1.0) * total;
         for model in &self.models {
             if rest < model.share {
                 return Some(model);

@@ -234,7 +234,7 @@ fn choose_models(
     now: Timestamp,
 ) -> ApiResult<(Models, Mode)> {
     let choose = |predictor: &Arc<LivePredictor>| -> ApiResult<(Answering, Mode)> {
-        let (model, mode) = predictor.choose(share_point(predictor, body), now).ok_or_else(|| {
+        let (model, mode) = predictor.choose(|| share_point(predictor, body), now).ok_or_else(|| {
             let name = &predictor.predictor.name;
             let text = match &predictor.unusable {
                 Some(why) => format!("The predictor {name} cannot answer, {why}. Train that model again, or activate another one."),

@@ -21,6 +21,8 @@ const DATABASE: &str = "tango";
 const FIRST_ANSWER: Duration = Duration::from_secs(20);
 /// How long a minority of members is asked for a primary before a start makes do with what it can read.
 const NO_MAJORITY_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the first read may take.
+const ACCESS_PATIENCE: Duration = Duration::from_secs(5);
 /// An acknowledgement by the majority that takes longer counts as none; the outcome is asked for again.
 const MAJORITY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Clocks that differ by more spoil tokens and signed URLs.
@@ -156,11 +158,16 @@ async fn member_alone(hosts: &str, mut options: ClientOptions) -> Option<OpenErr
     }
 }
 
-/// Whether this user may read the database at all.
+/// Whether this user may read the database at all. What is read does not matter: a member that was started without a majority does not
+/// know what most have.
 async fn check_access(database: &Database) -> Result<(), Error> {
     let meta = database.collection::<Document>("meta");
     let find = meta.find_one(doc! { "_id": { "s": "", "i": "schema" } });
-    find.selection_criteria(primary_if_any()).await.map(drop)
+    find.selection_criteria(primary_if_any())
+        .read_concern(ReadConcern::local())
+        .max_time(ACCESS_PATIENCE)
+        .await
+        .map(drop)
 }
 
 /// Acknowledged means: in the journal of most members.

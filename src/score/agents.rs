@@ -260,9 +260,13 @@ impl AgentSet {
     ) -> Vec<f64> {
         let mut margins = Vec::with_capacity(positions.len());
         for some in positions.chunks(AT_ONCE) {
-            let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
-            let sums = model.forest.sums(trees, &small, &large, some.len());
-            margins.extend(some.iter().zip(sums.as_flattened()).map(|(position, sum)| {
+            let sums = if self.widths.small + self.widths.large == 0 {
+                vec![model.forest.sum_of_all(trees); some.len()]
+            } else {
+                let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
+                model.forest.sums(trees, &small, &large, some.len())
+            };
+            margins.extend(some.iter().zip(sums).map(|(position, sum)| {
                 let (block, slot) = self.place(*position);
                 let mut margin = context + block.linear[slot];
                 for cross in crosses {

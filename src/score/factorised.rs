@@ -329,7 +329,7 @@ impl FactorisedForest {
         small: &[[AgentMasks<'_, u32>; WIDE]],
         large: &[[AgentMasks<'_, u64>; WIDE]],
         count: usize,
-    ) -> Vec<[i64; WIDE]> {
+    ) -> Vec<i64> {
         let mut sums = vec![[context.decided; WIDE]; small.len()];
         let whole = match (&context.open, self.wide) {
             (None, Some(wide)) => {
@@ -356,7 +356,12 @@ impl FactorisedForest {
                 }
             }
         }
-        sums
+        sums.into_flattened()
+    }
+
+    /// What all agents have in common: everything, where no tree tests both sides.
+    pub fn sum_of_all(&self, context: &ContextTrees) -> i64 {
+        context.decided
     }
 
     /// The sum of one agent's trees, apart from those that test it alone.

@@ -11,6 +11,18 @@ const TO_WHOLE: f64 = 6_755_399_441_055_744.0;
 const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
 const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 
+/// Of 12, 11, … and 0.
+const INVERSE_FACTORIALS: [f64; 13] = {
+    let mut inverse = [1.0; 13];
+    let (mut factorial, mut n) = (1.0, 1);
+    while n <= 12 {
+        factorial *= n as f64;
+        inverse[12 - n] = 1.0 / factorial;
+        n += 1;
+    }
+    inverse
+};
+
 /// 1 / (1 + e^-x).
 #[inline(always)]
 pub fn logistic(log_odds: f64) -> f64 {
@@ -36,11 +48,10 @@ fn exp(x: f64) -> f64 {
     let shifted = x * std::f64::consts::LOG2_E + TO_WHOLE;
     let n = shifted - TO_WHOLE;
     let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
-    let mut series = 1.0 / 479_001_600.0;
-    for factorial in [39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0, 5_040.0, 720.0, 120.0, 24.0, 6.0, 2.0, 1.0] {
-        series = series * r + 1.0 / factorial;
+    let mut series = INVERSE_FACTORIALS[0];
+    for inverse in &INVERSE_FACTORIALS[1..] {
+        series = series * r + inverse;
     }
-    series = series * r + 1.0;
     // The exponent's bits are those of n + 1023.
     series * f64::from_bits(shifted.to_bits().wrapping_add(1_023) << 52)
 }

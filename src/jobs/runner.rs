@@ -178,11 +178,13 @@ impl Worker {
         }
         let mut events = Vec::new();
         let mut polls = 0;
-        let (mut look, mut look_for_cancelled, mut failing) = (true, true, Failing::default());
+        let (mut look, mut look_for_cancelled) = (true, true);
+        // Of a full disk one can read, so that a search that goes well says nothing of claims.
+        let (mut looks, mut claims) = (Failing::default(), Failing::default());
         loop {
             if look {
                 let looked = self.look(look_for_cancelled).await;
-                failing.note(&looked);
+                looks.note(&looked);
             }
             (look, look_for_cancelled) = tokio::select! {
                 () = stop.cancelled() => break,
@@ -191,7 +193,7 @@ impl Worker {
                     (true, false)
                 }
                 Some(claim) = self.claims.next() => {
-                    failing.note(&claim.claimed);
+                    claims.note(&claim.claimed);
                     // Who was too late looks at what is left; who failed waits for the next poll.
                     let too_late = matches!(claim.claimed, Ok(None));
                     self.claimed(claim);
@@ -218,7 +220,7 @@ impl Worker {
         self.shut_down(finish_within).await;
     }
 
-    /// Without a feed the worker polls.
+    /// Without a feed the worker polls. (By `&mut`, since claims under way cannot be shared between threads.)
     async fn follow(&mut self) -> Option<ChangeFeed> {
         self.ctx.store.changes(&[Collection::Jobs]).await.ok()
     }
@@ -439,7 +441,7 @@ impl Worker {
     }
 }
 
-/// Whether jobs could not be claimed the last time.
+/// Whether something failed the last time.
 #[derive(Default)]
 struct Failing(bool);
 

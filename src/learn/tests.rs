@@ -168,18 +168,22 @@ fn a_monotone_feature_moves_predictions_one_way_only() {
     assert_eq!(code(train(&table, &spec, &Silent, None)), "bad_settings");
 }
 
+/// The agents of [`simulated`] with what their profile says.
+fn profile() -> Vec<(String, Map<String, Value>)> {
+    let agent = |agent: usize| {
+        let fields = json!({"tenure": agent % 7, "skills": {"english": agent % 3}});
+        (format!("agent{agent}"), fields.as_object().unwrap().clone())
+    };
+    (0..AGENTS).map(agent).collect()
+}
+
 #[test]
 fn scoring_agrees_with_training_and_ranks_the_strong_agent_first() {
     let table = simulated(4_000);
     let trained = train(&table, &spec(ModelType::Hybrid), &Silent, None).unwrap();
     assert_eq!(trained.coverage.local, AGENTS as u64);
     let model = CompiledModel::new(Arc::new(trained.artifact));
-    let profile: Vec<(String, Map<String, Value>)> = (0..AGENTS)
-        .map(|agent| {
-            let fields = json!({"tenure": agent % 7, "skills": {"english": agent % 3}});
-            (format!("agent{agent}"), fields.as_object().unwrap().clone())
-        })
-        .collect();
+    let profile = profile();
     let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
     let context = json!({"reason": "reason2", "wait": 5.0}).as_object().unwrap().clone();
     let input = ScoreInput {

@@ -261,7 +261,7 @@ impl AgentSet {
         let mut margins = Vec::with_capacity(positions.len());
         for some in positions.chunks(AT_ONCE) {
             let sums = if self.widths.small + self.widths.large == 0 {
-                vec![model.forest.sum_of_all(trees); some.len()]
+                vec![trees.decided(); some.len()]
             } else {
                 let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
                 model.forest.sums(trees, &small, &large, some.len())

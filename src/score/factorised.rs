@@ -208,6 +208,13 @@ pub(super) struct ContextTrees {
     decided: i64,
 }
 
+impl ContextTrees {
+    /// The sum that all agents have in common: all of it, where no tree tests both sides.
+    pub fn decided(&self) -> i64 {
+        self.decided
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 struct Open {
     small: Vec<(u32, u32)>,
@@ -357,11 +364,6 @@ impl FactorisedForest {
             }
         }
         sums.into_flattened()
-    }
-
-    /// What all agents have in common: everything, where no tree tests both sides.
-    pub fn sum_of_all(&self, context: &ContextTrees) -> i64 {
-        context.decided
     }
 
     /// The sum of one agent's trees, apart from those that test it alone.

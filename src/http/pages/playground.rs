@@ -59,9 +59,8 @@ async fn page(visit: Visit) -> PageResult {
 /// that it combines.
 async fn inputs(visit: &Visit, predictor: &Value) -> Result<Vec<Value>, ApiError> {
     let mut predictors = vec![predictor.clone()];
-    if let Some(combine) = predictor["combine"].as_str() {
-        let names = Expression::parse(combine).map(|parsed| parsed.names().join("\n")).unwrap_or_default();
-        for name in names.lines() {
+    if let Some(Ok(combine)) = predictor["combine"].as_str().map(Expression::parse) {
+        for name in combine.names() {
             predictors.push(visit.get_if_there(&format!("/predictors/{}", segment(name))).await?);
         }
     }

@@ -16,12 +16,7 @@ fn over_time(rows: usize) -> TrainingTable {
 /// Mean log loss of the artifact on all rows of [`simulated`].
 fn log_loss(trained: &Trained, table: &TrainingTable) -> f64 {
     let model = CompiledModel::new(Arc::new(trained.artifact.clone()));
-    let profile: Vec<(String, Map<String, Value>)> = (0..AGENTS)
-        .map(|agent| {
-            let fields = json!({"tenure": agent % 7, "skills": {"english": agent % 3}});
-            (format!("agent{agent}"), fields.as_object().unwrap().clone())
-        })
-        .collect();
+    let profile = profile();
     let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
     let of = |name: &str| table.table.column(name).unwrap();
     let (Column::Text { codes, .. }, Column::Text { codes: reasons, .. }) = (of("agent"), of("reason")) else {

@@ -1,8 +1,11 @@
 //! Logs and metrics.
 
-use std::sync::OnceLock;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -30,6 +33,36 @@ pub const FEED_LAG_SECONDS: &str = "tango_feed_lag_seconds";
 pub const STORE_WRITABLE: &str = "tango_store_writable";
 /// How often the change feed broke off and was taken up again.
 pub const FEED_BREAKS: &str = "tango_feed_breaks_total";
+
+/// Counts a request that was answered.
+pub fn answered(route: &str, status: u16, took: Duration) {
+    // What the metrics' own look-up by name and labels costs would be felt by scores.
+    static KNOWN: LazyLock<ArcSwap<HashMap<String, HashMap<u16, Answered>>>> = LazyLock::new(ArcSwap::default);
+    let known = KNOWN.load();
+    let counted = match known.get(route).and_then(|route| route.get(&status)) {
+        Some(known) => known.clone(),
+        None => {
+            let new = Answered {
+                requests: metrics::counter!(HTTP_REQUESTS, "route" => route.to_owned(), "status" => status.to_string()),
+                seconds: metrics::histogram!(HTTP_SECONDS, "route" => route.to_owned()),
+            };
+            KNOWN.rcu(|known| {
+                let mut known = HashMap::clone(known);
+                known.entry(route.to_owned()).or_default().insert(status, new.clone());
+                known
+            });
+            new
+        }
+    };
+    counted.requests.increment(1);
+    counted.seconds.record(took.as_secs_f64());
+}
+
+#[derive(Clone)]
+struct Answered {
+    requests: metrics::Counter,
+    seconds: metrics::Histogram,
+}
 
 /// What `LOG_LEVEL` may be, least first.
 pub const LEVELS: [&str; 5] = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];

@@ -13,7 +13,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
-use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -134,9 +133,9 @@ impl Drop for DrainOnDrop {
 }
 
 /// Around every route: a body that the answer left unread is drained, or the answer says that the connection closes.
-pub async fn drain_unread(request: Request, next: Next) -> Response {
+pub async fn drain_unread(request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     if request.body().is_end_stream() {
-        return next.run(request).await;
+        return next(request).await;
     }
     let can_close = request.version() <= Version::HTTP_11;
     let announced = request.body().size_hint().exact();
@@ -149,7 +148,7 @@ pub async fn drain_unread(request: Request, next: Next) -> Response {
         body.progress = shared;
         Body::new(body)
     });
-    let mut response = next.run(request).await;
+    let mut response = next(request).await;
     let left = announced.map_or(0, |bytes| bytes.saturating_sub(progress.bytes.load(Ordering::Relaxed)));
     let unwanted = waits_for_word && !progress.asked.load(Ordering::Relaxed);
     if can_close && !progress.ended.load(Ordering::Relaxed) && (unwanted || left > MAX_DRAINED_BYTES) {

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use anyhow::{Context as _, bail};
 
@@ -20,15 +22,18 @@ pub fn request(address: SocketAddr, path: &str, token: &str, body: &[u8]) -> Vec
 /// One connection, kept open.
 pub struct Connection {
     stream: TcpStream,
+    buffer: Box<[u8]>,
     /// The last one with its head.
     answer: Vec<u8>,
+    /// Its status, and where its body is.
+    head: Option<(u16, Range<usize>)>,
 }
 
 impl Connection {
     pub fn open(address: SocketAddr) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).context("the server cannot be reached")?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, answer: Vec::new() })
+        Ok(Self { stream, buffer: vec![0; 64 << 10].into(), answer: Vec::new(), head: None })
     }
 
     /// Sends a request and gives its answer's body; anything but a 200 with its length is a failure.
@@ -42,28 +47,37 @@ impl Connection {
 
     /// Sends a request and gives its answer's status and body.
     pub fn ask_for_status(&mut self, request: &[u8]) -> anyhow::Result<(u16, &[u8])> {
-        self.stream.write_all(request)?;
+        self.send(request)?;
+        let (status, body) = loop {
+            if let Some(complete) = self.receive()? {
+                break complete;
+            }
+        };
+        Ok((status, &self.answer[body]))
+    }
+
+    /// Sends a request without waiting for its answer.
+    pub fn send(&mut self, request: &[u8]) -> anyhow::Result<()> {
         self.answer.clear();
-        let mut buffer = [0; 64 << 10];
-        let mut head: Option<(u16, std::ops::Range<usize>)> = None;
-        loop {
-            let read = self.stream.read(&mut buffer)?;
-            if read == 0 {
-                bail!("the server closed the connection");
-            }
-            self.answer.extend_from_slice(&buffer[..read]);
-            if head.is_none()
-                && let Some(end) = memchr::memmem::find(&self.answer, b"\r\n\r\n")
-            {
-                let status = number_after(&self.answer[..end], b" ").context("an answer has no status")?;
-                let length =
-                    number_after(&self.answer[..end], b"content-length: ").context("an answer has no length")?;
-                head = Some((u16::try_from(status)?, end + 4..end + 4 + usize::try_from(length)?));
-            }
-            if let Some((status, body)) = head.clone().filter(|(_, body)| body.end <= self.answer.len()) {
-                return Ok((status, &self.answer[body]));
-            }
+        self.head = None;
+        Ok(self.stream.write_all(request)?)
+    }
+
+    /// Reads once, which waits only where nothing has come: the answer's status and where its body is, when all of it is there.
+    pub fn receive(&mut self) -> anyhow::Result<Option<(u16, Range<usize>)>> {
+        let read = self.stream.read(&mut self.buffer)?;
+        if read == 0 {
+            bail!("the server closed the connection");
         }
+        self.answer.extend_from_slice(&self.buffer[..read]);
+        if self.head.is_none()
+            && let Some(end) = memchr::memmem::find(&self.answer, b"\r\n\r\n")
+        {
+            let status = number_after(&self.answer[..end], b" ").context("an answer has no status")?;
+            let length = number_after(&self.answer[..end], b"content-length: ").context("an answer has no length")?;
+            self.head = Some((u16::try_from(status)?, end + 4..end + 4 + usize::try_from(length)?));
+        }
+        Ok(self.head.clone().filter(|(_, body)| body.end <= self.answer.len()))
     }
 
     /// Milliseconds that the last answer's `Server-Timing` has for this part.
@@ -73,6 +87,12 @@ impl Connection {
         let timing = head.lines().find(|line| line.to_ascii_lowercase().starts_with("server-timing:"))?;
         let rest = &timing[timing.find(&format!("{part};dur="))? + part.len() + ";dur=".len()..];
         rest.split([',', ';']).next()?.trim().parse().ok()
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
     }
 }
 

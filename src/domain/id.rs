@@ -1,8 +1,9 @@
-//! Typed ids: a prefix that names the kind, then 26 characters that sort by creation time.
+//! Typed ids: a prefix that names the kind, then 26 characters that sort by creation time. Cheap to clone.
 
 use std::fmt;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::Timestamp;
 
@@ -49,16 +50,16 @@ pub struct BadId {
 macro_rules! typed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             pub const PREFIX: &'static str = $prefix;
 
             /// A new id: ids made later sort later.
             pub fn generate(now: Timestamp) -> Self {
-                Self(format!("{}_{}", $prefix, time_ordered(now)))
+                Self(format!("{}_{}", $prefix, time_ordered(now)).into())
             }
 
             /// Checks prefix, characters and length (at most 64).
@@ -69,7 +70,7 @@ macro_rules! typed_id {
                         && text.len() <= 64
                         && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) =>
                     {
-                        Ok(Self(text.to_owned()))
+                        Ok(Self(text.into()))
                     }
                     _ => Err(BadId { prefix: $prefix, text: text.chars().take(80).collect() }),
                 }
@@ -94,7 +95,13 @@ macro_rules! typed_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.0.as_ref().to_owned()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
             }
         }
 

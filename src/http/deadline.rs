@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -11,7 +11,7 @@ use super::{ApiError, AppState, uploads};
 
 /// Gives a request up when its answer has not begun in time. The body of an answer (an event stream, a download) may
 /// take as long as it likes; parts of uploads have the same patience in their own handler, which can say more.
-pub async fn limit(State(app): State<AppState>, request: Request, next: Next) -> Response {
+pub async fn limit(app: &AppState, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
     if route.is_some_and(|route| route.as_str().ends_with(uploads::PART_PATH)) {
         return next.run(request).await;

@@ -2,6 +2,8 @@
 
 mod read;
 
+use std::convert::Infallible;
+
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -34,6 +36,10 @@ pub struct JsonBytes(pub Bytes);
 /// A body as bytes, within `max_body_bytes`.
 #[derive(Debug, Clone)]
 pub struct ApiBytes(pub Bytes);
+
+/// Whether the body is said to be JSON, for handlers that look at something else before they look at that.
+#[derive(Debug)]
+pub struct SaysJson(pub Result<(), ApiError>);
 
 /// Path parameters; what does not parse (a malformed id) is a 404.
 #[derive(Debug, Clone, Copy)]
@@ -111,6 +117,14 @@ impl FromRequest<AppState> for ApiBytes {
             ),
             other => ApiError::bad_request("bad_body", format!("The body could not be read: {other}")),
         })
+    }
+}
+
+impl FromRequestParts<AppState> for SaysJson {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Infallible> {
+        Ok(Self(check_content_type(&parts.headers)))
     }
 }
 
@@ -193,9 +207,8 @@ pub fn too_large(limit_bytes: usize) -> ApiError {
     .with("limit_bytes", limit_bytes)
 }
 
-/// JSON, or nothing said: a form that a browser can post across sites is not taken for JSON. For handlers that take the
-/// body as bytes and look at something else first.
-pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
+/// JSON, or nothing said: a form that a browser can post across sites is not taken for JSON.
+fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
     let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
@@ -211,26 +224,44 @@ pub fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
 /// As [`parse`], for large bodies that hold no struct inside of the outermost: those are read without the detour that
 /// tells lists from objects, which costs as much as parsing.
 pub fn parse_flat<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    parse_part(bytes, "")
+}
+
+/// As [`parse_flat`], of a part of a body: `path` is put before the places of what is wrong.
+pub fn parse_part<'a, T: Deserialize<'a>>(bytes: &'a [u8], path: &str) -> Result<T, ApiError> {
+    // Read once more to say what is wrong, and where.
+    read_quickly(bytes).map_or_else(|| parse_carefully(bytes, path), Ok)
+}
+
+/// As [`parse_flat`], for a `T` that keeps parts as they came: `Shape` is the same without them, and says what is wrong.
+pub fn parse_outline<'a, T: Deserialize<'a>, Shape: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    read_quickly(bytes).ok_or_else(|| match parse::<Shape>(bytes) {
+        Err(error) => error,
+        Ok(_) => ApiError::bad_request("bad_json", "The body is not valid JSON.".to_owned()),
+    })
+}
+
+fn read_quickly<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
     // Looked through at once, and not text by text.
-    let text = std::str::from_utf8(bytes).ok().filter(|_| is_object);
-    let read = text.and_then(|text| serde_json::from_str(text).ok());
-    match read {
-        Some(value) => Ok(value),
-        // Read once more to say what is wrong, and where.
-        None => parse(bytes),
-    }
+    let text = std::str::from_utf8(bytes).ok().filter(|_| is_object)?;
+    serde_json::from_str(text).ok()
 }
 
 /// Parses a body; the problem names the path of what is wrong.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, ApiError> {
+    parse_carefully(bytes, "")
+}
+
+fn parse_carefully<'a, T: Deserialize<'a>>(bytes: &'a [u8], before: &str) -> Result<T, ApiError> {
     read::read(bytes).map_err(|error| match error {
         ReadError::Syntax(message) => {
             ApiError::bad_request("bad_json", format!("The body is not valid JSON: {message}."))
         }
         ReadError::Misfit(misfit) => {
-            let path = misfit.path();
-            let place = if path.is_empty() { "the body" } else { path.as_str() };
+            let path = format!("{before}{}", misfit.path());
+            let path = path.trim_end_matches('.');
+            let place = if path.is_empty() { "the body" } else { path };
             let detail = format!("In {place}: {}.", misfit.message);
             ApiError::unprocessable(misfit.code, detail).field(place, misfit.message)
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: sees no SQL, no BSON and no S3 type; every failure leaves as [`error::ApiError`].
 
+mod around;
 mod auth;
 mod cluster;
 pub mod datasets;

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::HeaderValue;
-use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 
 use super::AppState;
 use crate::domain::id::RequestId;
+use crate::telemetry;
 
 tokio::task_local! {
     static CURRENT: RequestId;
@@ -21,24 +21,20 @@ pub fn current() -> Option<RequestId> {
 }
 
 /// Names the request, answers it, logs one line about it and counts it.
-pub async fn name_and_log(State(app): State<AppState>, mut request: Request, next: Next) -> Response {
+pub async fn name_and_log(app: &AppState, request: Request, next: impl AsyncFnOnce(Request) -> Response) -> Response {
     let started = Instant::now();
     let id = RequestId::generate(app.ctx.clock.now());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or("(no route)".to_owned(), |route| route.as_str().to_owned());
-    request.extensions_mut().insert(id.clone());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::debug_span!("request", request_id = %id);
-    let mut response = CURRENT.scope(id.clone(), next.run(request)).instrument(span).await;
+    let mut response = CURRENT.scope(id.clone(), next(request)).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert("x-request-id", value);
     }
     let status = response.status().as_u16();
     let took = started.elapsed();
-    metrics::counter!(crate::telemetry::HTTP_REQUESTS, "route" => route.clone(), "status" => status.to_string())
-        .increment(1);
-    metrics::histogram!(crate::telemetry::HTTP_SECONDS, "route" => route).record(took.as_secs_f64());
+    telemetry::answered(route.as_ref().map_or("(no route)", MatchedPath::as_str), status, took);
     let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     // Probes and scores come many times a second: they are told at DEBUG only.
     let quiet = status < 500

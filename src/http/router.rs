@@ -2,12 +2,10 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
@@ -16,10 +14,9 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::{ApiError, AppState};
 use super::{
-    auth, cluster, datasets, deadline, events, health, jobs, models, openapi, pages, predictors, production, profiles,
-    reports, request_id, retraining, score, score_log, settings, uploads, users,
+    around, auth, cluster, datasets, events, health, jobs, models, openapi, pages, predictors, production, profiles,
+    reports, retraining, score, score_log, settings, uploads, users,
 };
-use crate::unread_body;
 
 /// Every resource under `/api/v1`. One line a resource.
 fn api() -> OpenApiRouter<AppState> {
@@ -83,9 +80,6 @@ pub fn api_alone(app: AppState) -> Router {
 /// The server's routes with everything around them.
 pub fn router(app: AppState) -> Router {
     let (router, document) = parts();
-    let header = |name: &'static str, value: &'static str| {
-        SetResponseHeaderLayer::if_not_present(HeaderName::from_static(name), HeaderValue::from_static(value))
-    };
     router
         .merge(SwaggerUi::new("/docs").url("/api/v1/openapi.json", document))
         .merge(health::routes())
@@ -93,14 +87,7 @@ pub fn router(app: AppState) -> Router {
         .route("/favicon.ico", get(pages::assets::favicon))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn_with_state(app.clone(), deadline::limit))
-        .layer(header("x-content-type-options", "nosniff"))
-        .layer(header("referrer-policy", "same-origin"))
-        .layer(header("x-frame-options", "DENY"))
-        .layer(middleware::from_fn_with_state(app.clone(), request_id::name_and_log))
-        .layer(middleware::from_fn(unread_body::drain_unread))
+        .layer(middleware::from_fn_with_state(app.clone(), around::every_route))
         .with_state(app)
 }
 
@@ -116,29 +103,4 @@ async fn method_not_allowed(method: Method, uri: Uri, headers: HeaderMap) -> Res
 
 fn refuse(uri: &Uri, headers: &HeaderMap, error: ApiError) -> Response {
     if pages::wants_page(uri.path(), headers) { pages::problem(headers, &error) } else { error.into_response() }
-}
-
-/// The panic's text stays in the log.
-fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a text");
-    ApiError::internal(format!("a handler panicked: {text}")).into_response()
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt as _;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_a_500_that_keeps_its_text() {
-        let response = panicked(Box::new("index 7 of secrets".to_owned()));
-        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-        let body = response.into_body().collect().await.unwrap().to_bytes();
-        assert!(!String::from_utf8_lossy(&body).contains("secrets"));
-    }
 }

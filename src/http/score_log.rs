@@ -16,6 +16,7 @@ use super::json::{ApiPath, ApiQuery, HashedJson};
 use super::lists::{ListBody, ListParams, ListQuery};
 use super::predictors;
 use super::score::CallerParams;
+use super::score::context::read as read_context;
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::domain::Timestamp;
 use crate::domain::predictor::{MetricKind, PredictorDefinition};
@@ -59,6 +60,7 @@ pub struct ScoreLogBody {
     /// Id of the model that scored, as the answer had it.
     pub model_id: Option<String>,
     /// Feature values of the interaction; they win over those that were kept.
+    #[serde(default, deserialize_with = "read_context")]
     #[schema(value_type = Option<Object>)]
     pub context: Option<Map<String, Value>>,
 }
@@ -158,6 +160,10 @@ fn check(app: &AppState, body: &ScoreLogBody) -> ApiResult<()> {
             let text = format!("{path} holds a NUL character. Send the id as your system shows it.");
             return Err(ApiError::unprocessable("invalid_body", text).field(path, "holds a NUL character"));
         }
+    }
+    if body.score.is_some_and(|score| score < 0.0) {
+        let text = "score is negative: scores are at least 0. Send the agent's score as scoring answered it.";
+        return Err(ApiError::unprocessable("invalid_body", text).field("score", "at least 0"));
     }
     if body.rank == Some(0) {
         let text = "rank is 0: the best agent has rank 1. Leave it out when it is not known.";

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 
 use super::{JobError, JobRun};
+use crate::background;
 use crate::context::Context;
 use crate::domain::dataset::RejectedReport;
 use crate::domain::id::{DatasetId, JobId, SegmentId};
@@ -235,12 +236,9 @@ impl From<ObjectError> for JobError {
     }
 }
 
-/// Runs synchronous code on a blocking thread; a panic there is a retry.
+/// Runs synchronous code in the background; a panic there is a retry.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, JobError> + Send + 'static,
 ) -> Result<T, JobError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(panic) => Err(JobError::Retry(anyhow::Error::new(panic))),
-    }
+    background::run(work).await.unwrap_or_else(|panic| Err(JobError::Retry(panic)))
 }

@@ -16,6 +16,7 @@ use super::quality::Quality;
 use super::reference::{ReferenceInput, reference};
 use super::spec::{TrainingSpec, TrainingTable, check_settings};
 use super::target::{self, NO_AGENT, Target};
+use crate::background;
 use crate::domain::job::{Progress, Reporter};
 use crate::domain::model::ModelType;
 use crate::domain::predictor::{AgentSource, Goal, MetricKind};
@@ -56,6 +57,7 @@ pub(super) fn in_pool<T: Send>(
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads.unwrap_or(0))
         .thread_name(|at| format!("training-{at}"))
+        .start_handler(|_| background::give_way())
         .build()
         .map_err(|error| TrainError::Internal(error.to_string()))?;
     pool.install(work)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::background;
 use crate::domain::id::ModelId;
 use crate::domain::model::{ArtifactInfo, Model};
 use crate::score::{Artifact, ArtifactError, CompiledModel};
@@ -107,7 +108,7 @@ pub async fn read_version(
 /// Reads and decodes, away from the threads that answer requests.
 pub async fn decode(store: &SharedStore, model: &Model) -> anyhow::Result<Artifact> {
     let bytes = read(store, model).await?;
-    Ok(tokio::task::spawn_blocking(move || Artifact::decode(&bytes)).await??)
+    Ok(background::run(move || Artifact::decode(&bytes)).await??)
 }
 
 /// A model that scores, from an artifact's bytes.
@@ -118,5 +119,5 @@ pub fn compile_bytes(bytes: &[u8]) -> Result<CompiledModel, ArtifactError> {
 /// Reads, decodes and compiles, away from the threads that answer requests.
 pub async fn compile(store: &SharedStore, model: &Model) -> anyhow::Result<Arc<CompiledModel>> {
     let artifact = Arc::new(decode(store, model).await?);
-    Ok(Arc::new(tokio::task::spawn_blocking(move || CompiledModel::new(artifact)).await?))
+    Ok(Arc::new(background::run(move || CompiledModel::new(artifact)).await?))
 }

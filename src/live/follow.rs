@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::agents::{Agent, AgentChange};
 use super::view::{AccountView, ActiveModel, LivePredictor};
 use super::{Live, artifacts};
+use crate::background;
 use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::model::Model;
 use crate::domain::predictor::Predictor;
@@ -210,7 +211,9 @@ impl Follower {
         }
         for (account, changes) in by_account {
             let Ok(account) = AccountId::parse(&account) else { continue };
-            self.live.swap_account(&account, self.view(&account).with_agents(&changes));
+            let view = self.view(&account);
+            let next = background::run(move || view.with_agents(&changes)).await?;
+            self.live.swap_account(&account, next);
         }
         Ok(())
     }
@@ -231,7 +234,7 @@ impl Follower {
             let model = stored.value;
             unusable = unusable.or_else(|| self.why_not(&model));
             match self.compiled.get(&(model.id.clone(), model.version)) {
-                Some(compiled) => models.push(activate(&view, id, &model, compiled)),
+                Some(compiled) => models.push(activate(&view, id, &model, compiled).await?),
                 None => waiting |= self.build(account, model),
             }
         }
@@ -357,7 +360,7 @@ impl Follower {
             let (mut ready, mut missing, mut unusable) = (Vec::new(), Vec::new(), None);
             for model in models.iter().map(|model| &model.value).filter(|model| model.predictor_id == predictor.id) {
                 match self.compiled.get(&(model.id.clone(), model.version)) {
-                    Some(compiled) => ready.push(activate(view, &predictor.id, model, compiled)),
+                    Some(compiled) => ready.push(activate(view, &predictor.id, model, compiled).await?),
                     None if !wait_for_models => missing.push(model.clone()),
                     None => unusable = self.why_not(model),
                 }
@@ -391,15 +394,23 @@ impl Follower {
 }
 
 /// Encodes the agents for a model, unless they are already.
-fn activate(view: &AccountView, id: &PredictorId, model: &Model, compiled: &Arc<CompiledModel>) -> Arc<ActiveModel> {
+async fn activate(
+    view: &AccountView,
+    id: &PredictorId,
+    model: &Model,
+    compiled: &Arc<CompiledModel>,
+) -> anyhow::Result<Arc<ActiveModel>> {
     let share = model.share.filter(|share| *share > 0.0).unwrap_or(1.0);
     let before =
         view.predictor_by_id(id).and_then(|live| live.models.iter().find(|m| Arc::ptr_eq(&m.compiled, compiled)));
     let agents = match before {
         Some(before) => before.agents.clone(),
-        None => view.encode_agents(compiled),
+        None => {
+            let (view, compiled) = (view.clone(), Arc::clone(compiled));
+            background::run(move || view.encode_agents(&compiled)).await?
+        }
     };
-    Arc::new(ActiveModel {
+    Ok(Arc::new(ActiveModel {
         id: model.id.clone(),
         version: model.version,
         model_type: model.model_type,
@@ -408,7 +419,7 @@ fn activate(view: &AccountView, id: &PredictorId, model: &Model, compiled: &Arc<
         share,
         compiled: Arc::clone(compiled),
         agents,
-    })
+    }))
 }
 
 #[cfg(test)]

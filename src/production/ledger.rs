@@ -17,8 +17,9 @@ use crate::score::bins::Bins;
 const HOUR_MS: i64 = 3_600_000;
 /// An hour that is over for so long gets no more requests.
 const SETTLED_MS: i64 = 2 * HOUR_MS;
-/// Interactions of one document.
+/// Interactions of one document, and the bytes of their texts: a document holds 16 MB.
 const PACK: usize = 250;
+const PACK_BYTES: usize = 4 << 20;
 /// Interactions that are kept between two writings, five seconds apart; of more, the first ones.
 const KEPT: usize = 1_000;
 /// Packs that wait for a store that is away.
@@ -38,12 +39,20 @@ struct Entry {
     changed: bool,
 }
 
+/// A pack that is being filled.
+#[derive(Default)]
+struct Open {
+    /// With their times, in milliseconds since 1970.
+    scored: Vec<(i64, Scored)>,
+    bytes: usize,
+}
+
 pub(super) struct Ledger {
     process: String,
     keep: bool,
     entries: HashMap<Place, Entry>,
     bins: HashMap<(ModelId, u32), Arc<Bins>>,
-    open: HashMap<(AccountId, PredictorId), Vec<(i64, Scored)>>,
+    open: HashMap<(AccountId, PredictorId), Open>,
     /// Interactions in `open` and in packs that were filled since the last writing.
     kept: usize,
     packs: Vec<ScoredPack>,
@@ -137,15 +146,16 @@ impl Ledger {
         };
         let place = (request.account, request.predictor.predictor.id.clone());
         let open = self.open.entry(place.clone()).or_default();
-        open.push((at_ms, scored));
+        open.bytes += scored.context.values().map(|value| value.as_str().map_or(8, str::len)).sum::<usize>();
+        open.scored.push((at_ms, scored));
         self.kept += 1;
-        if open.len() >= PACK {
+        if open.scored.len() >= PACK || open.bytes >= PACK_BYTES {
             let full = std::mem::take(open);
             self.pack(place, full);
         }
     }
 
-    fn pack(&mut self, (account_id, predictor_id): (AccountId, PredictorId), scored: Vec<(i64, Scored)>) {
+    fn pack(&mut self, (account_id, predictor_id): (AccountId, PredictorId), Open { scored, .. }: Open) {
         let times = || scored.iter().map(|(at, _)| *at);
         let (Some(first_ms), Some(last_ms)) = (times().min(), times().max()) else { return };
         self.next_pack += 1;

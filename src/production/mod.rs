@@ -25,7 +25,7 @@ use crate::domain::id::{AccountId, RequestId};
 use crate::live::{ActiveModel, Customer, LivePredictor};
 use crate::score::bins::{PREDICTED_BINS, predicted_bin};
 use crate::score::{Outcome, ScoreOutput};
-use crate::store::{Batch, Result};
+use crate::store::{Batch, Record, Result, StoreError};
 
 /// How often what was counted is written.
 const EVERY: Duration = Duration::from_secs(5);
@@ -158,11 +158,22 @@ impl Production {
         }
     }
 
-    /// Keeps a request whole: in the store when this returns.
+    /// Keeps a request whole: in the store when this returns. One that no store takes (too large for a document) is not kept.
     pub async fn store_sample(&self, sample: &ScoreSample) -> Result<()> {
+        self.store_if_it_fits(sample).await
+    }
+
+    async fn store_if_it_fits(&self, record: &impl Record) -> Result<()> {
         let mut batch = Batch::new();
-        batch.put(sample);
-        self.ctx.store.commit(batch).await
+        batch.put(record);
+        match self.ctx.store.commit(batch).await {
+            // Nor will it ever be taken: what waits behind it is not kept waiting.
+            Err(StoreError::Invalid(reason)) => {
+                tracing::warn!(reason, "of what was scored a part is not kept");
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// Writes everything that was scored before this call.
@@ -202,9 +213,7 @@ impl Production {
         }
         // Few documents of some hundred kilobytes: one a batch.
         for pack in &packs {
-            let mut batch = Batch::new();
-            batch.put(pack);
-            if let Err(error) = self.ctx.store.commit(batch).await {
+            if let Err(error) = self.store_if_it_fits(pack).await {
                 lock(&self.ledger).give_back(packs.into_iter().skip(written_packs).collect());
                 return Err(error);
             }

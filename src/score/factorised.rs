@@ -317,14 +317,14 @@ impl FactorisedForest {
         let undecided = self.small.count() + self.large.count();
         let alone = &all[undecided..][..self.context_alone.len()];
         let mut decided = sum_alone(&self.context_alone, alone);
-        let (small, small_decided) = self.small.open(&masks.small);
-        let (large, large_decided) = self.large.open(&masks.large);
-        let skipped = undecided - small.len() - large.len();
+        let skipped = self.small.decided(&masks.small) + self.large.decided(&masks.large);
         let worth = WORTH_SKIPPING[usize::from(self.wide.is_some())];
-        let open = (skipped as f64 >= worth * undecided as f64 && skipped > 0).then_some(Open { small, large });
-        if open.is_some() {
+        let open = (skipped as f64 >= worth * undecided as f64 && skipped > 0).then(|| {
+            let (small, small_decided) = self.small.open(&masks.small);
+            let (large, large_decided) = self.large.open(&masks.large);
             decided += small_decided + large_decided;
-        }
+            Open { small, large }
+        });
         ContextTrees { masks, open, decided }
     }
 
@@ -427,6 +427,12 @@ impl<M: WideMask> Trees<M> {
     /// How many trees there are.
     fn count(&self) -> usize {
         self.agents_say.len()
+    }
+
+    /// How many trees the context decides.
+    fn decided(&self, context: &[M::Eight]) -> usize {
+        let trees = self.agents_say.iter().zip(context.iter().flat_map(M::masks));
+        trees.filter(|(say, mask)| !say.has(mask.leaf())).count()
     }
 
     /// The trees that an agent decides, and the sum of the others.

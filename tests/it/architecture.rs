@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("clock", &[]),
+    ("background", &[]),
     ("unread_body", &[]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
@@ -22,13 +23,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("auth", &["clock", "config", "domain", "store"]),
     ("ingest", &["domain", "sketch", "filter", "config"]),
     ("score", &["domain", "expression", "filter"]),
-    ("learn", &["domain", "expression", "score", "sketch"]),
-    ("live", &["domain", "clock", "context", "expression", "filter", "score", "store", "telemetry"]),
+    ("learn", &["background", "domain", "expression", "score", "sketch"]),
+    ("live", &["background", "domain", "clock", "context", "expression", "filter", "score", "store", "telemetry"]),
     ("production", &["domain", "context", "expression", "live", "score", "store"]),
     ("profiles", &["domain", "clock", "config", "context", "filter", "objects", "sketch", "store"]),
     (
         "jobs",
         &[
+            "background",
             "domain",
             "clock",
             "config",

@@ -1,10 +1,11 @@
-//! What goes through the program does not stay in its memory.
+//! What goes through the program does not stay in its memory, and what is refused takes little of it.
 
 use futures::StreamExt as _;
 use reqwest::Method;
 use serde_json::json;
 
 use crate::app::client;
+use crate::centre;
 use crate::door::Door;
 use crate::process::{LOCAL, Process};
 
@@ -39,4 +40,26 @@ async fn a_part_of_128_mb_passes_by_its_url_and_through_the_program_in_bounded_m
     let both = process.peak_memory_kb() - before;
     println!("{} MB by URL: peak memory grew by {by_url} kB; once more through the program: {both} kB", PART >> 20);
     assert!(both < MOST_KB, "{both} kB");
+}
+
+#[tokio::test]
+async fn millions_of_interactions_in_one_call_are_refused_in_bounded_memory() {
+    let loaded = centre::start().await;
+    loaded.create_predictor().await;
+    let body = format!(r#"{{"interactions":[{}{{}}]}}"#, "{},".repeat(5_000_000));
+    let bytes = body.len() as u64;
+    // The peak begins anew.
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    let before = own_peak_kb();
+    let post = loaded.app.post("/api/v1/predictors/fcr/score/batch").body("application/json", body);
+    post.send().await.expect_problem(422, "too_many_records");
+    let grown = own_peak_kb() - before;
+    println!("{} MB of interactions: peak memory grew by {grown} kB", bytes >> 20);
+    assert!(grown < (20 * bytes) >> 10, "{grown} kB");
+}
+
+fn own_peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }

@@ -218,6 +218,16 @@ async fn many_interactions_are_scored_and_assigned_in_one_call() {
     let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&bad).send().await;
     let problem = problem.expect_problem(422, "no_action_set");
     assert_eq!(problem["fields"][0]["path"], "interactions[1].agents");
+    for (bad, path) in [
+        (json!({"interactions": [{"agents": []}, {"agents": [7]}]}), "interactions[1].agents[0]"),
+        (json!({"interactions": [[]]}), "interactions[0]"),
+        (json!({"interactions": [], "assign": 1}), "assign"),
+        (json!([]), "the body"),
+    ] {
+        let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&bad).send().await;
+        let problem = problem.expect_problem(422, "invalid_body");
+        assert_eq!(problem["fields"][0]["path"], path, "{problem}");
+    }
 
     // More than anybody should answer, or assign, in one call.
     let names: Vec<String> = (0..5_000).map(|n| format!("a{n}")).collect();
@@ -229,6 +239,25 @@ async fn many_interactions_are_scored_and_assigned_in_one_call() {
     let body = json!({"interactions": everybody.collect::<Vec<_>>(), "assign": true});
     let problem = loaded.app.post("/api/v1/predictors/fcr/score/batch").json(&body).send().await;
     problem.expect_problem(422, "too_many_pairs");
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_be_kept_is_scored_and_keeps_nothing_else_from_being_kept() {
+    // No document of MongoDB holds such a text.
+    let text = "x".repeat(17 << 20);
+    let app = TestApp::start_with(|config| config.limits.max_body_bytes = 32 << 20).await;
+    let loaded = centre::load(app).await;
+    let app = &loaded.app;
+    loaded.activate("GLOBAL").await;
+    let large = json!({"agents": ["agent-0001"], "context": {"reason": text}});
+    // The first request of a process is kept whole.
+    app.post(SCORE).json(&large).send().await.expect_status(200);
+    app.post(&format!("{SCORE}/playground")).json(&large).send().await.expect_status(200);
+    let small = json!({"agents": ["agent-0001"], "context_id": "ann", "context": {"reason": "billing"}});
+    app.post(SCORE).json(&small).send().await.expect_status(200);
+    app.app.state.production.flush().await.unwrap();
+    let production = app.get("/api/v1/predictors/fcr/production").send().await.expect_status(200).json();
+    assert_eq!(production["scoring"]["requests"], 2, "{production:#}");
 }
 
 #[tokio::test]

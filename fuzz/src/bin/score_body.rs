@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tango::http::json::{parse, parse_flat};
-use tango::http::score::body::{BatchBody, ScoreBody};
+use tango::http::json::{parse, parse_flat, parse_outline};
+use tango::http::score::body::{BatchBody, BatchShape, ScoreBody};
 
 fuzz_target!(|bytes: &[u8]| {
     let (quick, careful) = (parse_flat::<ScoreBody<'_>>(bytes), parse::<ScoreBody<'_>>(bytes));
@@ -11,5 +11,5 @@ fuzz_target!(|bytes: &[u8]| {
     if let (Ok(quick), Ok(careful)) = (quick, careful) {
         assert_eq!(format!("{quick:?}"), format!("{careful:?}"));
     }
-    let _ = parse::<BatchBody<'_>>(bytes);
+    let _ = parse_outline::<BatchBody<'_>, BatchShape>(bytes);
 });

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 
 use super::percentile;
 use crate::bench::lean_client::Connection;
 use crate::bench::{cpu_seconds, cpu_seconds_of_thread};
 
-/// A client's thread holds little but its buffer.
-const STACK_BYTES: usize = 256 << 10;
+/// Threads that the connections share: enough to keep any server of this machine busy, too few to be in its way themselves.
+const THREADS: usize = 16;
 
 /// What is sent, and how.
 #[derive(Clone, Copy)]
@@ -39,7 +41,7 @@ pub struct Reached {
     pub refused_most: f64,
 }
 
-/// What one connection saw: milliseconds of each answer, and the CPU time of its thread.
+/// What one thread saw: milliseconds of each answer, and its CPU time.
 #[derive(Default)]
 struct Seen {
     answered: Vec<f64>,
@@ -52,12 +54,10 @@ impl Load<'_> {
         let (started, cpu_before) = (Instant::now(), cpu_seconds());
         let mut all = Seen::default();
         std::thread::scope(|scope| {
-            let clients = (0..self.connections).map(|client| {
-                let client = move || self.client(client, started);
-                std::thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, client)
-            });
+            let clients =
+                (0..THREADS.min(self.connections)).map(|thread| scope.spawn(move || self.ask(thread, started)));
             for client in clients.collect::<Vec<_>>() {
-                let seen = client?.join().map_err(|_| anyhow!("a client died"))??;
+                let seen = client.join().map_err(|_| anyhow!("a client died"))??;
                 all.answered.extend(seen.answered);
                 all.refused.extend(seen.refused);
                 all.cpu_seconds += seen.cpu_seconds;
@@ -78,28 +78,85 @@ impl Load<'_> {
         })
     }
 
-    fn client(&self, client: usize, started: Instant) -> Result<Seen> {
+    /// Asks over every so-manieth connection until the time is over.
+    fn ask(&self, thread: usize, started: Instant) -> Result<Seen> {
+        let clients = (thread..self.connections).step_by(THREADS);
+        let mut clients = clients.map(|client| Client::new(self, client)).collect::<Result<Vec<_>>>()?;
         let mut seen = Seen::default();
-        let mut connection = Connection::open(self.address)?;
-        let first = client * self.requests.len() / self.connections;
-        for (turn, request) in self.requests.iter().cycle().skip(first).enumerate() {
-            let due = match self.rate {
-                Some(rate) => Duration::from_secs_f64((turn * self.connections + client) as f64 / rate),
-                None => started.elapsed(),
-            };
-            if due >= self.duration {
-                break;
+        loop {
+            let mut next_due = None;
+            for client in clients.iter_mut().filter(|client| !client.waits) {
+                if client.due <= started.elapsed() {
+                    client.send(self)?;
+                } else if next_due.is_none_or(|due| client.due < due) {
+                    next_due = Some(client.due);
+                }
             }
-            std::thread::sleep(due.saturating_sub(started.elapsed()));
-            let (status, _) = connection.ask_for_status(request)?;
-            let milliseconds = (started.elapsed() - due).as_secs_f64() * 1e3;
-            match status {
-                200 => seen.answered.push(milliseconds),
-                429 => seen.refused.push(milliseconds),
-                other => bail!("the server answered {other}"),
+            let mut waiting: Vec<&mut Client> = clients.iter_mut().filter(|client| client.waits).collect();
+            let patience = next_due.map(|due| due.saturating_sub(started.elapsed()));
+            match (waiting.is_empty(), patience) {
+                (true, None) => break,
+                (true, Some(patience)) => std::thread::sleep(patience),
+                (false, patience) => {
+                    let wanted = waiting.iter().map(|client| PollFd::new(&client.connection, PollFlags::IN));
+                    let mut wanted: Vec<PollFd<'_>> = wanted.collect();
+                    let patience = patience.map(Timespec::try_from).transpose()?;
+                    retry_on_intr(|| poll(&mut wanted, patience.as_ref()))?;
+                    let ready: Vec<bool> = wanted.iter().map(|one| !one.revents().is_empty()).collect();
+                    for (client, _) in waiting.iter_mut().zip(ready).filter(|(_, ready)| *ready) {
+                        client.receive(self, started, &mut seen)?;
+                    }
+                }
             }
+            clients.retain(|client| client.waits || client.due < self.duration);
         }
         seen.cpu_seconds = cpu_seconds_of_thread();
         Ok(seen)
+    }
+}
+
+/// One connection.
+struct Client {
+    number: usize,
+    connection: Connection,
+    /// Requests so far.
+    turn: usize,
+    /// When the request of this turn is due, after the start.
+    due: Duration,
+    /// It was sent, and is not answered yet.
+    waits: bool,
+}
+
+impl Client {
+    fn new(load: &Load<'_>, number: usize) -> Result<Self> {
+        let connection = Connection::open(load.address)?;
+        let mut client = Self { number, connection, turn: 0, due: Duration::ZERO, waits: false };
+        client.due = client.due_at_a_rate(load).unwrap_or_default();
+        Ok(client)
+    }
+
+    fn due_at_a_rate(&self, load: &Load<'_>) -> Option<Duration> {
+        load.rate.map(|rate| Duration::from_secs_f64((self.turn * load.connections + self.number) as f64 / rate))
+    }
+
+    fn send(&mut self, load: &Load<'_>) -> Result<()> {
+        let first = self.number * load.requests.len() / load.connections;
+        self.connection.send(&load.requests[(first + self.turn) % load.requests.len()])?;
+        self.waits = true;
+        Ok(())
+    }
+
+    fn receive(&mut self, load: &Load<'_>, started: Instant, seen: &mut Seen) -> Result<()> {
+        let Some((status, _)) = self.connection.receive()? else { return Ok(()) };
+        let now = started.elapsed();
+        let milliseconds = (now - self.due).as_secs_f64() * 1e3;
+        match status {
+            200 => seen.answered.push(milliseconds),
+            429 => seen.refused.push(milliseconds),
+            other => bail!("the server answered {other}"),
+        }
+        (self.turn, self.waits) = (self.turn + 1, false);
+        self.due = self.due_at_a_rate(load).unwrap_or(now);
+        Ok(())
     }
 }

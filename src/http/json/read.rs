@@ -141,7 +141,7 @@ fn wanted(expected: &str) -> &str {
         "a sequence" => "a list",
         "a map" => "an object",
         "unit" => "null",
-        other if other.starts_with("struct ") => "an object",
+        other if other.starts_with("struct ") || other.starts_with("internally tagged enum ") => "an object",
         other if other.starts_with("tuple ") => "a list",
         other => other,
     }

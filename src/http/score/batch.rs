@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderValue, header};
 use axum::response::IntoResponse;
 
-use super::body::{Assigned, BatchAnswer, BatchBody, ScoreAnswer};
+use super::body::{Assigned, BatchAnswer, BatchBody, BatchShape, ScoreAnswer, ScoreBody};
 use super::rank::{Prepared, find_predictor, prepare};
 use super::{CallerParams, read_body};
 use crate::http::error::ProblemBody;
-use crate::http::json::{ApiBytes, ApiPath, ApiQuery, check_content_type, parse};
+use crate::http::json::{ApiBytes, ApiPath, ApiQuery, SaysJson, parse_outline, parse_part};
 use crate::http::{ApiError, ApiResult, AppState, Session};
 use crate::live::{AccountView, Work};
 use crate::score::assignment::{self, Assignment, Pairs};
@@ -36,36 +36,38 @@ pub async fn score_batch(
     session: Session,
     ApiPath(predictor): ApiPath<String>,
     ApiQuery(caller): ApiQuery<CallerParams>,
-    headers: HeaderMap,
+    SaysJson(says_json): SaysJson,
     ApiBytes(body): ApiBytes,
 ) -> ApiResult<impl IntoResponse> {
     let view = app.live.account(&session.account_id);
     let found = find_predictor(&view, &predictor)?;
-    check_content_type(&headers)?;
-    let body: BatchBody<'_> = read_body(&app, &body, parse).await?;
+    says_json?;
+    let outline: BatchBody<'_> = read_body(&app, &body, parse_outline::<_, BatchShape>).await?;
     if let Some(connection_ids) = &caller.connection_ids {
-        tracing::debug!(connection_ids, predictor, interactions = body.interactions.len(), "score batch");
+        tracing::debug!(connection_ids, predictor, interactions = outline.interactions.len(), "score batch");
     }
     let limit = app.ctx.config.limits.max_records_per_call;
-    if body.interactions.len() > limit {
+    if outline.interactions.len() > limit {
         let text = format!(
             "{} interactions in one call; at most {limit} are allowed (MAX_RECORDS_PER_CALL). Send them in several calls.",
-            body.interactions.len()
+            outline.interactions.len()
         );
         return Err(ApiError::unprocessable("too_many_records", text).field("interactions", "too many"));
     }
-    let mut interactions = Vec::with_capacity(body.interactions.len());
-    for (index, interaction) in body.interactions.into_iter().enumerate() {
+    let mut interactions = Vec::with_capacity(outline.interactions.len());
+    for (index, interaction) in outline.interactions.into_iter().enumerate() {
         let path = format!("interactions[{index}].");
+        let bytes = interaction.get().as_bytes();
+        let interaction: ScoreBody<'_> = read_body(&app, bytes, |bytes| parse_part(bytes, &path)).await?;
         interactions.push(prepare(&app, &session.account_id, &view, &found, interaction, &path).await?);
     }
     check_answered(&interactions)?;
-    let mut table = if body.assign { Some(Table::of(&interactions, &view)?) } else { None };
+    let mut table = if outline.assign { Some(Table::of(&interactions, &view)?) } else { None };
     let mut tallies = Vec::with_capacity(interactions.len());
     let mut results: Vec<ScoreAnswer<'_>> = Vec::with_capacity(interactions.len());
     for (row, prepared) in interactions.iter().enumerate() {
         // An assignment needs every pair.
-        let top = prepared.top().filter(|_| !body.assign);
+        let top = prepared.top().filter(|_| !outline.assign);
         let ranked = app.live.gate.compute_patiently(prepared.work(), || prepared.compute(top)).await;
         if let Some(table) = &mut table {
             table.fill(row, ranked.output.scores.iter().map(|score| (score.agent_id, score.score)));

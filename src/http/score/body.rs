@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
@@ -20,7 +22,7 @@ pub struct ScoreBody<'a> {
     #[serde(default)]
     pub context_id: Option<String>,
     /// Feature values by name; they win over the customer's and the agents' profiles.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::context::read")]
     #[schema(value_type = Option<Object>)]
     pub context: Option<Map<String, Value>>,
     /// Agent ids; each is scored once, whatever its login state.
@@ -63,11 +65,23 @@ pub enum Format {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BatchBody<'a> {
+    /// Still as they came: how many there are is known before much is made of them.
     #[serde(borrow)]
-    pub interactions: Vec<ScoreBody<'a>>,
+    #[schema(value_type = Vec<ScoreBody<'static>>)]
+    pub interactions: Vec<&'a RawValue>,
     /// Also answer which interaction to give to which agent: as many as possible and, among those choices, with the greatest total score.
     #[serde(default)]
     pub assign: bool,
+}
+
+/// A batch without its interactions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "says what is wrong with a batch")]
+pub struct BatchShape {
+    interactions: Vec<IgnoredAny>,
+    #[serde(default)]
+    assign: bool,
 }
 
 /// The answer to one interaction.

@@ -2,13 +2,15 @@
 
 mod batch;
 pub mod body;
+pub mod context;
 mod rank;
 mod samples;
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,13 +20,16 @@ use utoipa_axum::routes;
 use self::body::{Format, ScoreAnswer, ScoreBody};
 use self::rank::{MAX_EXPLAINED, Prepared, find_predictor, prepare};
 use super::error::ProblemBody;
-use super::json::{ApiBytes, ApiPath, ApiQuery, check_content_type, parse_flat};
+use super::json::{ApiBytes, ApiPath, ApiQuery, SaysJson, parse_flat};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::live::{AccountView, Overloaded, Work};
 use crate::production::{ScoreSample, Tally};
 
 /// Bytes from which on a body is a large one.
 const LARGE_BODY: usize = 256 << 10;
+/// What an answer takes, about: without its scores, and for each.
+const ANSWER_BYTES: usize = 1 << 10;
+const SCORE_BYTES: usize = 128;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -58,7 +63,7 @@ async fn score(
     session: Session,
     ApiPath(predictor): ApiPath<String>,
     ApiQuery(caller): ApiQuery<CallerParams>,
-    headers: HeaderMap,
+    SaysJson(says_json): SaysJson,
     ApiBytes(body): ApiBytes,
 ) -> ApiResult<impl IntoResponse> {
     if let Some(connection_ids) = &caller.connection_ids {
@@ -67,7 +72,7 @@ async fn score(
     let view = app.live.account(&session.account_id);
     // Before the body: a predictor that does not exist is told whatever was sent.
     let found = find_predictor(&view, &predictor)?;
-    check_content_type(&headers)?;
+    says_json?;
     let body: ScoreBody<'_> = read_body(&app, &body, parse_flat).await?;
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
     let wants_sample = app.production.wants_sample(prepared.now());
@@ -93,12 +98,12 @@ async fn playground(
     State(app): State<AppState>,
     session: Session,
     ApiPath(predictor): ApiPath<String>,
-    headers: HeaderMap,
+    SaysJson(says_json): SaysJson,
     ApiBytes(body): ApiBytes,
 ) -> ApiResult<impl IntoResponse> {
     let view = app.live.account(&session.account_id);
     let found = find_predictor(&view, &predictor)?;
-    check_content_type(&headers)?;
+    says_json?;
     let mut body: ScoreBody<'_> = read_body(&app, &body, parse_flat).await?;
     body.top = Some(body.top.unwrap_or(MAX_EXPLAINED).min(MAX_EXPLAINED));
     body.explain = !found.is_composite() && body.format == Format::List;
@@ -144,7 +149,9 @@ async fn compute(
         let (tally, engine) = (ranked.tally(), started.elapsed());
         let sample = wants_sample.then(|| ranked.sample(&session.account_id, view)).flatten();
         let writing = Instant::now();
-        let answer = serde_json::to_vec(&ranked.into_answer());
+        let answer = ranked.into_answer();
+        let mut text = Vec::with_capacity(ANSWER_BYTES + SCORE_BYTES * answer.scores.scores.len());
+        let answer = serde_json::to_writer(&mut text, &answer).map(|()| text);
         (tally, sample, answer, started - before, engine, writing.elapsed())
     };
     let (tally, sample, answer, queue, engine, write) =
@@ -167,7 +174,11 @@ fn overloaded(_: Overloaded) -> ApiError {
 
 /// Stages with their milliseconds, as browsers and proxies show them.
 fn server_timing(stages: &[(&str, Duration)]) -> HeaderValue {
-    let text: Vec<String> =
-        stages.iter().map(|(name, took)| format!("{name};dur={:.3}", took.as_secs_f64() * 1e3)).collect();
-    HeaderValue::from_str(&text.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
+    let mut text = String::with_capacity(32 * stages.len());
+    for (at, (name, took)) in stages.iter().enumerate() {
+        let (separator, us) = (if at > 0 { ", " } else { "" }, took.as_micros());
+        // Writing to a string does not fail.
+        let _ = write!(text, "{separator}{name};dur={}.{:03}", us / 1_000, us % 1_000);
+    }
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

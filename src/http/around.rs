@@ -1,0 +1,61 @@
+//! What is around every route, from the outside in: the rest of an unread body, the request's name, headers, the deadline, panics.
+//!
+//! One layer and not five: a layer of `axum` copies everything below it for each request.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures::FutureExt as _;
+
+use super::{ApiError, AppState, deadline, request_id};
+use crate::unread_body;
+
+/// In every answer, unless the route says otherwise.
+const HEADERS: [(HeaderName, HeaderValue); 3] = [
+    (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
+];
+
+pub async fn every_route(State(app): State<AppState>, request: Request, next: Next) -> Response {
+    let answer = async |mut request: Request| {
+        DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes).apply(&mut request);
+        let answer = AssertUnwindSafe(deadline::limit(&app, request, next)).catch_unwind().await;
+        let mut response = answer.unwrap_or_else(panicked);
+        for (name, value) in HEADERS {
+            response.headers_mut().entry(name).or_insert(value);
+        }
+        response
+    };
+    unread_body::drain_unread(request, async |request| request_id::name_and_log(&app, request, answer).await).await
+}
+
+/// The panic's text stays in the log.
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a text");
+    ApiError::internal(format!("a handler panicked: {text}")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_that_keeps_its_text() {
+        let response = panicked(Box::new("index 7 of secrets".to_owned()));
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert!(!String::from_utf8_lossy(&body).contains("secrets"));
+    }
+}

@@ -41,11 +41,21 @@ start_machine() { # number
         --pidfile "$2/pid" --host "unix://$2/docker.sock"' - "$n" "$home" "$machines" >>"$home/dockerd.log" 2>&1 &
   disown # a machine that loses its power is no news of the shell
   for _ in $(seq 300); do
-    if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then return 0; fi
+    if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then way_out "$n"; return 0; fi
     sleep 0.1
   done
   echo "the Docker daemon of machine $n does not answer: $(tail -n 3 "$home/dockerd.log")" >&2
   return 1
+}
+
+# Containers reach what is outside by the bridge docker_gwbridge. Nobody translates addresses here, so each machine has a network of its own
+# there, to which this one knows the way.
+way_out() { # number
+  local network=${subnet%.*}.$((100 + $1)).0/24
+  ip route replace "$network" via "$subnet.$1" dev "$bridge"
+  docker --host "unix://$work/node-$1/docker.sock" network inspect docker_gwbridge >/dev/null 2>&1 \
+    || docker --host "unix://$work/node-$1/docker.sock" network create --driver bridge --subnet "$network" --opt com.docker.network.bridge.name=docker_gwbridge \
+      --opt com.docker.network.bridge.enable_icc=false --opt com.docker.network.bridge.enable_ip_masquerade=false docker_gwbridge >/dev/null
 }
 
 # The package's folder for a machine: its images once on this disk.

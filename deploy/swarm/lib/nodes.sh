@@ -132,14 +132,14 @@ check_data_centres() {
   fi
 }
 
-# Asks every node, by a job on it, for its clock, its disks and its ports. $1: ports that must be free, or nothing.
+# Asks every node, by a job on it, for its clock, its disks and its ports; in the one image with a shell that every node has. $1: ports that must be free, or nothing.
 check_every_node() {
   local answers line node pairs spread name value early=0 late=0
   [ "$dry_run" = no ] || return 0
   # shellcheck disable=SC2086 # one word a port
-  answers=$(job_on_every_node tango_probe "$MONGO_IMAGE" --env 'NODE={{.Node.Hostname}}' --network host \
+  answers=$(job_on_every_node tango_probe "$OBJECTS_IMAGE" --env 'NODE={{.Node.Hostname}}' --network host \
     --mount type=bind,source=/,target=/host,readonly --entrypoint /usr/bin/node-probe.sh -- $1) || true
-  [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $MONGO_IMAGE on every node (install.sh)?"; return; }
+  [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $OBJECTS_IMAGE on every node (install.sh)?"; return; }
   for node in $(awk '{ print $1 }' <<<"$nodes"); do
     line=$(grep -o "probe node=$node .*" <<<"$answers" | tail -n 1) || true
     if [ -z "$line" ]; then

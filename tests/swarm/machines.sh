@@ -5,6 +5,7 @@
 # shellcheck disable=SC2154,SC2013 # $work is set by whoever sources this; paths here have no blanks
 machines=${machines:-tsw} # what their namespaces, links and control groups are called
 bridge=${machines}0
+daemon_options=() # more of dockerd's
 subnet=${subnet:-10.99.0}
 
 lay_bridge() {
@@ -37,8 +38,10 @@ start_machine() { # number
       # reached after some 20 s, at every start of a container.
       echo "nameserver 127.0.0.1" >"$2/resolv.conf"
       mount --bind "$2/resolv.conf" /etc/resolv.conf
-      exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$3$1" --data-root "$2/docker" --exec-root "$2/exec" \
-        --pidfile "$2/pid" --host "unix://$2/docker.sock"' - "$n" "$home" "$machines" >>"$home/dockerd.log" 2>&1 &
+      n=$1 home=$2 machines=$3
+      shift 3
+      exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$machines$n" --data-root "$home/docker" --exec-root "$home/exec" \
+        --pidfile "$home/pid" --host "unix://$home/docker.sock" "$@"' - "$n" "$home" "$machines" "${daemon_options[@]}" >>"$home/dockerd.log" 2>&1 &
   disown # a machine that loses its power is no news of the shell
   for _ in $(seq 300); do
     if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then way_out "$n"; return 0; fi

@@ -129,5 +129,6 @@ remove_machines() {
     if [ -d "$work/node-$n" ] || [ -e "/run/netns/$machines$n" ]; then remove_machine "$n"; fi
   done
   ip link delete "$bridge" 2>/dev/null || true
-  rmdir /datadir 2>/dev/null || true # what the machines' own folders were mounted on
+  # What the machines' own folders were mounted on. Taken away, it would end the mounts on it of another run's machines, too.
+  if ! grep -qs ' /datadir ' /proc/[0-9]*/mounts; then rmdir /datadir 2>/dev/null || true; fi
 }

@@ -85,6 +85,8 @@ check_browsers_way() {
   fi
 }
 check_browsers_way
+unsafe=$(if [ "$external_objects" = no ]; then unsafe_objects; fi)
+[ -z "$unsafe" ] || say "  warning  $unsafe, and run start.sh"
 backups=$(find /datadir -mindepth 2 -maxdepth 2 -name SHA256SUMS -newermt '-7 days' 2>/dev/null | wc -l)
 [ "$backups" -gt 0 ] || say "  note     there is no backup of the last 7 days in /datadir of this node (backup.sh; perhaps it is on another one)"
 if grep -q '^FAILED' <<<"$checks"; then bad=$((bad + 1)); fi

@@ -95,15 +95,22 @@ check_nodes() {
   fi
   minio_nodes=$(labelled minio true | count_lines)
   if [ "$external_objects" = no ]; then
-    case $minio_nodes in
-      0) problem "no node has the label minio=true: give it to three nodes: docker node update --label-add minio=true NODE" ;;
-      1) warn "UNSAFE: one node has the label minio=true. The object store holds the rows of all datasets, here once: when its disk is lost, they are lost. Label three nodes" ;;
-      2) warn "UNSAFE: two nodes have the label minio=true. Each object is kept twice, but when either node is away nothing can be stored. Label three nodes" ;;
-    esac
+    if [ "$minio_nodes" = 0 ]; then problem "no node has the label minio=true: give it to three nodes: docker node update --label-add minio=true NODE"; fi
+    local unsafe
+    unsafe=$(unsafe_objects)
+    [ -z "$unsafe" ] || warn "$unsafe"
   fi
   OBJECTS_REPLICATION=$minio_nodes
   if [ "$minio_nodes" -gt 3 ]; then OBJECTS_REPLICATION=3; fi
   export OBJECTS_REPLICATION
+}
+
+# What is to be said of one or two nodes for the object store.
+unsafe_objects() {
+  case $(labelled minio true | count_lines) in
+    1) echo "UNSAFE: one node has the label minio=true. The object store holds the rows of all datasets, here once: when its disk is lost, they are lost. Label three nodes" ;;
+    2) echo "UNSAFE: two nodes have the label minio=true. Each object is kept twice, but when either node is away nothing can be stored. Label three nodes" ;;
+  esac
 }
 
 # Where the members of the database stand, by the label datacenter=.

@@ -77,7 +77,7 @@ check_browsers_way() {
   answer=$(curl --silent --show-error --max-time 5 "${trust[@]}" --request OPTIONS --header "Origin: $origin" --header 'Access-Control-Request-Method: PUT' \
     --output /dev/null --dump-header - "$S3_ENDPOINT/${S3_BUCKET:-tango}/any" 2>&1 | tr -d '\r') || true
   if ! grep -q '^HTTP/' <<<"$answer"; then
-    say "  warning  $S3_ENDPOINT (S3_ENDPOINT) does not answer this node: $answer"
+    say "  warning  $S3_ENDPOINT (S3_ENDPOINT) does not answer this node: $(head -n 1 <<<"$answer")"
   elif grep -qiE "^access-control-allow-origin: (\*|$origin)$" <<<"$answer" && grep -qiE '^access-control-allow-methods:.*(PUT|\*)' <<<"$answer"; then
     say "  ok       browsers of $origin may send files to $S3_ENDPOINT"
   else

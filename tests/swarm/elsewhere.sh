@@ -47,9 +47,7 @@ stores_elsewhere() {
   expect_refusal "docker swarm init --data-path-port 7789" script 1 install.sh -externalMongo --force
   for n in 1 2 3; do
     sed -i 's/^DATA_PATH_PORT=.*/DATA_PATH_PORT=7789/' "$(home $n)/conf/deploy.env"
-    # Nothing of a database is wanted there: neither its folder nor its image.
-    on $n umount /datadir
-    script $n install.sh -externalMongo >"$work/install-$n.log" 2>&1 || { cat "$work/install-$n.log"; failed "install.sh -externalMongo on node $n"; }
+    script $n install.sh -externalMongo --force >"$work/install-$n.log" 2>&1 || { cat "$work/install-$n.log"; failed "install.sh -externalMongo on node $n"; }
     [ -z "$(on $n docker image ls --quiet tango_mongo)" ] || failed "node $n has the image of a database"
   done
   on 1 docker swarm init --advertise-addr $subnet.1 --data-path-port 7789 >/dev/null || failed "docker swarm init --data-path-port"

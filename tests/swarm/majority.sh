@@ -25,13 +25,16 @@ balance() {
   start_balancer
 }
 
+has_no_leader() { ! on "$1" docker node ls; }
+
 # The database first: tango goes on meanwhile, whereas a new Swarm starts the containers of the node again.
 majority_is_lost() {
   # Node 1 with mongo.replica=1, 4 with 3: node 2 is left with one of three copies of everything.
   power_off 1
   power_off 4
   within 60 "two of three nodes lost for good; the one that is left scores" client score
-  expect_refusal "" on 2 docker node ls
+  # Who was the leader goes on for some seconds.
+  within 60 "the Swarm has no leader" has_no_leader 2
   expect_refusal "there is no PRIMARY" in_tango_of 2 cluster status
   start_load 20
   expect_refusal "--fenced-off mongo_mongo1:27017,mongo_mongo3:27017" in_tango_of 2 cluster recover

@@ -33,6 +33,7 @@ spec:
       ports:
         - name: api
           containerPort: 3031
+          protocol: TCP
 {{- if .Values.hostPort }}
           hostPort: {{ .Values.hostPort }}
 {{- end }}

@@ -25,10 +25,15 @@ need_manager() {
 
 # One line a node: hostname, address, status, availability, manager's reachability, labels as NAME=VALUE,...
 read_nodes() {
-  local ids
+  local ids all id
   ids=$(docker node ls --quiet)
   # shellcheck disable=SC2086 # one word an id
-  nodes=$(docker node inspect --format '{{.Description.Hostname}} {{.Status.Addr}} {{.Status.State}} {{.Spec.Availability}} {{if .ManagerStatus}}{{.ManagerStatus.Reachability}}{{else}}worker{{end}} {{range $name, $value := .Spec.Labels}}{{$name}}={{$value}},{{end}}' $ids)
+  all=$(docker node inspect --format '{{if not .Description.Hostname}}? {{.ID}} {{end}}{{.Description.Hostname}} {{.Status.Addr}} {{.Status.State}} {{.Spec.Availability}} {{if .ManagerStatus}}{{.ManagerStatus.Reachability}}{{else}}worker{{end}} {{range $name, $value := .Spec.Labels}}{{$name}}={{$value}},{{end}}' $ids)
+  nodes=$(grep -v '^? ' <<<"$all")
+  # What is left when a join is given up half-way.
+  for id in $(sed -n 's/^? \([^ ]*\) .*/\1/p' <<<"$all"); do
+    warn "a node has begun to join this Swarm and has never come: docker node rm --force $id takes it out"
+  done
 }
 
 # Hostnames of the nodes with a label; with a second argument: with that value.

@@ -70,7 +70,7 @@ stores_elsewhere() {
   cp "$conf/ca.pem" "$work/ca.pem"
   [ "$(on 1 docker service ls --format '{{.Name}}' | grep -cE '^(mongo|minio_server)_')" = 0 ] || failed "a database or an object store was started here"
   for name in MONGODB_URL S3_SECRET_KEY; do
-    if on 1 docker config inspect --format '{{printf "%s" .Spec.Data}}' "$(on 1 docker config ls --format '{{.Name}}')" | grep "^$name=."; then failed "$name is in the Swarm's configuration"; fi
+    on 1 docker config inspect --format '{{printf "%s" .Spec.Data}}' "$(on 1 docker config ls --format '{{.Name}}')" | grep -qxF "$name=(secret)" || failed "$name is in the Swarm's configuration"
   done
   sed -i '/^# S3_ENDPOINT names this address/,$d' "$(home 1)/haproxy/haproxy.cfg"
   step_balancer

@@ -67,7 +67,7 @@ stores_elsewhere() {
   expect_refusal "the database in MONGODB_URL cannot be used from here" script 1 start.sh -externalMongo -l -p "$password" --force
   cp "$work/elsewhere/tls/ca.pem" "$conf/extra-ca.pem"
   script 1 start.sh -externalMongo --force 2>&1 | grep -v 'GB are free' || failed "start.sh -externalMongo"
-  cp "$conf/ca.pem" "$work/ca.pem"
+  cat "$conf/ca.pem" "$conf/extra-ca.pem" >"$work/ca.pem"
   [ "$(on 1 docker service ls --format '{{.Name}}' | grep -cE '^(mongo|minio_server)_')" = 0 ] || failed "a database or an object store was started here"
   for name in MONGODB_URL S3_SECRET_KEY; do
     on 1 docker config inspect --format '{{printf "%s" .Spec.Data}}' "$(on 1 docker config ls --format '{{.Name}}')" | grep -qxF "$name=(secret)" || failed "$name is in the Swarm's configuration"

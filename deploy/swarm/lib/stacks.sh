@@ -256,7 +256,8 @@ use_running_images() {
   local running pair name
   for pair in TANGO_IMAGE=tango_tango MONGO_IMAGE=mongo_mongo1 OBJECTS_IMAGE=minio_server_minio; do
     name=${pair%%=*}
-    running=$(image_of "${pair#*=}")
+    # What is elsewhere has no service here.
+    running=$(image_of "${pair#*=}") || running=
     if [ -n "$running" ] && [ "$running" != "${!name}" ]; then
       warn "$running runs, and this package has ${!name}: restarted is what runs (upgrade_gpr_services.sh changes tango's version, start.sh the others')"
       export "$name=$running"

@@ -93,7 +93,6 @@ mongo_image() {
   copy_shell "$root" cat chmod chown cp date df id install mkdir rm setpriv stat sleep grep sed find
   copy_program "$root" "$mongod" /usr/bin/mongod
   install -D -m 0755 "$here/lib/mongo-entrypoint.sh" "$root/usr/bin/mongo-entrypoint.sh"
-  install -D -m 0755 "$here/lib/node-probe.sh" "$root/usr/bin/node-probe.sh"
   mkdir -p "$root/data/db"
   write_archive "$root" "$out/tango_mongo-$tag.tar.gz" "tango_mongo:$tag" '{
     "Entrypoint": ["/usr/bin/mongo-entrypoint.sh"], "Env": ["PATH=/usr/bin"], "ExposedPorts": {"27017/tcp": {}}
@@ -109,7 +108,7 @@ objects_image() {
   copy_shell "$root" cat chmod chown cp curl cut date df getent hostname id install jq mkdir rm setpriv sleep sort tr grep sed
   copy_program "$root" haproxy /usr/bin/haproxy
   copy_program "$root" "$garage" /usr/bin/garage
-  for script in objects-entrypoint.sh objects-layout.sh; do
+  for script in objects-entrypoint.sh objects-layout.sh node-probe.sh; do
     install -D -m 0755 "$here/lib/$script" "$root/usr/bin/$script"
   done
   mkdir -p "$root/var/lib/garage"

@@ -4,7 +4,7 @@
 #
 #   bash kubernetes/deploy-gpr-services.sh [-s PROVISIONER -m MONGODB-CLASS -c OBJECT-STORE-CLASS] [-p PASSWORD] [-n NAMESPACE] [--dry-run]
 #
-#   -s PROVISIONER          volumes are made by this provisioner; without it they are local folders of the nodes: /datadir (database) and
+#   -s PROVISIONER          volumes are made by this provisioner; without it they are local folders of the nodes: /datadir/mongodb (database) and
 #                           /datadir/objects (object store), which have to be there
 #   -m, -c CLASS            names of the storage classes of the database and of the object store (default: tango-mongodb, tango-objects)
 #   -p PASSWORD             of super_user@genesys.com, the first time; - reads it from standard input
@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/.." && pwd)
 swarm_scripts=$root/ha-scripts
 [ -d "$swarm_scripts" ] || swarm_scripts=$root/swarm
-for part in say settings certificates; do
+for part in say settings certificates secrets; do
   # shellcheck source=/dev/null
   . "$swarm_scripts/lib/$part.sh"
 done
@@ -49,6 +49,7 @@ case ${S3_ENDPOINT:-} in
   https://?*) ;;
   *) problem "S3_ENDPOINT in $conf/tango.env has to be https://NODE:32646, the address under which browsers and connectors reach a node (now: ${S3_ENDPOINT:-empty})" ;;
 esac
+[ ${#problems[@]} -gt 0 ] || check_tango_env
 if [ "$dry_run" = no ]; then
   for command in kubectl helm openssl; do command -v $command >/dev/null || problem "$command is missing: install it on this node"; done
   no_problems "not deployed"
@@ -75,7 +76,7 @@ fill() { # file, NAME=value...
 
 # Secrets are made once; later runs leave them.
 make_kubernetes_secrets() {
-  local hosts=mongo-0.mongo:27017,mongo-1.mongo:27017,mongo-2.mongo:27017 work names
+  local hosts=mongo-0.mongo:27017,mongo-1.mongo:27017,mongo-2.mongo:27017 work names name
   if kube get secret tango-secrets >/dev/null 2>&1; then say "secrets: there already"; return; fi
   work=$(mktemp -d)
   make_authority
@@ -96,11 +97,22 @@ make_kubernetes_secrets() {
     openssl rand -hex 32 | tr -d '\n' >"$work/admin-token"
     printf '%s' "$password" >"$work/SUPER_USER_PASSWORD"
     openssl rand -hex 32 | tr -d '\n' >"$work/TOKEN_SECRET"
-    printf 'GK%s' "$(openssl rand -hex 12)" >"$work/S3_ACCESS_KEY"
-    openssl rand -hex 32 | tr -d '\n' >"$work/S3_SECRET_KEY"
-    printf 'mongodb://tango:%s@%s/tango?authSource=admin&replicaSet=rs0&tls=true' "$(openssl rand -hex 24)" "$hosts" >"$work/MONGODB_URL"
+    if [ "$external_objects" = yes ]; then
+      for name in S3_ACCESS_KEY S3_SECRET_KEY; do printf '%s' "$(value_of $name "$conf/tango.env")" >"$work/$name"; done
+    else
+      printf 'GK%s' "$(openssl rand -hex 12)" >"$work/S3_ACCESS_KEY"
+      openssl rand -hex 32 | tr -d '\n' >"$work/S3_SECRET_KEY"
+    fi
+    if [ "$external_mongo" = yes ]; then
+      printf '%s' "$(value_of MONGODB_URL "$conf/tango.env")" >"$work/MONGODB_URL"
+    else
+      printf 'mongodb://tango:%s@%s/tango?authSource=admin&replicaSet=rs0&tls=true' "$(openssl rand -hex 24)" "$hosts" >"$work/MONGODB_URL"
+    fi
   )
-  kube create configmap tango-ca --from-file=ca.pem="$conf/ca.pem"
+  cat "$conf/ca.pem" >"$work/ca.pem"
+  # Authorities of a database or an object store of your own.
+  if [ -e "$conf/extra-ca.pem" ]; then cat "$conf/extra-ca.pem" >>"$work/ca.pem"; fi
+  kube create configmap tango-ca --from-file="$work/ca.pem"
   kube create secret generic tango-mongo-secrets --from-file="$work/mongo-key"
   kube create secret generic tango-mongo-tls --from-file="$work/mongodb.pem"
   kube create secret generic tango-objects-secrets --from-file="$work/rpc-secret" --from-file="$work/admin-token"
@@ -120,30 +132,41 @@ if [ -n "$provisioner" ]; then
 else
   for class in "$mongodb_class" "$objects_class"; do fill "$here/local-storage.yaml" "CLASS=$class" | apply; done
   for node in $tango_nodes; do
-    fill "$here/local-volume.yaml" NAME=tango-mongodb "NODE=$node" "CLASS=$mongodb_class" PATH=/datadir | apply
+    fill "$here/local-volume.yaml" NAME=tango-mongodb "NODE=$node" "CLASS=$mongodb_class" PATH=/datadir/mongodb | apply
     fill "$here/local-volume.yaml" NAME=tango-objects "NODE=$node" "CLASS=$objects_class" "PATH=$OBJECTS_DIR" | apply
   done
 fi
 
 if [ "$external_mongo" = no ]; then
   [ "$dry_run" = yes ] || kube delete job mongo-initiate --ignore-not-found
-  fill "$here/mongo.yaml" "MONGO_IMAGE=$MONGO_IMAGE" "TANGO_IMAGE=$TANGO_IMAGE" "MONGODB_CLASS=$mongodb_class" "S3_ENDPOINT=$S3_ENDPOINT" \
+  # Before 1.21.
+  policy=policy/v1
+  if [ "$dry_run" = no ] && ! kubectl api-versions | grep -qx policy/v1; then policy=policy/v1beta1; fi
+  fill "$here/mongo.yaml" "POLICY=$policy" "MONGO_IMAGE=$MONGO_IMAGE" "TANGO_IMAGE=$TANGO_IMAGE" "MONGODB_CLASS=$mongodb_class" "S3_ENDPOINT=$S3_ENDPOINT" \
     "MONGO_CACHE_GB=${MONGO_CACHE_GB:-1}" "ELECTION_TIMEOUT_MS=${MONGO_ELECTION_TIMEOUT_MS:-2000}" | apply
   [ "$dry_run" = yes ] || kube wait --for=condition=complete job/mongo-initiate --timeout=600s \
     || fail "the replica set was not made: kubectl logs job/mongo-initiate"
 fi
 
 release() { run helm --namespace "$namespace" upgrade --install "$@"; }
-settings=(--set-string "image=$TANGO_IMAGE")
-for name in HOST_DOMAIN S3_ENDPOINT S3_BUCKET LOG_LEVEL DRAIN_SECONDS LOGIN_MESSAGES; do
-  value=$(value_of "$name" "$conf/tango.env")
-  # Commas separate settings for Helm.
-  if [ -n "$value" ]; then settings+=(--set-string "settings.$name=${value//,/\\,}"); fi
-done
-release gpr "${settings[@]}" --set-string "objectStore.storageClassName=$objects_class,objectStore.image=$OBJECTS_IMAGE" \
+# tango.env for every pod, by a name that changes with it, so that `helm rollback` brings the former one back; and by the name that the charts' own
+# values have.
+config_map() { # name, file
+  printf 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\ndata:\n  S3_BUCKET: "%s"\n  tango.env: |\n' "$1" "${S3_BUCKET:-tango}"
+  sed 's/^/    /; s/[[:space:]]*$//' "$2"
+}
+public_env=$(mktemp)
+public_settings "$conf/tango.env" >"$public_env"
+env_name=tango-env-$(sha256sum "$public_env" | cut -c1-8)
+for name in "$env_name" tango-env; do config_map "$name" "$public_env" | apply; done
+rm -f "$public_env"
+settings=(--set-string "image=$TANGO_IMAGE" --set-string "envConfigMapName=$env_name")
+store=(--set-string "objectStore.storageClassName=$objects_class,objectStore.image=$OBJECTS_IMAGE") inside=()
+if [ "$external_objects" = yes ]; then store=(--set objectStore.enabled=false) inside=(--set-string settings.S3_INTERNAL_ENDPOINT=); fi
+release gpr "${settings[@]}" "${store[@]}" \
   -f "$root/helm/gpr/values.yaml" "$root/helm/gpr"
 for topic in analysis dataset_upload model_training purging; do
   name=worker-${topic//_/-}
-  release "$name" "${settings[@]}" --set "workerDeploymentName=$name,workerTopic=$topic" -f "$root/helm/worker/values.yaml" "$root/helm/worker"
+  release "$name" "${settings[@]}" "${inside[@]}" --set "workerDeploymentName=$name,workerTopic=$topic" -f "$root/helm/worker/values.yaml" "$root/helm/worker"
 done
 say "deployed; look: kubectl get pods; helm ls; history and way back of a release: helm history gpr, helm rollback gpr REVISION"

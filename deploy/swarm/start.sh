@@ -17,7 +17,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=/dev/null
 . "$here/lib/all.sh"
 
-accept_lost_objects=no initialise=no password='' erase=no check_only=no
+accept_lost_objects=no elsewhere=no initialise=no password='' erase=no check_only=no
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage "$0"; exit 0 ;;
@@ -28,7 +28,7 @@ while [ $# -gt 0 ]; do
       shift
       if [ "$password" = - ]; then IFS= read -r password || true; fi
       ;;
-    -externalMongo | --external-mongo) ;; # told by MONGODB_URL
+    -externalMongo | --external-mongo) elsewhere=yes ;; # MONGODB_URL alone says it, too
     --force) force=yes ;;
     --yes) assume_yes=yes ;;
     --erase) erase=yes ;;
@@ -42,10 +42,20 @@ done
 
 need_manager
 read_deploy_env
+if [ "$elsewhere" = yes ] && [ "$external_mongo" = no ]; then
+  fail "-externalMongo needs MONGODB_URL in $conf/tango.env: mongodb://USER:PASSWORD@HOST:PORT,.../tango?authSource=admin&replicaSet=NAME&tls=true (its authority, if it has one of its own, in $conf/extra-ca.pem)"
+fi
 installed=$(current config env)
 running=$(docker service ls --filter label=com.docker.stack.namespace --format '{{.Name}}' | grep -E '^(tango|mongo|minio_server|workers)_' || true)
 
-if [ "$initialise" = no ] && [ -z "$installed" ]; then fail "this Swarm has no installation yet: start.sh -l -p PASSWORD makes one"; fi
+# After uninstall.sh, or on a new Swarm, secrets.env leads back to the data that are still on the nodes.
+goes_on=no
+if [ "$initialise" = no ] && [ -z "$installed" ]; then
+  if [ ! -e "$conf/secrets.env" ]; then
+    fail "this Swarm has no installation yet: start.sh -l -p PASSWORD makes one. If its nodes have the data of a former one, run start.sh where the conf/ of that one is (conf/secrets.env is not here)"
+  fi
+  goes_on=yes
+fi
 if [ "$initialise" = yes ]; then
   [ -n "$password" ] || fail "-l needs the password of the first user: -p PASSWORD, or -p - to read it from standard input"
   check_password "$password"
@@ -76,6 +86,7 @@ if [ "$initialise" = yes ] && [ "$has_something" = yes ]; then
   confirm "$what. Erase all of its data, on every node, for good?" erase
   run bash "$here/uninstall.sh" --erase-data --yes
 fi
+if [ "$goes_on" = yes ] && [ ${#nodes_with_data[@]} -eq 0 ] && [ "$dry_run" = no ]; then fail "this Swarm has no installation, and no node has a database in /datadir: start.sh -l -p PASSWORD begins"; fi
 [ "$check_only" = no ] || { say "all checks passed"; exit 0; }
 
 # What members and nodes are called by is in their certificates.
@@ -88,6 +99,8 @@ if [ "$initialise" = yes ]; then
   fi
 elif [ -e "$conf/secrets.env" ] && [ "$dry_run" = no ]; then
   make_secrets "$mongo_members"
+  # The user is in the database; the stack wants a secret of this name.
+  if [ "$goes_on" = yes ]; then put_text super_user_password "$(openssl rand -hex 24)"; fi
 fi
 put_files
 put_settings
@@ -99,6 +112,10 @@ if [ "$external_mongo" = no ]; then
   wait_for_stack mongo 120
   initiate_mongo
   add_members
+else
+  set_tango_job_options
+  run_job tango_mongo_look 120 "${tango_job_options[@]}" "$TANGO_IMAGE" -- migrate --status \
+    || fail "the database in MONGODB_URL cannot be used from here; see above. Mend it, and run start.sh (without -l, which begins anew)"
 fi
 if [ "$external_objects" = no ]; then
   deploy_objects

@@ -68,6 +68,25 @@ say "Stores and settings, as tango of this node sees them"
 checks=$(in_tango doctor 2>&1) || true
 # Backups are on the nodes, where the container does not see them.
 grep -E '^(FAILED|warning|note)' <<<"$checks" | grep -v 'there is no backup in' | sed 's/^/  /' || true
+# As a browser asks before it sends a part of a file, at the address that browsers are given.
+check_browsers_way() {
+  local origin answer trust=(--insecure)
+  origin=https://$(value_of HOST_DOMAIN "$conf/tango.env" | grep . || echo any.example)
+  if [ -e "$conf/ca.pem" ] && [ "$external_objects" = no ]; then trust=(--cacert "$conf/ca.pem"); fi
+  [ -n "$S3_ENDPOINT" ] || { say "  note     S3_ENDPOINT is not in $conf/tango.env of this node: what browsers are told there was not asked"; return; }
+  answer=$(curl --silent --show-error --max-time 5 "${trust[@]}" --request OPTIONS --header "Origin: $origin" --header 'Access-Control-Request-Method: PUT' \
+    --output /dev/null --dump-header - "$S3_ENDPOINT/${S3_BUCKET:-tango}/any" 2>&1 | tr -d '\r') || true
+  if ! grep -q '^HTTP/' <<<"$answer"; then
+    say "  warning  $S3_ENDPOINT (S3_ENDPOINT) does not answer this node: $(head -n 1 <<<"$answer")"
+  elif grep -qiE "^access-control-allow-origin: (\*|$origin)$" <<<"$answer" && grep -qiE '^access-control-allow-methods:.*(PUT|\*)' <<<"$answer"; then
+    say "  ok       browsers of $origin may send files to $S3_ENDPOINT"
+  else
+    say "  warning  browsers of $origin may not send files to $S3_ENDPOINT (CORS), and send them through tango, which is slower: HOST_DOMAIN has to be the name in their address line"
+  fi
+}
+check_browsers_way
+unsafe=$(if [ "$external_objects" = no ]; then unsafe_objects; fi)
+[ -z "$unsafe" ] || say "  warning  $unsafe, and run start.sh"
 backups=$(find /datadir -mindepth 2 -maxdepth 2 -name SHA256SUMS -newermt '-7 days' 2>/dev/null | wc -l)
 [ "$backups" -gt 0 ] || say "  note     there is no backup of the last 7 days in /datadir of this node (backup.sh; perhaps it is on another one)"
 if grep -q '^FAILED' <<<"$checks"; then bad=$((bad + 1)); fi

@@ -39,7 +39,7 @@ if [ "$erase" = yes ] && [ "$dry_run" = yes ]; then say "would erase the databas
 if [ "$erase" = yes ] && [ "$dry_run" = no ]; then
   # Files of the database and of the object store by their names; backups and whatever else lies in /datadir stay.
   # shellcheck disable=SC2016 # expanded in the container
-  answers=$(job_on_every_node tango_erase "$MONGO_IMAGE" --env 'NODE={{.Node.Hostname}}' --mount type=bind,source=/,target=/host \
+  answers=$(job_on_every_node tango_erase "$OBJECTS_IMAGE" --env 'NODE={{.Node.Hostname}}' --mount type=bind,source=/,target=/host \
     --env OBJECTS_DIR="$OBJECTS_DIR" --entrypoint /usr/bin/bash -- -c '
       cd /host/datadir 2>/dev/null && rm -rf WiredTiger* ./*.wt mongod.lock storage.bson journal diagnostic.data sizeStorer.wt _mdb_catalog.wt
       rm -rf "/host$OBJECTS_DIR/meta" "/host$OBJECTS_DIR/data"

@@ -54,7 +54,7 @@ take_over() {
   docker config inspect --format '{{printf "%s" .Spec.Data}}' "$(current config env)" >"$work/running.env"
   if [ -z "$former_conf" ]; then
     former=$work/running.env
-  elif ! diff -q <(cat "$former"; echo) "$work/running.env" >/dev/null; then
+  elif ! diff -q <(public_settings "$former"; echo) "$work/running.env" >/dev/null; then
     warn "$former differs from the settings that run; those of $former are taken"
   fi
   say "tango.env: yours from ${former_conf:-what runs}, merged with what version $version has:"

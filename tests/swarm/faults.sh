@@ -8,13 +8,14 @@ in_tango_of() { # node, command...
   shift
   on "$n" docker exec "$(container "$n" tango_tango)" /usr/bin/tango "$@"
 }
-kill_container() { # node, service
+signal_container() { # node, service, signal
   local id
   id=$(container "$1" "$2")
   [ -n "$id" ] || failed "no container of $2 on node $1"
-  on "$1" docker kill "$id" >/dev/null
+  on "$1" docker kill --signal "$3" "$id" >/dev/null
 }
-service_node() { on 1 docker service ps --filter desired-state=running --format '{{.Node}}' "$1" | head -n 1 | sed 's/node-\([0-9]\)-.*/\1/'; }
+kill_container() { signal_container "$1" "$2" KILL; }
+service_node() { on "$manager" docker service ps --filter desired-state=running --format '{{.Node}}' "$1" | head -n 1 | sed 's/node-\([0-9]\)-.*/\1/'; }
 
 faults() {
   start_load 20
@@ -62,6 +63,9 @@ unreachable() { on "$manager" docker node ls --format '{{.Hostname}} {{.Status}}
 nodes_come_and_go() {
   start_load 20
   unplug 3
+  # A new machine is made ready meanwhile.
+  { start_machine 4 && unpack 4 "$work/package.tar.gz" && laboratory 4 && script 4 install.sh --force; } >"$work/install-4.log" 2>&1 &
+  local installing=$!
   within 60 "node 3 unplugged; the Swarm sees it as Down" unreachable 3
   client append 3 || failed "appends while a node is away"
   client train || failed "training while a node is away"
@@ -69,10 +73,7 @@ nodes_come_and_go() {
   plug_in 3
   within 240 "node 3 is plugged in again and all is well" all_is_well 1
 
-  start_machine 4
-  unpack 4 "$work/package.tar.gz"
-  laboratory 4
-  script 4 install.sh --force >/dev/null 2>&1 || failed "install.sh on node 4"
+  wait $installing || { cat "$work/install-4.log"; failed "install.sh on node 4"; }
   join 4
   within 120 "a fourth node joined and serves" curl --silent --fail --insecure "https://$subnet.4:3031/login"
 
@@ -96,3 +97,38 @@ node_is_replaced() {
   within 20 "the balancer knows the new node" client score
   client append 3 || failed "appends after a node was replaced"
 }
+
+# A node is taken out in good order, and another one takes its labels.
+node_is_drained() {
+  local out new='' n left='' name=$work/drained
+  out=$(on "$manager" docker node ls --filter node.label=mongo.replica=3 --format '{{.Hostname}}' | sed 's/node-\([0-9]\)-.*/\1/')
+  [ "$out" != "$manager" ] || failed "node $out is where the scripts are run"
+  for n in 1 2 3 4 5 6 7; do
+    if is_ready "$n"; then
+      [ "$n" = "$out" ] || left+=" $n"
+    elif [ -z "$new" ]; then
+      new=$n
+    fi
+  done
+  new_node "$new"
+  start_load 20
+  on "$manager" docker node update --availability drain "node-$out-hostname" >/dev/null
+  within 120 "node $out is drained: nothing runs on it" nothing_runs_on "$out"
+  client append 3 || failed "appends while a node is drained"
+  stop_load "a node drained"
+  if script "$manager" status.sh >"$name" 2>&1; then failed "status.sh does not tell that a node is drained"; fi
+  grep -E "BAD +node-$out-hostname .* drain" "$name" || failed "status.sh says nothing of the drained node: $(cat "$name")"
+  on "$manager" docker node demote "node-$out-hostname" >/dev/null
+  on "$out" docker swarm leave >/dev/null || failed "docker swarm leave on node $out"
+  within 60 "node $out has left" unreachable "$out"
+  on "$manager" docker node rm "node-$out-hostname" >/dev/null || failed "docker node rm"
+  remove_machine "$out"
+  for n in mongo.replica=3 worker=true minio=true; do label "$new" $n; done
+  script "$manager" start.sh --force --yes >"$name" 2>&1 || { cat "$name"; failed "start.sh after a node was taken out"; }
+  within 240 "node $new has taken the place of node $out and all is well" all_is_well "$manager"
+  # shellcheck disable=SC2086 # words
+  balance $left "$new"
+  within 20 "the balancer knows the new node" client score
+  client append 2 || failed "appends after a node was taken out"
+}
+nothing_runs_on() { [ -z "$(on "$1" docker ps --quiet)" ]; }

@@ -5,6 +5,7 @@
 # shellcheck disable=SC2154,SC2013 # $work is set by whoever sources this; paths here have no blanks
 machines=${machines:-tsw} # what their namespaces, links and control groups are called
 bridge=${machines}0
+daemon_options=() # more of dockerd's
 subnet=${subnet:-10.99.0}
 
 lay_bridge() {
@@ -37,15 +38,27 @@ start_machine() { # number
       # reached after some 20 s, at every start of a container.
       echo "nameserver 127.0.0.1" >"$2/resolv.conf"
       mount --bind "$2/resolv.conf" /etc/resolv.conf
-      exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$3$1" --data-root "$2/docker" --exec-root "$2/exec" \
-        --pidfile "$2/pid" --host "unix://$2/docker.sock"' - "$n" "$home" "$machines" >>"$home/dockerd.log" 2>&1 &
+      n=$1 home=$2 machines=$3
+      shift 3
+      exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$machines$n" --data-root "$home/docker" --exec-root "$home/exec" \
+        --pidfile "$home/pid" --host "unix://$home/docker.sock" "$@"' - "$n" "$home" "$machines" "${daemon_options[@]}" >>"$home/dockerd.log" 2>&1 &
   disown # a machine that loses its power is no news of the shell
   for _ in $(seq 300); do
-    if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then return 0; fi
+    if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then way_out "$n"; return 0; fi
     sleep 0.1
   done
   echo "the Docker daemon of machine $n does not answer: $(tail -n 3 "$home/dockerd.log")" >&2
   return 1
+}
+
+# Containers reach what is outside by the bridge docker_gwbridge. Nobody translates addresses here, so each machine has a network of its own
+# there, to which this one knows the way.
+way_out() { # number
+  local network=${subnet%.*}.$((100 + $1)).0/24
+  ip route replace "$network" via "$subnet.$1" dev "$bridge"
+  docker --host "unix://$work/node-$1/docker.sock" network inspect docker_gwbridge >/dev/null 2>&1 \
+    || docker --host "unix://$work/node-$1/docker.sock" network create --driver bridge --subnet "$network" --opt com.docker.network.bridge.name=docker_gwbridge \
+      --opt com.docker.network.bridge.enable_icc=false --opt com.docker.network.bridge.enable_ip_masquerade=false docker_gwbridge >/dev/null
 }
 
 # The package's folder for a machine: its images once on this disk.
@@ -116,5 +129,6 @@ remove_machines() {
     if [ -d "$work/node-$n" ] || [ -e "/run/netns/$machines$n" ]; then remove_machine "$n"; fi
   done
   ip link delete "$bridge" 2>/dev/null || true
-  rmdir /datadir 2>/dev/null || true # what the machines' own folders were mounted on
+  # What the machines' own folders were mounted on. Taken away, it would end the mounts on it of another run's machines, too.
+  if ! grep -qs ' /datadir ' /proc/[0-9]*/mounts; then rmdir /datadir 2>/dev/null || true; fi
 }

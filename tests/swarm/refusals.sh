@@ -41,6 +41,9 @@ refusals() {
   on 1 env MIN_ROOT_FREE_GB=100000 bash "$(home 1)/ha-scripts/start.sh" -l -p "$password" --check >"$work/disk.log" 2>&1 && failed "a full disk is not refused"
   grep -q 'GB are free on the root partition, and 100000 should be' "$work/disk.log" || failed "a full disk is not told: $(cat "$work/disk.log")"
   say "refused: too little disk, on every node: $(grep -c 'GB are free' "$work/disk.log") lines"
+  on 2 mount -t tmpfs -o size=2g tmpfs /datadir
+  expect_refusal "node-2-hostname: /datadir has 2 GB, and 50 are needed" on 1 env MIN_ROOT_FREE_GB=1 bash "$(home 1)/ha-scripts/start.sh" -l -p "$password" --check
+  on 2 umount /datadir
   rm -f "$work/port.stop"
   on 2 python3 -c '
 import os, socket, sys, time

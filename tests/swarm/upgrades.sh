@@ -25,7 +25,10 @@ upgrades() {
     mkdir -p "$work/next"
     # Another default than the first version's, and a setting that the first one's file has not (see step_machines).
     sed 's/^TOKEN_TTL_SECONDS=.*/TOKEN_TTL_SECONDS=28800/' "$project/config/tango.env" >"$work/next.env"
-    "$project/deploy/package.sh" --out "$work/next" --version 9.9.9 --settings "$work/next.env" "${program[@]}" >/dev/null
+    # Database and object store are the same, so their images need not be made again.
+    "$project/deploy/images/build.sh" --out "$work/next/images" --version 9.9.9 --mongod none --garage none "${program[@]}" >/dev/null
+    ln -f "$(home 1)"/images/tango_{mongo,objects}-*.tar.gz "$work/next/images/"
+    "$project/deploy/package.sh" --out "$work/next" --version 9.9.9 --settings "$work/next.env" --images "$work/next/images" "${program[@]}" >/dev/null
     next=$work/next/tango-9.9.9-linux.tar.gz
   fi
   next_version=$(tar -xOzf "$next" --wildcards '*/jop.version')
@@ -51,6 +54,7 @@ upgrades() {
   for name in $new; do grep -q "^$name" "$file" || failed "the new setting $name is not in tango.env"; done
 
   start_load
+  migration_is_cut_off "$next_version"
   next_script 1 "$next_version" upgrade_gpr_services.sh --from "$(home 1)" --yes >"$log" 2>&1 || { cat "$log"; failed "upgrade"; }
   stop_load "upgrade from $version to $next_version"
   image=$(on 1 docker service inspect --format '{{.Spec.TaskTemplate.ContainerSpec.Image}}' tango_tango)
@@ -80,6 +84,32 @@ upgrades() {
   [ "$image" = "jop_tango:$version" ] || failed "the image is $image"
   client append 2 || failed "appends after the downgrade"
   client train || failed "training after the downgrade"
+}
+
+# While most members of the database hang, the job that brings the schema up to date is killed. What ran goes on, and the upgrade is repeated.
+migration_is_cut_off() { # version
+  local n member log=$work/migration.log upgrading killed='' before
+  before=$(on 1 docker service inspect --format '{{.Version.Index}}' tango_tango)
+  # That the new image starts everywhere is found out first.
+  for member in 1 2; do signal_container "$(service_node mongo_mongo$member)" mongo_mongo$member STOP; done
+  next_script 1 "$1" upgrade_gpr_services.sh --from "$(home 1)" --yes >"$log" 2>&1 &
+  upgrading=$!
+  for _ in $(seq 600); do
+    n=$(service_node tango_migrate 2>/dev/null) || n=
+    if [ -n "$n" ] && [ -n "$(container "$n" tango_migrate)" ]; then
+      kill_container "$n" tango_migrate
+      killed=yes
+      break
+    fi
+    [ -d "/proc/$upgrading" ] || break
+    sleep 0.1
+  done
+  for member in 1 2; do signal_container "$(service_node mongo_mongo$member)" mongo_mongo$member CONT; done
+  [ -n "$killed" ] || { cat "$log"; failed "no migration was there to be killed"; }
+  if wait "$upgrading"; then failed "the upgrade does not tell that its migration was killed"; fi
+  grep -F "goes on. Run this again" "$log" || { cat "$log"; failed "the upgrade with a killed migration says something else"; }
+  [ "$(on 1 docker service inspect --format '{{.Version.Index}}' tango_tango)" = "$before" ] || failed "tango was changed although the migration was killed"
+  say "a migration was killed: what ran goes on"
 }
 
 # The image of the next version, but `server` ends at once.

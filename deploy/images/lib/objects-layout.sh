@@ -11,16 +11,27 @@ name=${OBJECTS_NAME:-objects}
 bucket=${OBJECTS_BUCKET:-tango}
 capacity=$((${OBJECTS_CAPACITY_GB:-50} * 1000000000))
 token=$(cat "${OBJECTS_ADMIN_TOKEN_FILE:?}")
+# All questions go to one of the instances that answer to the name: what has been told to one the others hear of later.
+instance=
 call() { # operation, curl's options...
   curl --silent --show-error --max-time 20 --fail-with-body --cacert "${OBJECTS_CA_FILE:?}" --header "authorization: Bearer $token" \
-    "https://$name:3904/v2/$1" "${@:2}"
+    --resolve "$name:3904:$instance" "https://$name:3904/v2/$1" "${@:2}"
+}
+choose_instance() {
+  for instance in $(getent ahostsv4 "$name" | cut -d' ' -f1 | sort -u); do
+    if call GetClusterStatus >/dev/null 2>&1; then return 0; fi
+  done
+  instance=
+  return 1
 }
 IFS=, read -r -a wanted <<<"${OBJECTS_NODES:?}"
 
 # Every wanted node has to be there.
-status='{}'
+status='{"nodes":[]}'
 for ((second = 0; ; second += 2)); do
-  status=$(call GetClusterStatus 2>/dev/null) || status='{"nodes":[]}'
+  if [ -n "$instance" ] || choose_instance; then
+    status=$(call GetClusterStatus 2>/dev/null) || { status='{"nodes":[]}' instance=; }
+  fi
   missing=
   for entry in "${wanted[@]}"; do
     up=$(jq -r --arg host "${entry%%=*}" '[.nodes[] | select(.hostname == $host and .isUp)] | length' <<<"$status")
@@ -46,19 +57,27 @@ if [ "$(jq -r .version <<<"$layout")" != 0 ] && [ "$lost" -gt 0 ] && [ "${OBJECT
   fail "most copies of $lost of $(jq .partitions <<<"$health") parts of the data are on nodes that are away. Bring these nodes back. If they are lost for good:" \
     "bash start.sh --accept-lost-objects (Helm: objectStore.acceptLostObjects=true) goes on with the copies that are left; what was stored in the last moments before the loss may be missing there"
 fi
-# Those that have a role and are not wanted.
-changes=$(jq -c --argjson wanted "$changes" '[.roles[].id] - [$wanted[].id] | map({id: ., remove: true}) | $wanted + .' <<<"$layout")
-different=$(jq -r --argjson changes "$changes" '
-  [.roles[] | {id, zone, capacity, tags}] as $roles
-  | [$changes[] | . as $change | select(if .remove then true else ([$roles[] | select(. == $change)] | length) == 0 end)] | length' <<<"$layout")
-if [ "$different" -gt 0 ]; then
-  call UpdateClusterLayout --json "$(jq -c '{roles: .}' <<<"$changes")" >/dev/null || fail "it refuses the layout $changes"
+wanted_roles=$changes
+# How many roles are not as they are wanted; with those that are not wanted at all taken out.
+look_at_roles() {
+  layout=$(call GetClusterLayout)
+  changes=$(jq -c --argjson wanted "$wanted_roles" '[.roles[].id] - [$wanted[].id] | map({id: ., remove: true}) | $wanted + .' <<<"$layout")
+  different=$(jq -r --argjson changes "$changes" '
+    [.roles[] | {id, zone, capacity, tags}] as $roles
+    | [$changes[] | . as $change | select(if .remove then true else ([$roles[] | select(. == $change)] | length) == 0 end)] | length' <<<"$layout")
+}
+look_at_roles
+if [ "$different" = 0 ]; then echo "object store: the layout is as it should be: $OBJECTS_NODES"; fi
+# Another one who changes the layout at the same time can win: then once more.
+for ((try = 1; different > 0; try++)); do
   version=$(($(jq -r .version <<<"$layout") + 1))
-  call ApplyClusterLayout --json "{\"version\": $version}" >/dev/null || fail "it refuses layout $version"
-  echo "object store: layout $version: $OBJECTS_NODES"
-else
-  echo "object store: the layout is as it should be: $OBJECTS_NODES"
-fi
+  if call UpdateClusterLayout --json "$(jq -c '{roles: .}' <<<"$changes")" >/dev/null && call ApplyClusterLayout --json "{\"version\": $version}" >/dev/null; then
+    echo "object store: layout $version: $OBJECTS_NODES"
+  fi
+  look_at_roles
+  [ "$different" = 0 ] || [ "$try" -lt 5 ] || fail "it does not take the layout $changes"
+  [ "$different" = 0 ] || sleep 2
+done
 
 # The former layout counts beside the new one until each of its nodes has said that it knows the new one, which a node that is gone never says.
 is_in_transition() { [ "$(call GetClusterLayoutHistory | jq '[.versions[] | select(.status != "Historical")] | length')" -gt 1 ]; }

@@ -25,10 +25,15 @@ need_manager() {
 
 # One line a node: hostname, address, status, availability, manager's reachability, labels as NAME=VALUE,...
 read_nodes() {
-  local ids
+  local ids all id
   ids=$(docker node ls --quiet)
   # shellcheck disable=SC2086 # one word an id
-  nodes=$(docker node inspect --format '{{.Description.Hostname}} {{.Status.Addr}} {{.Status.State}} {{.Spec.Availability}} {{if .ManagerStatus}}{{.ManagerStatus.Reachability}}{{else}}worker{{end}} {{range $name, $value := .Spec.Labels}}{{$name}}={{$value}},{{end}}' $ids)
+  all=$(docker node inspect --format '{{if not .Description.Hostname}}? {{.ID}} {{end}}{{.Description.Hostname}} {{.Status.Addr}} {{.Status.State}} {{.Spec.Availability}} {{if .ManagerStatus}}{{.ManagerStatus.Reachability}}{{else}}worker{{end}} {{range $name, $value := .Spec.Labels}}{{$name}}={{$value}},{{end}}' $ids)
+  nodes=$(grep -v '^? ' <<<"$all")
+  # What is left when a join is given up half-way.
+  for id in $(sed -n 's/^? \([^ ]*\) .*/\1/p' <<<"$all"); do
+    warn "a node has begun to join this Swarm and has never come: docker node rm --force $id takes it out"
+  done
 }
 
 # Hostnames of the nodes with a label; with a second argument: with that value.
@@ -95,15 +100,22 @@ check_nodes() {
   fi
   minio_nodes=$(labelled minio true | count_lines)
   if [ "$external_objects" = no ]; then
-    case $minio_nodes in
-      0) problem "no node has the label minio=true: give it to three nodes: docker node update --label-add minio=true NODE" ;;
-      1) warn "UNSAFE: one node has the label minio=true. The object store holds the rows of all datasets, here once: when its disk is lost, they are lost. Label three nodes" ;;
-      2) warn "UNSAFE: two nodes have the label minio=true. Each object is kept twice, but when either node is away nothing can be stored. Label three nodes" ;;
-    esac
+    if [ "$minio_nodes" = 0 ]; then problem "no node has the label minio=true: give it to three nodes: docker node update --label-add minio=true NODE"; fi
+    local unsafe
+    unsafe=$(unsafe_objects)
+    [ -z "$unsafe" ] || warn "$unsafe"
   fi
   OBJECTS_REPLICATION=$minio_nodes
   if [ "$minio_nodes" -gt 3 ]; then OBJECTS_REPLICATION=3; fi
   export OBJECTS_REPLICATION
+}
+
+# What is to be said of one or two nodes for the object store.
+unsafe_objects() {
+  case $(labelled minio true | count_lines) in
+    1) echo "UNSAFE: one node has the label minio=true. The object store holds the rows of all datasets, here once: when its disk is lost, they are lost. Label three nodes" ;;
+    2) echo "UNSAFE: two nodes have the label minio=true. Each object is kept twice, but when either node is away nothing can be stored. Label three nodes" ;;
+  esac
 }
 
 # Where the members of the database stand, by the label datacenter=.
@@ -132,14 +144,14 @@ check_data_centres() {
   fi
 }
 
-# Asks every node, by a job on it, for its clock, its disks and its ports. $1: ports that must be free, or nothing.
+# Asks every node, by a job on it, for its clock, its disks and its ports; in the one image with a shell that every node has. $1: ports that must be free, or nothing.
 check_every_node() {
   local answers line node pairs spread name value early=0 late=0
   [ "$dry_run" = no ] || return 0
   # shellcheck disable=SC2086 # one word a port
-  answers=$(job_on_every_node tango_probe "$MONGO_IMAGE" --env 'NODE={{.Node.Hostname}}' --network host \
+  answers=$(job_on_every_node tango_probe "$OBJECTS_IMAGE" --env 'NODE={{.Node.Hostname}}' --network host \
     --mount type=bind,source=/,target=/host,readonly --entrypoint /usr/bin/node-probe.sh -- $1) || true
-  [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $MONGO_IMAGE on every node (install.sh)?"; return; }
+  [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $OBJECTS_IMAGE on every node (install.sh)?"; return; }
   for node in $(awk '{ print $1 }' <<<"$nodes"); do
     line=$(grep -o "probe node=$node .*" <<<"$answers" | tail -n 1) || true
     if [ -z "$line" ]; then

@@ -58,7 +58,7 @@ SECRETS
   for ((number = 1; number <= members; number++)); do hosts+=${hosts:+,}mongo_mongo$number:27017; done
   put_text mongo_key "$(value_of MONGO_KEY "$file")"
   if [ "$external_mongo" = yes ]; then
-    put_text mongodb_url "$(value_of MONGODB_URL "$conf/tango.env")"
+    put_own mongodb_url MONGODB_URL "$conf/tango.env"
   else
     put_text mongodb_url "mongodb://tango:$(value_of MONGO_PASSWORD "$file")@$hosts/tango?authSource=admin&replicaSet=rs0&tls=true"
   fi
@@ -67,9 +67,20 @@ SECRETS
   put_text objects_admin_token "$(value_of OBJECTS_ADMIN_TOKEN "$file")"
   local of=$file
   if [ "$external_objects" = yes ]; then of=$conf/tango.env; fi
-  put_text s3_access_key "$(value_of S3_ACCESS_KEY "$of")"
-  put_text s3_secret_key "$(value_of S3_SECRET_KEY "$of")"
+  put_own s3_access_key S3_ACCESS_KEY "$of"
+  put_own s3_secret_key S3_SECRET_KEY "$of"
 }
+
+# A secret that may be in tango.env; where that was taken from what runs, it is the one that the Swarm has.
+put_own() { # kind, name, file
+  local value
+  value=$(value_of "$2" "$3")
+  if [ "$value" != "$is_secret" ]; then put_text "$1" "$value"; fi
+}
+
+# tango.env as every node sees it. The Swarm shows a configuration to everybody who may ask, and these have their secrets beside it.
+is_secret='(secret)'
+public_settings() { sed -E "s/^(MONGODB_URL|S3_ACCESS_KEY|S3_SECRET_KEY|TOKEN_SECRET|SUPER_USER_PASSWORD)=.+/\\1=$is_secret/" "$1"; }
 
 # Files of conf/ that are here become the current ones.
 put_files() {
@@ -92,20 +103,23 @@ put_files() {
 
 # tango.env of this node becomes everybody's. Another node's is only replaced when told so.
 put_settings() {
-  local now maker
+  local now maker file
+  file=$(mktemp)
+  public_settings "$conf/tango.env" >"$file"
   now=$(current config env)
   if [ -n "$now" ]; then
     maker=$(docker config inspect --format '{{index .Spec.Labels "tango.node"}}' "$now")
-    if ! docker config inspect --format '{{printf "%s" .Spec.Data}}' "$now" | cmp -s - <(cat "$conf/tango.env"; echo); then
+    if ! docker config inspect --format '{{printf "%s" .Spec.Data}}' "$now" | cmp -s - <(cat "$file"; echo); then
       say "settings that change on all nodes:"
       diff <(docker config inspect --format '{{printf "%s" .Spec.Data}}' "$now" | grep -E '^[A-Z]' | hide_values | sort) \
-        <(grep -E '^[A-Z]' "$conf/tango.env" | hide_values | sort) | grep '^[<>]' | sed 's/^</  before:/; s/^>/  now:   /' || true
+        <(grep -E '^[A-Z]' "$file" | hide_values | sort) | grep '^[<>]' | sed 's/^</  before:/; s/^>/  now:   /' || true
       if [ "$maker" != "$(hostname)" ]; then
         confirm "The settings that run were given on $maker, and $conf/tango.env of this node is different. Use this node's? (Those that run, for this file: docker config inspect --format '{{printf \"%s\" .Spec.Data}}' $now.)" yes
       fi
     fi
   fi
-  put config env "$conf/tango.env"
+  put config env "$file"
+  rm -f "$file"
 }
 
 # Values that are secrets are not shown.

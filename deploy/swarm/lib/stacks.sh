@@ -236,6 +236,19 @@ in_tango() {
   docker exec "$container" /usr/bin/tango "$@"
 }
 
+# A member that has not yet copied the users knows nobody, and whoever asks it meanwhile is refused: then it is done again, which is harmless.
+add_member() { # host:port
+  local answer
+  if answer=$(run_job tango_mongo_add 300 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster add "$1" 2>&1); then
+    say "$answer"
+  elif grep -q 'is a member already' <<<"$answer"; then
+    say "$1 is a member already"
+  else
+    warn "$(grep -m 1 '^error' <<<"$answer" || head -n 1 <<<"$answer")"
+    return 1
+  fi
+}
+
 # Members beyond those that the replica set knows, after more nodes were labelled.
 add_members() {
   local known number
@@ -244,7 +257,7 @@ add_members() {
   known=$(run_job tango_mongo_members 60 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster members --json) || fail "the members could not be asked for: $known"
   for ((number = 1; number <= mongo_members; number++)); do
     if ! grep -q "\"mongo_mongo$number:27017\"" <<<"$known"; then
-      run_job tango_mongo_add 300 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster add "mongo_mongo$number:27017" || fail "the member could not be added"
+      until_true 120 add_member "mongo_mongo$number:27017" || fail "the member mongo_mongo$number could not be added; see above, and run start.sh again"
     fi
   done
 }
@@ -256,7 +269,8 @@ use_running_images() {
   local running pair name
   for pair in TANGO_IMAGE=tango_tango MONGO_IMAGE=mongo_mongo1 OBJECTS_IMAGE=minio_server_minio; do
     name=${pair%%=*}
-    running=$(image_of "${pair#*=}")
+    # What is elsewhere has no service here.
+    running=$(image_of "${pair#*=}") || running=
     if [ -n "$running" ] && [ "$running" != "${!name}" ]; then
       warn "$running runs, and this package has ${!name}: restarted is what runs (upgrade_gpr_services.sh changes tango's version, start.sh the others')"
       export "$name=$running"

@@ -3,7 +3,7 @@ metadata:
   labels:
     app: tango
   annotations:
-    checksum/settings: {{ toJson .Values.settings | sha256sum }}
+    checksum/settings: {{ printf "%s %s" .Values.envConfigMapName (toJson .Values.settings) | sha256sum }}
 spec:
   terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
   automountServiceAccountToken: false
@@ -33,6 +33,7 @@ spec:
       ports:
         - name: api
           containerPort: 3031
+          protocol: TCP
 {{- if .Values.hostPort }}
           hostPort: {{ .Values.hostPort }}
 {{- end }}
@@ -53,7 +54,9 @@ spec:
         - {name: S3_INTERNAL_ENDPOINT, value: "https://objects:9000"}
 {{- end }}
 {{- range $name, $value := .Values.settings }}
+{{- if ne (toString $value) "" }}
         - {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
 {{- end }}
       envFrom:
         - secretRef:
@@ -83,6 +86,9 @@ spec:
       volumeMounts:
         - {name: run, mountPath: /run/tango}
         - {name: tmp, mountPath: /tmp}
+{{- if .Values.envConfigMapName }}
+        - {name: env, mountPath: /etc/tango/tango.env, subPath: tango.env, readOnly: true}
+{{- end }}
 {{- if .Values.tlsSecretName }}
         - {name: tls, mountPath: /data/ssl, readOnly: true}
 {{- end }}
@@ -94,6 +100,11 @@ spec:
       emptyDir: {medium: Memory, sizeLimit: 256Mi}
     - name: tmp
       emptyDir: {}
+{{- if .Values.envConfigMapName }}
+    - name: env
+      configMap:
+        name: {{ .Values.envConfigMapName }}
+{{- end }}
 {{- if .Values.tlsSecretName }}
     - name: tls
       secret:

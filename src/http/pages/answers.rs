@@ -94,10 +94,19 @@ pub(super) fn said(english: &str, language: Language) -> String {
 
 fn at_depth(english: &str, language: Language, depth: usize) -> String {
     let known = |text: &str| if depth < DEEPEST { translated(text, language, depth) } else { None };
-    let alone = |text: &str| known(text).or_else(|| known(&phrase(text)?).map(|text| sentence(&text)));
+    let alone = |text: &str| {
+        let one = |text: &str| known(text).or_else(|| known(&phrase(text)?).map(|text| sentence(&text)));
+        one(text).or_else(|| one(without_code(text)?))
+    };
     alone(english)
         .or_else(|| sentences(english)?.into_iter().map(alone).collect::<Option<Vec<_>>>().map(|all| all.join(" ")))
         .unwrap_or_else(|| english.to_owned())
+}
+
+/// What a job failed by, without the code behind it.
+fn without_code(text: &str) -> Option<&str> {
+    let (text, code) = text.strip_suffix(')')?.rsplit_once(" (")?;
+    (!code.is_empty() && code.bytes().all(|it| it.is_ascii_lowercase() || it == b'_')).then_some(text)
 }
 
 /// A text of several sentences, cut after each: where a capital follows a full stop.
@@ -184,6 +193,12 @@ mod tests {
         let locked = "Too many wrong passwords in a row; try again in 5 minutes.";
         assert!(said(locked, Language::German).starts_with("Zu viele falsche Passwörter"), "a phrase made a sentence");
         assert_eq!(said(locked, Language::English), locked);
+        let failed =
+            "the metric \"resolved\" has the same value in every row, so there is nothing to predict (constant_metric)";
+        assert!(!said(failed, Language::German).contains('('), "{}", said(failed, Language::German));
+        let filter = "The filter is not understood at character 9: expected a number, a \"quoted text\", true or false after English, found the end of the expression.";
+        let german = "Der Filter wird am Zeichen 9 nicht verstanden: erwartet wird nach English eine Zahl, ";
+        assert!(said(filter, Language::German).starts_with(german), "{}", said(filter, Language::German));
         let two = "The model has not been trained yet: POST /api/v1/models/{id}/train and wait for its job. Check the separator and the quotes.";
         let german = said(two, Language::German);
         assert!(german.ends_with("Prüfen Sie das Trennzeichen und die Anführungszeichen."), "{german}");
@@ -270,7 +285,8 @@ mod tests {
             let (parts, names) = cut(english);
             let longest = parts.iter().max_by_key(|part| part.len()).unwrap();
             // What a value is not is put together.
-            let there = longest.split(" is not ").all(|part| joined.contains(part.trim()));
+            let mut parts = longest.split(" is not ").flat_map(|part| part.split(": compare it with "));
+            let there = parts.all(|part| joined.contains(part.trim()));
             assert!(there, "nothing says {longest:?} any more ({english})");
             let german = translations.get("de").unwrap_or_else(|| panic!("no German for {english}"));
             for name in translations.values().flat_map(|text| cut(text).1) {

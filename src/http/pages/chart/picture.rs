@@ -57,12 +57,14 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
         text(picture, "y title", (0.0, 12.0), &shortened(&spec.y.label, if frame.wide { 90 } else { 45 }));
     }
     let wanted = if frame.wide { 5 } else { 4 };
+    let letters = if frame.wide { 130 } else { 60 };
+    let texts = most_texts(&spec.x.values, letters);
     let x_ticks = match spec.x.format.as_str() {
         "day" => {
             (0..=wanted).map(|at| frame.x.0 + (frame.x.1 - frame.x.0) * f64::from(at) / f64::from(wanted)).collect()
         }
         "text" => {
-            let every = spec.x.values.len().div_ceil(12).max(1);
+            let every = spec.x.values.len().div_ceil(texts).max(1);
             (0..spec.x.values.len()).step_by(every).map(|at| at as f64 + 0.5).collect()
         }
         _ => ticks(frame.x, wanted, spec.x.format == "whole"),
@@ -87,8 +89,7 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
             continue;
         }
         before.clone_from(&words);
-        let room = if frame.wide { 130 } else { 60 };
-        let fits = if spec.x.format == "text" { (room / spec.x.values.len().clamp(1, 12)).max(4) } else { 20 };
+        let fits = if spec.x.format == "text" { (letters / spec.x.values.len().clamp(1, texts)).max(4) } else { 20 };
         text(picture, class, (frame.x(tick), bottom + 16.0), &shortened(&words, fits));
     }
     line(picture, "axis", (frame.left, bottom), (right, bottom));
@@ -97,6 +98,14 @@ fn axes(picture: &mut String, spec: &Spec, frame: &Frame, language: Language) {
         let zone = if days { " (UTC)" } else { "" };
         text(picture, "x title", (frame.left + frame.width / 2.0, bottom + 34.0), &format!("{}{zone}", spec.x.label));
     }
+}
+
+/// How many texts stand below a picture of so many letters: fewer where most would be cut to the same beginning.
+fn most_texts(values: &[String], letters: usize) -> usize {
+    const MOST: usize = 12;
+    let fits = letters / values.len().clamp(1, MOST);
+    let cut = values.iter().filter(|it| it.chars().count() > fits).count();
+    if 2 * cut > values.len() { MOST / 3 } else { MOST }
 }
 
 fn draw_series(picture: &mut String, spec: &Spec, series: &Series, index: usize, frame: &Frame, language: Language) {

@@ -63,6 +63,30 @@ step("an upload on a slow network is paused, survives a reload, and goes on", as
   assert.equal(items.length, 1, "it is one upload");
 });
 
+step("cancelling an upload asks first, and names what is lost", async () => {
+  const other = await open(browser, server.url);
+  await signIn(other);
+  const client = await other.context().newCDPSession(other);
+  await other.goto("/upload");
+  await other.getByLabel("File", { exact: true }).setInputFiles(large());
+  await other.getByLabel("Name of the dataset").fill("cancelled");
+  await client.send("Network.enable");
+  await client.send("Network.emulateNetworkConditions", { offline: false, latency: 50, downloadThroughput: -1, uploadThroughput: 1_200_000 });
+  await other.getByRole("button", { name: "Upload", exact: true }).click();
+  await other.locator("#far", { hasText: "left" }).waitFor();
+  const asked = [];
+  other.on("dialog", async (dialog) => {
+    asked.push(dialog.message());
+    await (asked.length === 1 ? dialog.dismiss() : dialog.accept());
+  });
+  await other.getByRole("button", { name: "Cancel", exact: true }).click();
+  assert.match(await other.locator("#far").textContent(), /left/, "it goes on");
+  await other.getByRole("button", { name: "Cancel", exact: true }).click();
+  await other.locator("#far", { hasText: "Cancelled." }).waitFor();
+  assert.deepEqual(asked, Array(2).fill("What was sent of large.csv will be lost. Drop it?"));
+  await other.context().close();
+});
+
 step("a lost network in mid-upload: told, kept, continued", async () => {
   await page.goto("/upload");
   await page.getByLabel("File", { exact: true }).setInputFiles(file("calls.csv", calls(300)));

@@ -168,3 +168,16 @@ fn line(picture: &mut String, class: &str, from: (f64, f64), to: (f64, f64)) {
 fn text(picture: &mut String, class: &str, (x, y): (f64, f64), words: &str) {
     let _ = write!(picture, "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", escaped(words));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_would_be_cut_alike_are_fewer() {
+        let agents: Vec<String> = (0..40).map(|at| format!("agent-{at:04}")).collect();
+        assert_eq!((most_texts(&agents, 130), most_texts(&agents, 60)), (12, 4));
+        assert_eq!(most_texts(&["true".to_owned(), "false".to_owned()], 60), 12);
+        assert_eq!(most_texts(&[], 60), 12);
+    }
+}

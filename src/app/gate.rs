@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt as _;
+
+use crate::http::pages;
 
 /// Holds requests off until [`Gate::open`].
 #[derive(Clone, Default)]
@@ -37,18 +39,26 @@ impl Gate {
                     match never {}
                 }
             },
-            None => starting(request.uri().path()),
+            None => starting(&request),
         }
     }
 }
 
-fn starting(path: &str) -> Response {
+fn starting(request: &Request) -> Response {
+    let path = request.uri().path();
     if path == "/livez" {
         return (StatusCode::OK, "{\"status\":\"alive\"}").into_response();
+    }
+    if request.method() == Method::GET && pages::wants_page(path, request.headers()) {
+        return asked_again(pages::starting(request.headers()));
     }
     let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"starting","error_code":503,"detail":"This server is starting. Send the request again in a second.","request_id":null}"#;
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    asked_again(response)
+}
+
+fn asked_again(mut response: Response) -> Response {
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     response
 }
@@ -71,6 +81,13 @@ mod tests {
         assert_eq!(status(&gate, "/login").await, 503);
         assert_eq!(status(&gate, "/readyz").await, 503);
         assert_eq!(status(&gate, "/livez").await, 200);
+        let browser = Request::builder().uri("/home").header("accept", "text/html").body(Body::empty()).unwrap();
+        let shown = gate.service().oneshot(browser).await.unwrap();
+        assert_eq!(
+            (shown.status().as_u16(), &shown.headers()[header::RETRY_AFTER]),
+            (503, &HeaderValue::from_static("1"))
+        );
+        assert_eq!(shown.headers()[header::CONTENT_TYPE], "text/html; charset=utf-8");
         gate.open(Router::new().route("/login", get(|| async { "in" })));
         assert_eq!(status(&gate, "/login").await, 200);
     }

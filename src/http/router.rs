@@ -1,10 +1,10 @@
 //! The whole route table, and what is around every route.
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa::openapi::OpenApi as Document;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -91,16 +91,24 @@ pub fn router(app: AppState) -> Router {
         .with_state(app)
 }
 
-async fn not_found(uri: Uri, headers: HeaderMap) -> Response {
+async fn not_found(State(app): State<AppState>, uri: Uri, headers: HeaderMap) -> Response {
     let detail = format!("There is nothing at {}. The API is under /api/v1; see /docs.", uri.path());
-    refuse(&uri, &headers, ApiError::new(StatusCode::NOT_FOUND, "not_found", detail))
+    refuse(&app, &uri, &headers, ApiError::new(StatusCode::NOT_FOUND, "not_found", detail)).await
 }
 
-async fn method_not_allowed(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+async fn method_not_allowed(State(app): State<AppState>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    if method == Method::GET && pages::wants_page(uri.path(), &headers) {
+        // The address of a form that was refused, opened again: its page is above.
+        let page = uri.path().trim_end_matches('/').rsplit_once('/').map_or("/", |(page, _)| page);
+        return Redirect::to(if page.is_empty() { "/" } else { page }).into_response();
+    }
     let detail = format!("{method} is not possible at {}; see /docs for what is.", uri.path());
-    refuse(&uri, &headers, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
+    refuse(&app, &uri, &headers, ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)).await
 }
 
-fn refuse(uri: &Uri, headers: &HeaderMap, error: ApiError) -> Response {
-    if pages::wants_page(uri.path(), headers) { pages::problem(headers, &error) } else { error.into_response() }
+async fn refuse(app: &AppState, uri: &Uri, headers: &HeaderMap, error: ApiError) -> Response {
+    match pages::wants_page(uri.path(), headers) {
+        true => pages::problem(app, uri, headers, &error).await,
+        false => error.into_response(),
+    }
 }

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 
 use super::{ApiError, AppState};
-use crate::auth::IssuedToken;
+use crate::auth::{Identity, IssuedToken};
 use crate::domain::id::{AccountId, UserId};
 
 /// Name of the browser's cookie over plain HTTP.
@@ -45,18 +45,27 @@ impl FromRequestParts<AppState> for Session {
         if browser {
             check_origin(&parts.method, &parts.headers)?;
         }
-        let identity = app.auth.verify(token)?;
-        Ok(Session {
+        Ok(Session::of(app.auth.verify(token)?, browser))
+    }
+}
+
+/// Who is signed in at this browser, for pages that only show; nobody when the session has ended.
+pub fn of_cookie(headers: &HeaderMap, app: &AppState) -> Option<Session> {
+    let identity = app.auth.verify(cookie_token(headers, app.secure)?).ok()?;
+    Some(Session::of(identity, true))
+}
+
+impl Session {
+    fn of(identity: Identity, browser: bool) -> Self {
+        Self {
             account_id: identity.account_id,
             user_id: identity.user_id,
             username: identity.username,
             super_user: identity.super_user,
             browser,
-        })
+        }
     }
-}
 
-impl Session {
     /// 403 unless the user is a super user.
     pub fn require_super_user(&self) -> Result<(), ApiError> {
         if self.super_user {

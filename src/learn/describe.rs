@@ -192,25 +192,16 @@ fn keys(column: &Column, row: usize, mut each: impl FnMut(u64)) {
 fn describe_numbers(values: &[f64], column: &Column) -> ColumnSummary {
     let mut known: Vec<f64> = values.iter().copied().filter(|value| value.is_finite()).collect();
     known.sort_by(f64::total_cmp);
-    let mut runs: Vec<(f64, u64)> = Vec::new();
-    for value in &known {
-        match runs.last_mut() {
-            Some((last, count)) if last == value => *count += 1,
-            _ => runs.push((*value, 1)),
-        }
-    }
-    let distinct = runs.len() as u64;
-    let shown = |value: f64| match column {
-        Column::Boolean(_) => json!(value != 0.0),
-        Column::Integer(_) => json!(value as i64),
-        Column::Timestamp(_) => json!(crate::domain::profile::timestamp_text(
-            chrono::DateTime::from_timestamp_micros((value * 1e6) as i64).unwrap_or_default()
-        )),
-        _ => json!(value),
+    let (distinct, top) = match column {
+        Column::Boolean(_) => frequent_numbers(&known, |value| json!(value != 0.0)),
+        Column::Integer(values) => frequent_numbers(&in_order(values), |value| json!(value)),
+        Column::Timestamp(values) => frequent_numbers(&in_order(values), |micros| {
+            let time = chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default();
+            json!(crate::domain::profile::timestamp_text(time))
+        }),
+        _ => frequent_numbers(&known, |value| json!(value)),
     };
     let histogram = if matches!(column, Column::Boolean(_)) { Vec::new() } else { histogram(&known) };
-    runs.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.total_cmp(&b.0)));
-    let top = runs.iter().take(TOP).map(|(value, rows)| FrequentValue { value: shown(*value), rows: *rows }).collect();
     let at = |share: f64| known[(share * (known.len() - 1) as f64).round() as usize];
     let quantiles = (!known.is_empty()).then(|| Quantiles {
         p05: at(0.05),
@@ -229,6 +220,28 @@ fn describe_numbers(values: &[f64], column: &Column) -> ColumnSummary {
         top,
         association: None,
     }
+}
+
+/// Whole numbers as they are: as floating-point numbers, many beyond 2^53 would be one.
+fn in_order(values: &[Option<i64>]) -> Vec<i64> {
+    let mut known: Vec<i64> = values.iter().copied().flatten().collect();
+    known.sort_unstable();
+    known
+}
+
+/// Of sorted values: how many are distinct, and the most frequent, of equally frequent ones the smallest.
+fn frequent_numbers<T: Copy + PartialEq>(sorted: &[T], shown: impl Fn(T) -> Value) -> (u64, Vec<FrequentValue>) {
+    let mut runs: Vec<(T, u64)> = Vec::new();
+    for value in sorted {
+        match runs.last_mut() {
+            Some((last, count)) if last == value => *count += 1,
+            _ => runs.push((*value, 1)),
+        }
+    }
+    let distinct = runs.len() as u64;
+    runs.sort_by_key(|(_, rows)| std::cmp::Reverse(*rows));
+    let top = runs.iter().take(TOP).map(|(value, rows)| FrequentValue { value: shown(*value), rows: *rows });
+    (distinct, top.collect())
 }
 
 /// Of sorted values. Far outliers do not squeeze the rest into one bin.
@@ -385,6 +398,15 @@ mod tests {
         assert_eq!(found.histogram.iter().map(|bin| bin.rows).collect::<Vec<_>>(), [1, 2, 0, 0, 1]);
         assert_eq!(found.top[0], FrequentValue { value: json!(2), rows: 2 });
         assert_eq!(found.quantiles.unwrap().median, 2.0);
+    }
+
+    #[test]
+    fn whole_numbers_beyond_2_to_the_53_stay_apart() {
+        let id = 9_007_199_254_740_993;
+        let found = describe(&Column::Integer(vec![Some(id), Some(id - 1), Some(id), None]), None);
+        assert_eq!((found.missing, found.distinct), (1, 2));
+        let of = |value: i64, rows| FrequentValue { value: json!(value), rows };
+        assert_eq!(found.top, [of(id, 2), of(id - 1, 1)]);
     }
 
     #[test]

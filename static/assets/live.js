@@ -4,11 +4,15 @@
 import { locale } from "./locale.js";
 
 const PAUSE_MS = 400;
-const RECONNECT_MS = 10_000;
+const AGAIN_MS = 2_000;
+const LONGEST_MS = 60_000;
+let wait = AGAIN_MS;
 let timer = null;
 let reading = false;
 let pressed = false;
 const changed = new Set();
+// What was under way may have ended between the page and now; later: what happened while nobody listened is not known.
+let lost = document.querySelector("[data-live] progress, [data-live] .state.wait") !== null;
 
 /** Times in the reader's own zone. */
 function localTimes(root) {
@@ -31,12 +35,15 @@ async function refresh() {
   // What is being clicked must not be taken away from under the pointer.
   if (reading || pressed || document.hidden) return schedule();
   const parts = [...document.querySelectorAll("[data-live]")].filter(affected);
+  const told = [...changed];
   changed.clear();
   if (parts.length === 0) return;
   reading = true;
+  let away = true;
   try {
     const answer = await fetch(window.location.href, { headers: { accept: "text/html", "x-tango-live": "yes" } });
     // Signed out: what is on the screen stays; the next click asks to sign in.
+    away = answer.status >= 500;
     if (answer.redirected && new URL(answer.url).pathname === "/login") return;
     if (answer.status === 404) return await gone();
     if (!answer.ok) return;
@@ -46,9 +53,13 @@ async function refresh() {
       if (fresh) renew(part, fresh);
     }
   } catch {
-    // Away for a moment; the next change tries again.
+    // Away, as a server is that is just starting.
   } finally {
     reading = false;
+    if (away) {
+      for (const kind of told) changed.add(kind);
+      schedule(AGAIN_MS);
+    }
   }
 }
 
@@ -104,16 +115,14 @@ function reachable(root) {
   }
 }
 
-function schedule() {
-  if (timer === null) timer = window.setTimeout(refresh, PAUSE_MS);
+function schedule(pause = PAUSE_MS) {
+  if (timer === null) timer = window.setTimeout(refresh, pause);
 }
 
 function listen() {
   const events = new EventSource("/changes");
-  // What was under way may have ended between the page and now.
-  let lost = document.querySelector("[data-live] progress, [data-live] .state.wait") !== null;
   events.addEventListener("open", () => {
-    // What happened while nobody listened is not known.
+    wait = AGAIN_MS;
     if (lost) changed.add("all");
     if (lost) schedule();
     lost = false;
@@ -124,8 +133,10 @@ function listen() {
   });
   events.addEventListener("error", () => {
     lost = true;
-    // A lost connection is taken up again by the browser; a refused one (the session has ended) is not.
-    if (events.readyState === EventSource.CLOSED) window.setTimeout(listen, RECONNECT_MS);
+    // A lost connection is taken up again by the browser; a refused one (the server starts, the session has ended) is not.
+    if (events.readyState !== EventSource.CLOSED) return;
+    window.setTimeout(listen, wait);
+    wait = Math.min(2 * wait, LONGEST_MS);
   });
 }
 

@@ -286,6 +286,7 @@ function line(earlier) {
   const drop = document.createElement("button");
   Object.assign(drop, { type: "button", className: "plain small", textContent: t("Drop it") });
   drop.addEventListener("click", async () => {
+    if (!window.confirm(t("What was sent of {name} will be lost. Drop it?", { name: earlier.name }))) return;
     drop.disabled = true;
     try {
       await api("DELETE", `/api/v1/uploads/${earlier.id}`);
@@ -340,7 +341,7 @@ field("pause").addEventListener("click", () => {
 
 field("cancel").addEventListener("click", async () => {
   const upload = current;
-  if (!upload) return;
+  if (!upload || !window.confirm(t("What was sent of {name} will be lost. Drop it?", { name: upload.file.name }))) return;
   current = null;
   upload.sending.cancel();
   forget(upload.id);

@@ -30,12 +30,14 @@ function sliders() {
 
   /** Bars outside of the period step back. */
   function paint() {
-    const bars = span.querySelectorAll("rect.bar");
     const place = (slider) => (at(Number(slider.value)) - first) / (last - first || 1);
     const [low, high] = [place(slide.from), place(slide.to)];
-    for (const [index, bar] of [...bars].entries()) {
-      const middle = (index + 0.5) / bars.length;
-      bar.setAttribute("opacity", middle < low || middle > high ? "0.25" : "1");
+    for (const picture of span.querySelectorAll("svg")) {
+      const bars = [...picture.querySelectorAll("rect.bar")];
+      for (const [index, bar] of bars.entries()) {
+        const middle = (index + 0.5) / bars.length;
+        bar.setAttribute("opacity", middle < low || middle > high ? "0.25" : "1");
+      }
     }
   }
 

@@ -259,6 +259,9 @@ step("the live models take turns: by periods with off in between, two by the hou
   await turns(() => page.getByLabel("by share").check(), "Each interaction meets one of them");
   await page.getByRole("button", { name: "Activate hybrid alone" }).waitFor({ state: "detached" });
   await page.getByRole("button", { name: "Deactivate hybrid" }).click();
+  await page.getByText("Its scores come from disjoint then.").waitFor();
+  await holds(page, "sure");
+  await page.getByRole("button", { name: "Yes, deactivate it" }).click();
   await page.locator("#turns", { hasText: "disjoint answers all scores." }).waitFor();
 });
 
@@ -384,13 +387,48 @@ step("phone and 200 %: nothing is cut off, the menu opens", async () => {
   await page.setViewportSize({ width: 1280, height: 860 });
 });
 
-step("German, by the setting", async () => {
+step("German, by the setting: nothing of any page is left in English", async () => {
   await page.goto("/settings");
   await page.getByLabel("Language").selectOption("de");
   await page.getByRole("button", { name: "Keep for this browser" }).click();
   await page.getByRole("heading", { level: 1, name: "Einstellungen" }).waitFor();
   await holds(page, "settings-german");
+  const catalogue = await (await page.request.get("/texts/de")).json();
+  const dataset = `/datasets/${ids.dataset}`;
+  const predictor = `/predictors/${ids.predictor}`;
+  const model = `/models/${ids.hybrid}`;
+  const paths = ["/home", "/upload", "/datasets", dataset, `${dataset}/columns?target=${data.metric}`, `${dataset}/columns/${data.metric}`, `${dataset}/rows`, `${dataset}/schema`, `${dataset}/versions`, "/agents", "/agents/new", "/agents/schema", "/agents/values", "/customers/values", "/predictors", "/predictors/combine", "/predictors/new", ...[1, 2, 3].map((step) => `/predictors/new?step=${step}&dataset=${ids.dataset}&metric=${data.metric}`), predictor, `${predictor}/models`, `${predictor}/production`, model, `${model}/agents`, `${model}/card`, "/reports", "/playground", "/jobs", "/settings", "/nothing-here"];
+  const reports = (await server.api("GET", "/reports")).items.map((it) => `/reports/${it.id}`);
+  const jobs = (await server.api("GET", "/jobs?limit=60")).items;
+  const kinds = [...new Map(jobs.map((it) => [it.kind, `/jobs/${it.id}`])).values()];
+  const left = [];
+  for (const path of [...paths, ...reports, ...kinds]) {
+    await page.goto(path);
+    for (const text of await page.evaluate(english, catalogue)) left.push(`${path}: ${text}`);
+  }
+  assert.deepEqual([...new Set(left)], []);
 });
+
+/** Texts of a page that is in German which its catalogue would say otherwise, or which have words of English. Runs in the page. */
+function english(catalogue) {
+  const data = "code, pre, textarea, script, style, option[lang], .cell, .tag, a.leaf, [dir=auto]";
+  // What somebody, or the program in the person's name, called things.
+  const names = ["All features"];
+  const words = /\b(the|of|and|are|with|from|which|were|than|this|these|that|is|it|by|for|to|has|have)\b/i;
+  const wrong = (text) => text !== "" && !names.some((name) => text.includes(name)) && ((Object.hasOwn(catalogue, text) && catalogue[text] !== text) || words.test(text));
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim();
+    const inside = walker.currentNode.parentElement;
+    // A long name may be broken, and what a chart has no room for ends early.
+    if (wrong(text) && !inside.closest(data) && !inside.querySelector("wbr") && !text.endsWith("…")) found.push(text);
+  }
+  for (const name of ["aria-label", "title", "placeholder", "alt"]) {
+    for (const it of document.querySelectorAll(`[${name}]`)) if (wrong(it.getAttribute(name).trim()) && !it.closest(data)) found.push(`${name}: ${it.getAttribute(name)}`);
+  }
+  return found;
+}
 
 /** Goes on by the tabulator key until that element has the focus. */
 async function tabTo(page, id, words) {

@@ -63,6 +63,30 @@ step("an upload on a slow network is paused, survives a reload, and goes on", as
   assert.equal(items.length, 1, "it is one upload");
 });
 
+step("cancelling an upload asks first, and names what is lost", async () => {
+  const other = await open(browser, server.url);
+  await signIn(other);
+  const client = await other.context().newCDPSession(other);
+  await other.goto("/upload");
+  await other.getByLabel("File", { exact: true }).setInputFiles(large());
+  await other.getByLabel("Name of the dataset").fill("cancelled");
+  await client.send("Network.enable");
+  await client.send("Network.emulateNetworkConditions", { offline: false, latency: 50, downloadThroughput: -1, uploadThroughput: 1_200_000 });
+  await other.getByRole("button", { name: "Upload", exact: true }).click();
+  await other.locator("#far", { hasText: "left" }).waitFor();
+  const asked = [];
+  other.on("dialog", async (dialog) => {
+    asked.push(dialog.message());
+    await (asked.length === 1 ? dialog.dismiss() : dialog.accept());
+  });
+  await other.getByRole("button", { name: "Cancel", exact: true }).click();
+  assert.match(await other.locator("#far").textContent(), /left/, "it goes on");
+  await other.getByRole("button", { name: "Cancel", exact: true }).click();
+  await other.locator("#far", { hasText: "Cancelled." }).waitFor();
+  assert.deepEqual(asked, Array(2).fill("What was sent of large.csv will be lost. Drop it?"));
+  await other.context().close();
+});
+
 step("a lost network in mid-upload: told, kept, continued", async () => {
   await page.goto("/upload");
   await page.getByLabel("File", { exact: true }).setInputFiles(file("calls.csv", calls(300)));
@@ -99,12 +123,22 @@ step("a session that ends in mid-form: nothing that was typed is lost", async ()
 step("the server restarts in mid-session: the page stays, and goes on", async () => {
   await page.goto("/agents");
   await page.getByText("None yet.").waitFor();
+  // A server that starts answers every request at once, with 503 and the code `starting`, until it is warm: a page that is
+  // open asks again. Any other 503 is an error here as everywhere.
+  const starting = [];
+  const look = async (answer) => {
+    if (answer.status() !== 503) return;
+    const text = await answer.text().catch(() => "starting");
+    starting.push(/"starting"|is starting/.test(text) ? "starting" : text);
+  };
+  page.on("response", look);
   await server.stop();
   await server.start();
   await server.signIn();
   await server.api("POST", "/agents/records", { records: [{ id: "after the restart", loginStatus: 4 }] });
   await page.getByText("after the restart").waitFor(long);
-  // A part of the page that was read again while the server was not ready yet.
+  page.off("response", look);
+  assert.ok(starting.every((code) => code === "starting"), `503 means starting: ${starting}`);
   page.troubles = page.troubles.filter((it) => !it.startsWith("503"));
   await page.goto("/home");
   await page.getByRole("heading", { name: "What is going on" }).waitFor();

@@ -16,6 +16,7 @@ mod lift_estimation;
 mod memory;
 mod models;
 mod pages;
+mod pages_forms;
 mod pages_live;
 mod pages_shared;
 mod predictors;

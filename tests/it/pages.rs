@@ -176,11 +176,19 @@ async fn assets_are_embedded_and_sent_once() {
 #[tokio::test]
 async fn an_unknown_address_is_a_page_for_a_person_and_a_problem_for_a_program() {
     let test = TestApp::start().await;
-    for (path, status) in [("/nonsense", 404), ("/upload/text", 405)] {
-        let asked = test.http.get(format!("{}{path}", test.url)).header("accept", "text/html,*/*;q=0.8");
-        let answer = Answer::read(asked.send().await.unwrap()).await.expect_status(status);
-        assert!(answer.text.contains("<h1>") && answer.text.contains(path), "{}", answer.text);
+    let signed_in = cookie(&test).await;
+    for (cookie, navigation) in [("", false), (signed_in.as_str(), true)] {
+        let look = |path: &str| {
+            let asked = test.http.get(format!("{}{path}", test.url)).header("accept", "text/html,*/*;q=0.8");
+            asked.header(COOKIE, cookie).send()
+        };
+        let answer = Answer::read(look("/nonsense").await.unwrap()).await.expect_status(404);
+        assert!(answer.text.contains("<h1>") && answer.text.contains("/nonsense"), "{}", answer.text);
+        assert_eq!(answer.text.contains("href=\"/datasets\""), navigation, "{}", answer.text);
         assert!(answer.headers.contains_key("content-security-policy"));
+        // The address of a form belongs to the page that has it.
+        let form = Answer::read(look("/upload/text").await.unwrap()).await.expect_status(303);
+        assert_eq!(form.headers[LOCATION], "/upload");
     }
     let asked = test.http.get(format!("{}/api/v1/nonsense", test.url)).header("accept", "text/html");
     Answer::read(asked.send().await.unwrap()).await.expect_problem(404, "not_found");

@@ -18,9 +18,9 @@ async fn models_take_turns_by_a_form_and_one_click_goes_back_to_the_one_before()
 
     let rotate = format!("{path}/rotation");
     let form = [("by", "periods"), ("lengths", "30 min, soon")];
-    let wrong = post(test, &rotate, &cookie, Some(&test.url), &form).await;
-    let told = landed(test, &wrong, &cookie).await.text;
+    let told = post(test, &rotate, &cookie, Some(&test.url), &form).await.expect_status(422).text;
     assert!(told.contains("“soon” is no length of a period"), "{told}");
+    assert!(told.contains("value=\"30 min, soon\"") && told.contains("value=\"periods\" checked"), "{told}");
     let form = [("by", "periods"), ("lengths", "30 min, 1 h")];
     let changed = post(test, &rotate, &cookie, Some(&test.url), &form).await;
     let told = landed(test, &changed, &cookie).await.text;

@@ -64,15 +64,15 @@ pub struct RevertTo {
     version: u64,
 }
 
-/// `from` ≤ time < `to`.
+/// `from` ≤ time < `to`: each a day, which begins at 00:00 UTC, or a time (RFC 3339).
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Period {
     #[serde(deserialize_with = "time")]
-    #[schema(value_type = String, format = DateTime)]
+    #[schema(value_type = String, example = "2026-01-31")]
     from: Timestamp,
     #[serde(deserialize_with = "time")]
-    #[schema(value_type = String, format = DateTime)]
+    #[schema(value_type = String, example = "2026-01-31")]
     to: Timestamp,
 }
 

@@ -35,11 +35,13 @@ pub struct RowParams {
     filter: Option<String>,
     /// Names separated by commas; all visible fields when absent.
     columns: Option<String>,
+    /// Rows from then on: a day, which begins at 00:00 UTC, or a time (RFC 3339).
     #[serde(default, deserialize_with = "optional_time")]
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, example = "2026-01-31")]
     from: Option<Timestamp>,
+    /// Rows before then.
     #[serde(default, deserialize_with = "optional_time")]
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, example = "2026-01-31")]
     to: Option<Timestamp>,
     /// Rows a page, 1 to 500; 100 when absent.
     #[param(minimum = 1, maximum = 500)]

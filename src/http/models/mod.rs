@@ -270,7 +270,7 @@ async fn list_of_predictor(
 }
 
 async fn page(app: &AppState, params: &ListParams, query: Query) -> ApiResult<Json<ListBody<ModelAnswer>>> {
-    let query = params.apply(query, &["name", "state", "created_at", "updated_at"])?;
+    let query = params.apply(query, &["name", "state", "created_at", "updated_at", "retired_at"])?;
     let (models, next) = app.ctx.store.list::<Model>(&query).await?;
     Ok(Json(ListBody { items: models.into_iter().map(|model| model.value.into()).collect(), next }))
 }

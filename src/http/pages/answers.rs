@@ -3,7 +3,8 @@
 //!
 //! One catalogue, `static/answers.json`: from each English text, with `{…}` for what changes, to its translations, and to
 //! `en` where a page's own words differ. What is not in it is shown as the API says it. What stands at `{why}`, `{reason}` or
-//! `{what}` is looked up in turn: a reason within a sentence is translated, too.
+//! `{what}` is looked up in turn, and so is each word of a `{list}`: a reason within a sentence is translated, too. Several sentences are looked up one by one when
+//! they are not known together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -93,9 +94,38 @@ pub(super) fn said(english: &str, language: Language) -> String {
 
 fn at_depth(english: &str, language: Language, depth: usize) -> String {
     let known = |text: &str| if depth < DEEPEST { translated(text, language, depth) } else { None };
-    known(english)
-        .or_else(|| known(&phrase(english)?).map(|text| sentence(&text)))
+    let alone = |text: &str| {
+        let one = |text: &str| known(text).or_else(|| known(&phrase(text)?).map(|text| sentence(&text)));
+        one(text).or_else(|| one(without_code(text)?))
+    };
+    alone(english)
+        .or_else(|| sentences(english)?.into_iter().map(alone).collect::<Option<Vec<_>>>().map(|all| all.join(" ")))
         .unwrap_or_else(|| english.to_owned())
+}
+
+/// What a job failed by, without the code behind it.
+fn without_code(text: &str) -> Option<&str> {
+    let (text, code) = text.strip_suffix(')')?.rsplit_once(" (")?;
+    (!code.is_empty() && code.bytes().all(|it| it.is_ascii_lowercase() || it == b'_')).then_some(text)
+}
+
+/// A text of several sentences, cut after each: where a capital follows a full stop.
+fn sentences(text: &str) -> Option<Vec<&str>> {
+    let ends = text.match_indices(". ").map(|(at, _)| at + 1);
+    let ends = ends.filter(|at| text[at + 1..].starts_with(|it: char| it.is_uppercase()));
+    let (mut parts, mut from) = (Vec::new(), 0);
+    for end in ends {
+        parts.push(&text[from..end]);
+        from = end + 1;
+    }
+    parts.push(&text[from..]);
+    (parts.len() > 1).then_some(parts)
+}
+
+/// A number as the API writes it, with the language's decimal point.
+fn number(text: &str, language: Language) -> String {
+    let whole = text.parse::<f64>().is_err() || !text.contains('.');
+    if whole { text.to_owned() } else { text.replace('.', &language.decimal_point().to_string()) }
 }
 
 /// What was made a sentence of: without its capital and its full stop.
@@ -126,6 +156,11 @@ fn translated(english: &str, language: Language, depth: usize) -> Option<String>
         let place = place.unwrap_or(&"");
         match name.as_str() {
             "why" | "reason" | "what" => said.push_str(&at_depth(place, language, depth + 1)),
+            "list" => {
+                let all = place.split(", ").map(|it| at_depth(it, language, depth + 1));
+                said.push_str(&all.collect::<Vec<_>>().join(", "));
+            }
+            name if NUMBERS.contains(&name) => said.push_str(&number(place, language)),
             _ => said.push_str(place),
         }
     }
@@ -158,24 +193,78 @@ mod tests {
         let locked = "Too many wrong passwords in a row; try again in 5 minutes.";
         assert!(said(locked, Language::German).starts_with("Zu viele falsche Passwörter"), "a phrase made a sentence");
         assert_eq!(said(locked, Language::English), locked);
-        for unknown in ["", "{", "Nobody ever said this.", "There is no {"] {
+        let failed =
+            "the metric \"resolved\" has the same value in every row, so there is nothing to predict (constant_metric)";
+        assert!(!said(failed, Language::German).contains('('), "{}", said(failed, Language::German));
+        let filter = "The filter is not understood at character 9: expected a number, a \"quoted text\", true or false after English, found the end of the expression.";
+        let german = "Der Filter wird am Zeichen 9 nicht verstanden: erwartet wird nach English eine Zahl, ";
+        assert!(said(filter, Language::German).starts_with(german), "{}", said(filter, Language::German));
+        let two = "The model has not been trained yet: POST /api/v1/models/{id}/train and wait for its job. Check the separator and the quotes.";
+        let german = said(two, Language::German);
+        assert!(german.ends_with("Prüfen Sie das Trennzeichen und die Anführungszeichen."), "{german}");
+        assert_eq!(said("2.5 percentage points", Language::German), "2,5 Prozentpunkte");
+        for unknown in [
+            "",
+            "{",
+            "Nobody ever said this.",
+            "There is no {",
+            "Check the separator and the quotes. Nobody said that.",
+        ] {
             assert_eq!(said(unknown, Language::German), unknown);
         }
+    }
+
+    fn read(folder: &Path, sources: &mut String) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                read(&path, sources);
+            } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("answers.rs") {
+                sources.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    /// What jobs say that they are doing, wherever it is written.
+    #[test]
+    fn every_phase_of_a_job_has_its_words() {
+        let mut sources = String::new();
+        for folder in ["jobs", "learn", "ingest", "profiles"] {
+            read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder), &mut sources);
+        }
+        let starts = [
+            "phase: \"",
+            "let phase = \"",
+            "report(run, \"",
+            "progress(\"",
+            "round(0, \"",
+            "round(1, \"",
+            "round(2, \"",
+            "REGRESSION: &str = \"",
+            "SHRINKAGE: &str = \"",
+            "FOLDS: &str = \"",
+            "TRYING: &str = \"",
+            "TREES: &str = \"",
+            "unit: \"",
+        ];
+        let mut found = 0;
+        for start in starts {
+            for (at, _) in sources.match_indices(start) {
+                let phase = sources[at + start.len()..].split('"').next().unwrap();
+                // Of a test; and what needs no words.
+                if ["", "working", "attempts", "bytes"].contains(&phase) {
+                    continue;
+                }
+                found += 1;
+                assert_ne!(said(phase, Language::German), phase, "add to static/answers.json");
+            }
+        }
+        assert!(found > 25, "{found}");
     }
 
     /// Each text is one that the program still says: its longest part is in the sources. Every one has its translation.
     #[test]
     fn the_catalogue_says_what_the_program_says() {
-        fn read(folder: &Path, sources: &mut String) {
-            for entry in std::fs::read_dir(folder).unwrap() {
-                let path = entry.unwrap().path();
-                if path.is_dir() {
-                    read(&path, sources);
-                } else if path.extension().is_some_and(|it| it == "rs") && !path.ends_with("answers.rs") {
-                    sources.push_str(&std::fs::read_to_string(path).unwrap());
-                }
-            }
-        }
         let mut sources = String::new();
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut sources);
         // A long text is broken after a backslash.
@@ -196,7 +285,8 @@ mod tests {
             let (parts, names) = cut(english);
             let longest = parts.iter().max_by_key(|part| part.len()).unwrap();
             // What a value is not is put together.
-            let there = longest.split(" is not ").all(|part| joined.contains(part));
+            let mut parts = longest.split(" is not ").flat_map(|part| part.split(": compare it with "));
+            let there = parts.all(|part| joined.contains(part.trim()));
             assert!(there, "nothing says {longest:?} any more ({english})");
             let german = translations.get("de").unwrap_or_else(|| panic!("no German for {english}"));
             for name in translations.values().flat_map(|text| cut(text).1) {

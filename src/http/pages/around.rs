@@ -3,16 +3,16 @@
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use http_body_util::BodyExt as _;
 use minijinja::context;
 
 use super::form::Form;
 use super::language::Language;
-use super::visit::{Failure, header_text, plain_http, segment};
-use super::{answers, show, theme};
+use super::visit::{Failure, frame, header_text, plain_http, segment};
+use super::{answers, assets, engine, show, theme, tree};
 use crate::http::{ApiError, AppState, session};
 
 /// Pages that need no session.
@@ -20,11 +20,11 @@ const OPEN: [&str; 4] = ["/", "/login", "/logout", "/preferences"];
 
 pub(super) async fn guard(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let headers = request.headers().clone();
-    let path = request.uri().path().to_owned();
-    let open = OPEN.contains(&path.as_str()) || path.starts_with("/assets/");
+    let uri = request.uri().clone();
+    let open = OPEN.contains(&uri.path()) || uri.path().starts_with("/assets/");
     if !open {
         if let Err(error) = session::check_origin(request.method(), &headers) {
-            return problem(&headers, &error);
+            return problem(&app, &uri, &headers, &error).await;
         }
         let token = session::cookie_token(&headers, app.secure).unwrap_or_default();
         if app.auth.verify(token).is_err() {
@@ -34,7 +34,7 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
     let response = next.run(request).await;
     match response.extensions().get::<Failure>().cloned() {
         Some(Failure(error)) if error.status() == StatusCode::UNAUTHORIZED => Redirect::to("/login").into_response(),
-        Some(Failure(error)) => problem(&headers, &error),
+        Some(Failure(error)) => problem(&app, &uri, &headers, &error).await,
         None => response,
     }
 }
@@ -63,8 +63,8 @@ async fn sign_in_first(app: &AppState, request: Request) -> Response {
     show(StatusCode::UNAUTHORIZED, "again.html", shown).unwrap_or_else(|failure| failure.0.status().into_response())
 }
 
-/// A failure as a page with a way back.
-pub(super) fn problem(headers: &HeaderMap, error: &ApiError) -> Response {
+/// A failure as a page: in the frame of all pages for whoever is signed in, as far as the store answers.
+pub(super) async fn problem(app: &AppState, uri: &Uri, headers: &HeaderMap, error: &ApiError) -> Response {
     let language = Language::of(headers);
     let title = match error.status() {
         StatusCode::NOT_FOUND => language.text("There is nothing here"),
@@ -75,7 +75,22 @@ pub(super) fn problem(headers: &HeaderMap, error: &ApiError) -> Response {
         title, detail => answers::said(error.detail(), language), lang => language.code(), theme => theme(headers),
         gone => error.status() == StatusCode::NOT_FOUND,
     };
-    show(error.status(), "problem.html", shown).unwrap_or_else(|failure| failure.0.status().into_response())
+    let page = match session::of_cookie(headers, app) {
+        Some(session) => {
+            let tree = tree::read(app, &session, uri).await.ok();
+            show(error.status(), "problem.html", context! { ..shown, ..frame(app, &session, uri, headers, tree) })
+        }
+        None => show(error.status(), "problem_door.html", shown),
+    };
+    page.unwrap_or_else(|failure| failure.0.status().into_response())
+}
+
+/// While the server is not warm: a page that asks again by itself, with its styles inside, since nothing else answers yet.
+pub(super) fn starting(headers: &HeaderMap) -> Response {
+    let styles = assets::content("style.css").unwrap_or_default();
+    let shown = context! { styles, lang => Language::of(headers).code(), theme => theme(headers) };
+    let page = engine::render("starting.html", shown).unwrap_or_default();
+    (StatusCode::SERVICE_UNAVAILABLE, Html(page)).into_response()
 }
 
 /// The sign-in page's own values.

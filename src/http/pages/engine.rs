@@ -61,6 +61,11 @@ fn environment(language: Language) -> Environment<'static> {
         Some(text) => answers::said(text, language),
         None => String::new(),
     });
+    environment.add_filter("breakable", |value: Value| {
+        // A long name is broken after an underscore sooner than within a word.
+        let text = value.to_string();
+        Value::from_safe_string(html_escape::encode_quoted_attribute(&text).replace('_', "_<wbr>"))
+    });
     environment.add_filter("size", move |value: Value| {
         value.as_i64().map_or_else(String::new, |bytes| figures::bytes(bytes.unsigned_abs(), language))
     });
@@ -185,6 +190,7 @@ mod tests {
             shown("<a title=\"{{ text }}\">{{ nothing }}", context! { text => "a\"'/&", nothing => () }),
             "<a title=\"a&quot;&#x27;/&amp;\">"
         );
+        assert_eq!(shown("{{ name|breakable }}", context! { name => "<a>_b" }), "&lt;a&gt;_<wbr>b");
         assert!(shown("{{ at|time }}", context! { at => "2026-01-02T03:04:05Z" }).starts_with("<time datetime="));
     }
 

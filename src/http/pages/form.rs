@@ -1,7 +1,9 @@
 //! What a form brings: names with one or more values each, in their order.
 
 use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use http_body_util::BodyExt as _;
+use minijinja::context;
 
 use super::visit::Failure;
 use crate::http::{ApiError, AppState};
@@ -52,5 +54,27 @@ impl Form {
     /// What was typed, for showing the form again.
     pub fn typed(&self) -> std::collections::BTreeMap<String, String> {
         self.0.iter().cloned().collect()
+    }
+}
+
+/// A form that was refused: its page shows it again with what was typed, and says why beside it.
+pub(super) struct Refused<'a> {
+    /// Which form of the page.
+    pub which: &'a str,
+    pub error: &'a ApiError,
+    pub form: &'a Form,
+}
+
+impl Refused<'_> {
+    /// `which`, `error`, `fields` that it names, and `typed` for the template.
+    pub fn shown(refused: Option<&Self>) -> minijinja::Value {
+        refused.map_or(minijinja::Value::UNDEFINED, |it| {
+            let fields = serde_json::to_value(it.error.fields()).unwrap_or_default();
+            context! { which => it.which, error => it.error.detail(), fields, typed => it.form.typed() }
+        })
+    }
+
+    pub fn status(refused: Option<&Self>) -> StatusCode {
+        refused.map_or(StatusCode::OK, |it| it.error.status())
     }
 }

@@ -8,8 +8,11 @@ use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Value, json};
 
-use super::figures::{bytes, count};
+use super::answers::said;
+use super::figures::{bytes, count, figure};
+use super::form::Form;
 use super::language::Language;
+use super::sure::{self, Question};
 use super::visit::{PageResult, Visit};
 use crate::domain::dataset::Dataset;
 use crate::domain::job::{Job, JobState, Progress, Topic};
@@ -43,9 +46,28 @@ async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
     visit.page("jobs/show.html", context! { job => jobs["items"][0].take() }).await
 }
 
-async fn cancel(visit: Visit, Path(id): Path<String>) -> PageResult {
-    let asked = visit.post(&format!("/jobs/{id}/cancel"), &Value::Null).await;
-    visit.outcome(asked, &format!("/jobs/{id}"), visit.text("The job is asked to stop."))
+async fn cancel(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    let back = format!("/jobs/{id}");
+    if form.has("sure") {
+        let asked = visit.post(&format!("/jobs/{id}/cancel"), &Value::Null).await;
+        return visit.outcome(asked, &back, visit.text("The job is asked to stop."));
+    }
+    let job = visit.get(&format!("/jobs/{id}")).await?;
+    let job = described(&visit, json!({"items": [job]})).await?["items"][0].take();
+    let done = match job["far"].as_str() {
+        Some(far) if !far.is_empty() => visit.text("What it has done so far is lost ({far}).").replace("{far}", far),
+        _ => visit.text("What it has done so far is lost.").to_owned(),
+    };
+    let question = Question {
+        title: visit.text("Cancel “{name}”?").replace("{name}", job["title"].as_str().unwrap_or_default()),
+        lost: vec![
+            done,
+            visit.text("What was there before stays. It can be tried again, from its beginning.").to_owned(),
+        ],
+        yes: visit.text("Yes, cancel it"),
+        back: &back,
+    };
+    sure::ask(&visit, &form, question).await
 }
 
 async fn retry(visit: Visit, Path(id): Path<String>) -> PageResult {
@@ -63,6 +85,10 @@ pub(super) async fn described(visit: &Visit, mut list: Value) -> Result<Value, A
     let names = Names::read(visit, &jobs).await?;
     let by_id: HashMap<&str, &Job> = jobs.iter().map(|job| (job.id.as_str(), job)).collect();
     let described = items.into_iter().map(|mut item| {
+        for event in item["log"].as_array_mut().into_iter().flatten().filter(|it| it["event"] == "phase") {
+            let words = event["text"].as_str().map(|text| phase(text, visit.language));
+            event["text"] = json!(words);
+        }
         if let Some(job) = item["id"].as_str().and_then(|id| by_id.get(id)) {
             item["title"] = json!(names.title(job, visit.language));
             item["about"] = json!(names.about(job));
@@ -97,7 +123,11 @@ fn can_retry(job: &Job) -> bool {
 }
 
 /// Names of what jobs work on, by id.
-struct Names(HashMap<String, String>);
+struct Names {
+    names: HashMap<String, String>,
+    /// Of what reports are about, by the report's id.
+    subjects: HashMap<String, String>,
+}
 
 impl Names {
     async fn read(visit: &Visit, jobs: &[Job]) -> Result<Self, ApiError> {
@@ -118,7 +148,17 @@ impl Names {
             }
         }
         named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.to_string(), kind_of(&it))).await?;
-        Ok(Self(names))
+        // What the reports are about.
+        let subject = |it: Report| (it.id.into(), it.model_id.map_or_else(|| it.predictor_id.into(), String::from));
+        let mut subjects = HashMap::new();
+        named(visit, jobs, "report_id", &mut subjects, subject).await?;
+        let mut found = HashMap::new();
+        super::names::look_up(visit, subjects.values().map(String::as_str), &mut found, name).await?;
+        let name = |it: Model| (it.id.into(), it.name);
+        super::names::look_up(visit, subjects.values().map(String::as_str), &mut found, name).await?;
+        let subjects =
+            subjects.into_iter().filter_map(|(report, id)| Some((report, found.get(&id)?.clone()))).collect();
+        Ok(Self { names, subjects })
     }
 
     fn title(&self, job: &Job, language: Language) -> String {
@@ -129,22 +169,26 @@ impl Names {
                 profile.map(|kind| if kind == "agents" { language.text("agents") } else { language.text("customers") })
             }
             "report_id" => {
-                job.payload[key].as_str().and_then(|id| self.0.get(id)).map(|kind| report_name(kind, language))
+                job.payload[key].as_str().and_then(|id| self.names.get(id)).map(|kind| report_name(kind, language))
             }
-            key => job.payload[key].as_str().and_then(|id| self.0.get(id)).map(String::as_str),
+            key => job.payload[key].as_str().and_then(|id| self.names.get(id)).map(String::as_str),
         };
         let mut title = text.replace("{name}", name.unwrap_or("…"));
-        // Files of different datasets are called alike, too.
-        let dataset = job.payload["dataset_id"].as_str().filter(|_| key == "upload_id").and_then(|id| self.0.get(id));
-        if let Some(dataset) = dataset {
-            title = format!("{title} ({dataset})");
+        // Files of different datasets are called alike, too, and so are reports about different models.
+        let of = match key {
+            "upload_id" => job.payload["dataset_id"].as_str().and_then(|id| self.names.get(id)),
+            "report_id" => job.payload["report_id"].as_str().and_then(|id| self.subjects.get(id)),
+            _ => None,
+        };
+        if let Some(of) = of {
+            title = format!("{title} ({of})");
         }
         title
     }
 
     /// The page of what the job works on, while that is there.
     fn about(&self, job: &Job) -> Option<String> {
-        let there = |key: &str| job.payload[key].as_str().filter(|id| self.0.contains_key(*id));
+        let there = |key: &str| job.payload[key].as_str().filter(|id| self.names.contains_key(*id));
         if let Some(kind) = job.payload["profile"]["kind"].as_str() {
             return Some(format!("/{kind}"));
         }
@@ -191,11 +235,11 @@ fn title(kind: &str, language: Language) -> Option<(&'static str, &'static str)>
         "dataset_revert" => (t("Bringing back an earlier version of {name}"), "dataset_id"),
         "dataset_delete_range" => (t("Deleting a period from {name}"), "dataset_id"),
         "dataset_count" => (t("Counting the values of {name}"), "dataset_id"),
-        "dataset_index" => (t("Indexing {name}"), "dataset_id"),
+        "dataset_index" => (t("Building the indexes of {name}"), "dataset_id"),
         "dataset_compact" => (t("Joining small pieces of {name}"), "dataset_id"),
         "dataset_outcomes" => (t("Taking outcomes into {name}"), "dataset_id"),
         "count_profile" => (t("Counting {name}"), "profile"),
-        "index_profile" => (t("Indexing {name}"), "profile"),
+        "index_profile" => (t("Building the indexes of {name}"), "profile"),
         "train_model" => (t("Training the model {name}"), "model_id"),
         "make_report" => (t("Making the report {name}"), "report_id"),
         "purge" => (t("Removing what is no longer needed"), ""),
@@ -209,17 +253,22 @@ fn far(progress: &Progress, language: Language) -> String {
         "bytes" => bytes(number, language),
         _ => count(number as i64, language),
     };
-    let unit = if progress.unit == "bytes" { String::new() } else { format!(" {}", progress.unit) };
-    let amount = match progress.total {
-        Some(total) => {
-            let text = language.text("{done} of {total}");
-            let text = text.replace("{done}", &counted(progress.done)).replace("{total}", &counted(total));
-            format!("{text}{unit}")
-        }
-        None if progress.done > 0 => format!("{}{unit}", counted(progress.done)),
-        None => String::new(),
+    let filled = |text: &str, total: u64| {
+        let text = text.replace("{done}", &counted(progress.done)).replace("{total}", &counted(total));
+        text.replace("{unit}", &said(&progress.unit, language))
     };
-    let metric = progress.metric.as_ref().map(|metric| format!("{} {:.4}", metric.name, metric.value));
+    let bare = progress.unit.is_empty() || progress.unit == "bytes";
+    let amount = match progress.total {
+        Some(total) if bare => filled(language.text("{done} of {total}"), total),
+        Some(total) => filled(language.text("{done} of {total} {unit}"), total),
+        None if progress.done == 0 => String::new(),
+        None if bare => counted(progress.done),
+        None => filled("{done} {unit}", 0),
+    };
+    let metric = progress
+        .metric
+        .as_ref()
+        .map(|metric| format!("{} {}", said(&metric.name, language), figure(metric.value, language)));
     let left = time_left(progress.time_left_ms, language);
     let parts = [amount, phase(&progress.phase, language), metric.unwrap_or_default(), left];
     parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
@@ -238,13 +287,10 @@ fn time_left(time_left_ms: Option<u64>, language: Language) -> String {
 
 /// A phase starts with a number when it counts something.
 fn phase(text: &str, language: Language) -> String {
-    match text.split_once(' ') {
-        Some((first, rest)) => match first.parse() {
-            Ok(number) => format!("{} {rest}", count(number, language)),
-            Err(_) => text.to_owned(),
-        },
-        None => text.to_owned(),
-    }
+    let text = said(text, language);
+    let counted =
+        text.split_once(' ').and_then(|(first, rest)| Some(format!("{} {rest}", count(first.parse().ok()?, language))));
+    counted.unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -282,6 +328,8 @@ mod tests {
         };
         let text = "120 of 500 trees, trying trees, log loss on the validation part 0.6123, about 42 s left";
         assert_eq!(far(&training, Language::English), text);
+        let text = "Bäume: 120 von 500, Bäume werden erprobt, Log-Verlust auf dem Prüfteil 0,6123, noch etwa 42 s";
+        assert_eq!(far(&training, Language::German), text);
         assert_eq!(time_left(Some(600_001), Language::English), "about 11 min left");
     }
 }

@@ -6,7 +6,9 @@ mod around;
 pub mod assets;
 mod chart;
 mod choice;
+mod columns;
 mod cookies;
+mod dataset_schema;
 mod datasets;
 mod engine;
 pub mod figures;
@@ -20,20 +22,26 @@ mod models;
 mod names;
 mod offer;
 mod playground;
+mod predictor;
 mod predictors;
 mod preferences;
+mod production;
 mod profiles;
 mod record_form;
 mod reports;
+mod rows;
 mod schema_form;
 mod settings;
+mod sure;
 mod tree;
 mod turns;
 mod uploads;
 mod users;
+mod versions;
 mod visit;
+mod wizard;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router, middleware};
@@ -98,7 +106,12 @@ pub fn wants_page(path: &str, headers: &HeaderMap) -> bool {
     accepts.contains("text/html") && !path.starts_with("/api/")
 }
 
-/// A failure as a page with a way back.
-pub fn problem(headers: &HeaderMap, error: &ApiError) -> Response {
-    around::problem(headers, error)
+/// A failure as a page with ways on.
+pub async fn problem(app: &AppState, uri: &Uri, headers: &HeaderMap, error: &ApiError) -> Response {
+    around::problem(app, uri, headers, error).await
+}
+
+/// What a browser is shown until the server is warm.
+pub fn starting(headers: &HeaderMap) -> Response {
+    around::starting(headers)
 }

@@ -7,8 +7,9 @@ use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Map, Value, json};
 
-use super::form::Form;
+use super::form::{Form, Refused};
 use super::jobs::described_one;
+use super::sure::{self, Question};
 use super::visit::{PageResult, Visit, segment};
 use crate::domain::model::ModelSettings;
 use crate::http::{ApiError, AppState};
@@ -16,7 +17,7 @@ use crate::http::{ApiError, AppState};
 pub(super) fn routes() -> Router<AppState> {
     Router::new()
         .route("/predictors/{id}/models", get(new).post(create))
-        .route("/models/{id}", get(show))
+        .route("/models/{id}", get(page))
         .route("/models/{id}/agents", get(agents))
         .route("/models/{id}/card", get(card))
         .route("/models/{id}/train", post(train))
@@ -32,7 +33,7 @@ async fn new(visit: Visit, Path(id): Path<String>) -> PageResult {
 async fn show_new(visit: &Visit, id: &str, error: Option<&ApiError>, typed: &Form) -> PageResult {
     let predictor = visit.get(&format!("/predictors/{}", segment(id))).await?;
     let defaults = serde_json::to_value(ModelSettings::default()).unwrap_or_default();
-    let reports = super::predictors::reports_of(visit, predictor["id"].as_str().unwrap_or_default()).await?;
+    let reports = super::predictor::reports_of(visit, predictor["id"].as_str().unwrap_or_default()).await?;
     let ready = reports.iter().find(|it| it["kind"] == "feature_analysis" && it["state"] == "ready");
     let analysis = match ready.and_then(|it| it["id"].as_str()) {
         Some(report) => visit.get_if_there(&format!("/reports/{report}")).await?,
@@ -89,25 +90,36 @@ async fn load(visit: &Visit, id: &str) -> Result<Loaded, ApiError> {
     Ok(Loaded { model, predictor })
 }
 
-async fn show(visit: Visit, Path(id): Path<String>) -> PageResult {
-    let Loaded { model, predictor } = load(&visit, &id).await?;
+async fn page(visit: Visit, Path(id): Path<String>) -> PageResult {
+    show(&visit, &id, None).await
+}
+
+async fn show(visit: &Visit, id: &str, refused: Option<&Refused<'_>>) -> PageResult {
+    let Loaded { model, predictor } = load(visit, id).await?;
     let id = model["id"].as_str().unwrap_or_default();
     let quality = drawn(visit.get_if_there(&format!("/models/{id}/quality")).await?);
     let under_way = matches!(model["state"].as_str(), Some("queued" | "training"));
-    let job = described_one(&visit, model["job_id"].as_str().filter(|_| under_way)).await?;
+    let job = described_one(visit, model["job_id"].as_str().filter(|_| under_way)).await?;
     let trained_on = match model["trained_on"]["dataset_id"].as_str() {
         Some(dataset) => visit.get_if_there(&format!("/datasets/{dataset}")).await?,
         None => Value::Null,
     };
-    let siblings = visit
-        .get_if_there(&format!("/predictors/{}/models?limit=100", model["predictor_id"].as_str().unwrap_or_default()))
-        .await?;
-    let others = siblings["items"].as_array().into_iter().flatten();
-    let rivals: Vec<&Value> = others.filter(|it| it["active"] == true && it["id"] != model["id"]).collect();
+    let rivals = rivals(visit, &model).await?;
     let roc = roc(&quality);
     let deciles = deciles(&quality);
-    let shown = context! { model, predictor, quality, job, trained_on, rivals, roc, deciles, tab => "quality" };
-    visit.page("models/show.html", shown).await
+    let shown = context! {
+        model, predictor, quality, job, trained_on, rivals, roc, deciles, tab => "quality", refused => Refused::shown(refused),
+    };
+    visit.page_with(Refused::status(refused), "models/show.html", shown).await
+}
+
+/// The predictor's other models that are live.
+async fn rivals(visit: &Visit, model: &Value) -> Result<Vec<Value>, ApiError> {
+    let predictor = model["predictor_id"].as_str().unwrap_or_default();
+    let mut live = visit.get(&format!("/models?predictor_id={}&active=true&limit=100", segment(predictor))).await?;
+    let mut live = live["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    live.retain(|it| it["id"] != model["id"]);
+    Ok(live)
 }
 
 /// Adds to each entry of a quality's curves the `point` that a chart draws.
@@ -202,19 +214,49 @@ async fn activate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResul
         if !(percent > 0.0 && percent <= 100.0) {
             let said = visit.text("{name} is no share: write a number above 0 and at most 100, in percent.");
             let error = ApiError::unprocessable("bad_share", said.replace("{name}", &format!("“{text}”")));
-            return visit.refused(&format!("/models/{id}"), &error);
+            return show(&visit, &id, Some(&Refused { which: "share", error: &error, form: &form })).await;
         }
         body["share"] = json!(percent / 100.0);
     }
-    let done = visit.post(&format!("/models/{}/activate", segment(&id)), &body).await;
-    let to = came_from(&id, &form, &done);
-    visit.outcome(done, &to, visit.text("The model answers scores now."))
+    match visit.post(&format!("/models/{}/activate", segment(&id)), &body).await {
+        Err(error) if form.has("share") => {
+            show(&visit, &id, Some(&Refused { which: "share", error: &error, form: &form })).await
+        }
+        done => {
+            let to = came_from(&id, &form, &done);
+            visit.outcome(done, &to, visit.text("The model answers scores now."))
+        }
+    }
 }
 
 async fn deactivate(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
+    if !form.has("sure") {
+        return ask_to_deactivate(&visit, &id, &form).await;
+    }
     let done = visit.post(&format!("/models/{}/deactivate", segment(&id)), &Value::Null).await;
     let to = came_from(&id, &form, &done);
     visit.outcome(done, &to, visit.text("The model answers no scores any more."))
+}
+
+async fn ask_to_deactivate(visit: &Visit, id: &str, form: &Form) -> PageResult {
+    let Loaded { model, predictor } = load(visit, id).await?;
+    let rivals = rivals(visit, &model).await?;
+    let others: Vec<&str> = rivals.iter().filter_map(|it| it["name"].as_str()).collect();
+    let name = |value: &Value| value["name"].as_str().unwrap_or_default().to_owned();
+    let effect = match others.is_empty() {
+        true => visit.text("No other model of {name} is live: scores that ask for it will be refused.").to_owned(),
+        false => visit.text("Its scores come from {others} then.").replace("{others}", &others.join(", ")),
+    };
+    let question = Question {
+        title: visit.text("Deactivate {name}?").replace("{name}", &name(&model)),
+        lost: vec![
+            effect.replace("{name}", &name(&predictor)),
+            visit.text("The model stays as it is and can be activated again.").to_owned(),
+        ],
+        yes: visit.text("Yes, deactivate it"),
+        back: &came_from(id, form, &Ok(model)),
+    };
+    sure::ask(visit, form, question).await
 }
 
 /// Back to the predictor's page when the button was there.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::Path;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::cookies;
@@ -15,9 +15,9 @@ use crate::http::{ApiError, AppState, session};
 pub(super) const THEME: &str = "tango_theme";
 
 /// Keeps what the form names and goes back to where it was.
-pub(super) async fn keep(State(app): State<AppState>, headers: HeaderMap, form: Form) -> Response {
+pub(super) async fn keep(State(app): State<AppState>, uri: Uri, headers: HeaderMap, form: Form) -> Response {
     if let Err(error) = session::check_origin(&axum::http::Method::POST, &headers) {
-        return super::around::problem(&headers, &error);
+        return super::around::problem(&app, &uri, &headers, &error).await;
     }
     let mut response = Redirect::to(back(&headers)).into_response();
     let language = form.get("language").and_then(Language::from_code).map(|it| (language::COOKIE, it.code()));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::assets;
 use super::form::Form;
+use super::jobs::described_one;
 use super::names;
 use super::offer;
 use super::show as shown_page;
@@ -73,10 +74,8 @@ async fn load(visit: &Visit, id: &str) -> Result<(Value, Value, Value, Value), A
         Some(model) => visit.get_if_there(&format!("/models/{model}")).await?,
         None => Value::Null,
     };
-    let job = match (report["state"].as_str(), report["job_id"].as_str()) {
-        (Some("queued" | "running"), Some(job)) => visit.get_if_there(&format!("/jobs/{job}")).await?,
-        _ => Value::Null,
-    };
+    let under_way = matches!(report["state"].as_str(), Some("queued" | "running"));
+    let job = described_one(visit, report["job_id"].as_str().filter(|_| under_way)).await?;
     Ok((report, predictor, model, job))
 }
 

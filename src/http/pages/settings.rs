@@ -1,12 +1,12 @@
 //! `/settings`: this browser, the person's password, users, what is kept how long, and the cluster.
 
 use axum::Router;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::routing::{get, post};
 use minijinja::context;
 use serde_json::{Value, json};
 
-use super::form::Form;
+use super::form::{Form, Refused};
 use super::language::Language;
 use super::visit::{PageResult, Visit};
 use crate::http::{ApiError, AppState, session};
@@ -19,15 +19,11 @@ pub(super) fn routes() -> Router<AppState> {
 }
 
 async fn page(visit: Visit) -> PageResult {
-    show(&visit, None, None).await
+    show(&visit, None).await
 }
 
-/// With what was wrong about a new password of one's own, or about a new user.
-pub(super) async fn show(
-    visit: &Visit,
-    password_error: Option<&ApiError>,
-    user_error: Option<(&ApiError, &Form)>,
-) -> PageResult {
+/// `refused`: one's own `password`, the new `user`, or the password of a user by id.
+pub(super) async fn show(visit: &Visit, refused: Option<&Refused<'_>>) -> PageResult {
     let me = visit.get("/auth/me").await?;
     let cluster = visit.get("/cluster").await?;
     let log_level = visit.get("/settings/log_level").await?;
@@ -52,15 +48,13 @@ pub(super) async fn show(
         ["MAX_BODY_BYTES", config.limits.max_body_bytes],
         ["ADD_CARDINALITIES_EVERY_N_RECORDS", config.add_cardinalities_every_n_records],
     ]);
-    let error = password_error.or(user_error.map(|(error, _)| error));
     let languages = Language::ALL.map(|it| json!({"code": it.code(), "name": it.name()}));
     let shown = context! {
         me, cluster, users, kept, limits, languages, log_level => log_level["level"],
-        min_password => crate::auth::MIN_PASSWORD_CHARACTERS, token_hours => config.token_ttl_seconds / 3_600, password_error => password_error.map(ApiError::detail),
-        user_error => user_error.map(|(error, _)| json!({"text": error.detail(), "fields": error.fields()})),
-        typed_user => user_error.map(|(_, form)| form.typed()),
+        min_password => crate::auth::MIN_PASSWORD_CHARACTERS, token_hours => config.token_ttl_seconds / 3_600,
+        refused => Refused::shown(refused),
     };
-    visit.page_with(error.map_or(StatusCode::OK, ApiError::status), "settings.html", shown).await
+    visit.page_with(Refused::status(refused), "settings.html", shown).await
 }
 
 async fn password(visit: Visit, form: Form) -> PageResult {
@@ -68,7 +62,7 @@ async fn password(visit: Visit, form: Form) -> PageResult {
     let raw = |name: &str| form.all(name).pop().unwrap_or_default();
     if raw("new_password") != raw("new_password_again") {
         let text = visit.text("The two new passwords differ: type the same twice.").to_owned();
-        return show(&visit, Some(&ApiError::unprocessable("bad_password", text)), None).await;
+        return wrong(&visit, &ApiError::unprocessable("bad_password", text), &form).await;
     }
     let body = json!({"current": raw("current_password"), "new": raw("new_password")});
     match visit.post("/auth/password", &body).await {
@@ -84,10 +78,14 @@ async fn password(visit: Visit, form: Form) -> PageResult {
         // A wrong password is no ended session.
         Err(error) if error.code() == "invalid_credentials" => {
             let text = visit.text("The current password is wrong.").to_owned();
-            show(&visit, Some(&ApiError::unprocessable("bad_password", text)), None).await
+            wrong(&visit, &ApiError::unprocessable("bad_password", text), &form).await
         }
-        Err(error) => show(&visit, Some(&error), None).await,
+        Err(error) => wrong(&visit, &error, &form).await,
     }
+}
+
+async fn wrong(visit: &Visit, error: &ApiError, form: &Form) -> PageResult {
+    show(visit, Some(&Refused { which: "password", error, form })).await
 }
 
 async fn log_level(visit: Visit, form: Form) -> PageResult {

@@ -3,14 +3,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use axum::http::Uri;
 use serde::Serialize;
 
-use super::visit::Visit;
 use crate::domain::dataset::{Dataset, DatasetState};
 use crate::domain::id::{DatasetId, ModelId, PredictorId};
 use crate::domain::model::{Model, ModelState};
 use crate::domain::predictor::{Predictor, PredictorDefinition};
-use crate::http::ApiError;
+use crate::http::{ApiError, AppState, Session};
 use crate::store::{Collection, Condition, Key, Path, Query, Record, StoreExt as _};
 
 const DATASETS: usize = 15;
@@ -53,12 +53,14 @@ struct ModelNode {
     here: bool,
 }
 
-pub(super) async fn read(visit: &Visit) -> Result<Tree, ApiError> {
+pub(super) async fn read(app: &AppState, session: &Session, uri: &Uri) -> Result<Tree, ApiError> {
+    let account = session.account_id.as_str();
     let alive = Condition::Not(Box::new(Condition::Exists { path: Path::key("deleted_at") }));
-    let (mut datasets, more) = newest::<Dataset>(visit, Collection::Datasets, alive, DATASETS).await?;
-    let (mut predictors, _) = newest::<Predictor>(visit, Collection::Predictors, Condition::True, PREDICTORS).await?;
-    let (mut models, _) = newest::<Model>(visit, Collection::Models, Condition::True, MODELS).await?;
-    let about = About::read(visit).await?;
+    let (mut datasets, more) = newest::<Dataset>(app, account, Collection::Datasets, alive, DATASETS).await?;
+    let (mut predictors, _) =
+        newest::<Predictor>(app, account, Collection::Predictors, Condition::True, PREDICTORS).await?;
+    let (mut models, _) = newest::<Model>(app, account, Collection::Models, Condition::True, MODELS).await?;
+    let about = About::read(app, account, uri).await?;
     // Oldest last, as in the lists.
     models.extend(about.models);
     unique(&mut models, |model| model.id.as_str());
@@ -67,7 +69,7 @@ pub(super) async fn read(visit: &Visit) -> Result<Tree, ApiError> {
     datasets.extend(about.dataset);
     unique(&mut datasets, |dataset| dataset.id.as_str());
     let mut by_predictor: HashMap<String, Vec<ModelNode>> = HashMap::new();
-    let here = |id: &str| visit.uri.path().split('/').any(|part| part == id);
+    let here = |id: &str| uri.path().split('/').any(|part| part == id);
     for model in models.into_iter().rev() {
         let tone = match model.state {
             ModelState::Draft => "",
@@ -117,18 +119,18 @@ struct About {
 }
 
 impl About {
-    async fn read(visit: &Visit) -> Result<Self, ApiError> {
+    async fn read(app: &AppState, account: &str, uri: &Uri) -> Result<Self, ApiError> {
         let mut about = Self::default();
-        let parts = || visit.uri.path().split('/');
+        let parts = || uri.path().split('/');
         let mut predictor = parts().find_map(|part| PredictorId::parse(part).ok());
         if let Some(id) = parts().find_map(|part| ModelId::parse(part).ok()) {
-            predictor = load::<Model>(visit, id.as_str()).await?.map(|model| model.predictor_id);
+            predictor = load::<Model>(app, account, id.as_str()).await?.map(|model| model.predictor_id);
         }
         let mut dataset = parts().find_map(|part| DatasetId::parse(part).ok());
         if let Some(id) = predictor {
-            about.predictor = load::<Predictor>(visit, id.as_str()).await?;
+            about.predictor = load::<Predictor>(app, account, id.as_str()).await?;
             let of_it = Condition::equal(Path::key("predictor_id"), id.as_str());
-            about.models = newest::<Model>(visit, Collection::Models, of_it, MODELS).await?.0;
+            about.models = newest::<Model>(app, account, Collection::Models, of_it, MODELS).await?.0;
             if let Some(PredictorDefinition::Simple { dataset_id, .. }) =
                 about.predictor.as_ref().map(|it| &it.definition)
             {
@@ -137,15 +139,15 @@ impl About {
         }
         if let Some(id) = dataset {
             let alive = |dataset: &Dataset| dataset.deleted_at.is_none();
-            about.dataset = load::<Dataset>(visit, id.as_str()).await?.filter(alive);
+            about.dataset = load::<Dataset>(app, account, id.as_str()).await?.filter(alive);
         }
         Ok(about)
     }
 }
 
-async fn load<T: Record>(visit: &Visit, id: &str) -> Result<Option<T>, ApiError> {
-    let key = Key::new(visit.session.account_id.as_str(), id);
-    Ok(visit.app.ctx.store.load::<T>(&key).await?.map(|stored| stored.value))
+async fn load<T: Record>(app: &AppState, account: &str, id: &str) -> Result<Option<T>, ApiError> {
+    let key = Key::new(account, id);
+    Ok(app.ctx.store.load::<T>(&key).await?.map(|stored| stored.value))
 }
 
 /// The first of each.
@@ -155,14 +157,15 @@ fn unique<T>(list: &mut Vec<T>, id: impl Fn(&T) -> &str) {
 }
 
 async fn newest<T: Record>(
-    visit: &Visit,
+    app: &AppState,
+    account: &str,
     collection: Collection,
     condition: Condition,
     limit: usize,
 ) -> Result<(Vec<T>, bool), ApiError> {
-    let mut query = Query::new(collection, visit.session.account_id.as_str()).filter(condition).limit(limit);
+    let mut query = Query::new(collection, account).filter(condition).limit(limit);
     // Ids sort by creation time.
     query.sort.descending = true;
-    let (found, next) = visit.app.ctx.store.list::<T>(&query).await?;
+    let (found, next) = app.ctx.store.list::<T>(&query).await?;
     Ok((found.into_iter().map(|stored| stored.value).collect(), next.is_some()))
 }

@@ -12,12 +12,13 @@ use minijinja::{Value as Shown, context};
 use serde_json::{Value, json};
 
 use super::figures::percent;
-use super::form::Form;
+use super::form::{Form, Refused};
 use super::language::Language;
+use super::predictor;
 use super::visit::{PageResult, Visit, segment};
 use crate::domain::Timestamp;
 use crate::domain::rotation::{Rotation, Whose};
-use crate::http::AppState;
+use crate::http::{ApiError, AppState};
 
 pub(super) fn routes() -> Router<AppState> {
     Router::new().route("/predictors/{id}/rotation", post(change))
@@ -309,15 +310,21 @@ async fn change(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult 
                 let text = visit
                     .text("{text} is no length of a period: write whole seconds, or such as 30 min, 1 h, 2 d, separated by commas.");
                 let wrong = wrong.as_str().map_or_else(|| wrong.to_string(), |text| format!("“{}”", text.trim()));
-                let error = crate::http::ApiError::unprocessable("bad_rotation", text.replace("{text}", &wrong));
-                return visit.refused(&format!("/predictors/{id}"), &error);
+                let error = ApiError::unprocessable("bad_rotation", text.replace("{text}", &wrong));
+                return refused(&visit, &id, &error, &form).await;
             }
             json!({"by": "periods", "seconds": lengths})
         }
         by => json!({"by": by}),
     };
-    let changed = visit.send(Method::PUT, &path, &body).await;
-    visit.outcome(changed, &format!("/predictors/{id}"), visit.text("The models take turns like this from now on."))
+    match visit.send(Method::PUT, &path, &body).await {
+        Ok(_) => visit.done(&format!("/predictors/{id}"), visit.text("The models take turns like this from now on.")),
+        Err(error) => refused(&visit, &id, &error, &form).await,
+    }
+}
+
+async fn refused(visit: &Visit, id: &str, error: &ApiError, form: &Form) -> PageResult {
+    predictor::show(visit, id, Some(&Refused { which: "turns", error, form })).await
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use axum::http::Method;
 use axum::routing::post;
 use serde_json::{Value, json};
 
-use super::form::Form;
+use super::form::{Form, Refused};
 use super::settings;
 use super::visit::{PageResult, Visit, segment};
 use crate::http::AppState;
@@ -30,14 +30,16 @@ async fn add(visit: Visit, form: Form) -> PageResult {
             let name = user["username"].as_str().unwrap_or_default();
             visit.done(HERE, &visit.text("{name} can sign in now.").replace("{name}", name))
         }
-        Err(error) => settings::show(&visit, None, Some((&error, &form))).await,
+        Err(error) => settings::show(&visit, Some(&Refused { which: "user", error: &error, form: &form })).await,
     }
 }
 
 async fn set_password(visit: Visit, Path(id): Path<String>, form: Form) -> PageResult {
     let path = format!("/users/{}/password", segment(&id));
-    let changed = visit.send(Method::PUT, &path, &json!({"new": password(&form)})).await;
-    visit.outcome(changed, HERE, visit.text("The password is set; earlier sessions of that user have ended."))
+    match visit.send(Method::PUT, &path, &json!({"new": password(&form)})).await {
+        Ok(_) => visit.done(HERE, visit.text("The password is set; earlier sessions of that user have ended.")),
+        Err(error) => settings::show(&visit, Some(&Refused { which: &id, error: &error, form: &form })).await,
+    }
 }
 
 async fn remove(visit: Visit, Path(id): Path<String>) -> PageResult {

@@ -18,7 +18,8 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 
 use super::language::Language;
-use super::{answers, cookies, show, theme, tree};
+use super::tree::{self, Tree};
+use super::{answers, cookies, show, theme};
 use crate::http::{ApiError, AppState, Session, health, session};
 
 /// The API's own routes, so that pages do what it does.
@@ -181,33 +182,16 @@ impl Visit {
 
     /// A page inside the frame that all have.
     pub async fn page_with(&self, status: StatusCode, template: &str, shown: Shown) -> PageResult {
-        let query: Vec<(String, String)> =
-            form_urlencoded::parse(self.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        let asked: std::collections::BTreeMap<String, String> = query.iter().cloned().collect();
-        let notice = health::notice(&self.app).map(|it| context! { text => it.text, serious => it.serious });
         // A page that reads its parts again leaves the message to the page that is about to open.
         let flash = cookies::read(&self.headers, FLASH).filter(|_| !self.headers.contains_key(LIVE_HEADER));
         let said = flash.and_then(|value| {
             let bytes = URL_SAFE_NO_PAD.decode(value).ok()?;
             serde_json::from_slice::<Said>(&bytes).ok()
         });
-        let tree = tree::read(self).await?;
-        let common = context! {
-            lang => self.language.code(),
-            theme => theme(&self.headers),
-            username => self.session.username,
-            super_user => self.session.super_user,
-            version => env!("CARGO_PKG_VERSION"),
-            path => self.uri.path(),
-            here => self.uri.to_string(),
-            query,
-            asked,
-            store_notice => notice,
-            plain_http => plain_http(&self.app),
-            said => said.as_ref().map(|said| context! { text => said.text, bad => said.bad }),
-            tree,
-        };
-        let mut response = show(status, template, context! { ..shown, ..common })?;
+        let tree = tree::read(&self.app, &self.session, &self.uri).await?;
+        let said_so = context! { said => said.as_ref().map(|said| context! { text => said.text, bad => said.bad }) };
+        let around = frame(&self.app, &self.session, &self.uri, &self.headers, Some(tree));
+        let mut response = show(status, template, context! { ..shown, ..said_so, ..around })?;
         if said.is_some()
             && let Some(end) = cookies::set(FLASH, "", 0, self.app.secure)
         {
@@ -268,6 +252,27 @@ impl Visit {
             }
         }
         query.finish()
+    }
+}
+
+/// What the frame around every page shows.
+pub(super) fn frame(app: &AppState, session: &Session, uri: &Uri, headers: &HeaderMap, tree: Option<Tree>) -> Shown {
+    let query: Vec<(String, String)> =
+        form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+    let asked: std::collections::BTreeMap<String, String> = query.iter().cloned().collect();
+    context! {
+        lang => Language::of(headers).code(),
+        theme => theme(headers),
+        username => session.username,
+        super_user => session.super_user,
+        version => env!("CARGO_PKG_VERSION"),
+        path => uri.path(),
+        here => uri.to_string(),
+        query,
+        asked,
+        store_notice => health::notice(app).map(|it| context! { text => it.text, serious => it.serious }),
+        plain_http => plain_http(app),
+        tree,
     }
 }
 

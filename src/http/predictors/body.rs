@@ -18,13 +18,13 @@ pub struct PredictorBody {
     pub name: String,
     #[schema(value_type = Option<String>)]
     pub dataset_id: Option<DatasetId>,
-    /// Only interactions from this time on.
+    /// Only interactions from this time on: a day, which begins at 00:00 UTC, or a time (RFC 3339).
     #[serde(default, deserialize_with = "optional_time")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, example = "2026-01-31")]
     pub from: Option<Timestamp>,
     /// Only interactions before this time.
     #[serde(default, deserialize_with = "optional_time")]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    #[schema(value_type = Option<String>, example = "2026-01-31")]
     pub to: Option<Timestamp>,
     pub metric: Option<Metric>,
     /// `profile` when absent.

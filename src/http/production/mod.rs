@@ -39,13 +39,13 @@ pub fn routes() -> OpenApiRouter<AppState> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Period {
-    /// 30 days before `to` when absent. Counts of scoring begin with the full hour.
+    /// A day, which begins at 00:00 UTC, or a time (RFC 3339); 30 days before `to` when absent. Counts of scoring begin with the full hour.
     #[serde(default, deserialize_with = "optional_time")]
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, example = "2026-01-31")]
     from: Option<Timestamp>,
-    /// Now when absent.
+    /// As `from`; now when absent.
     #[serde(default, deserialize_with = "optional_time")]
-    #[param(value_type = Option<String>, format = DateTime)]
+    #[param(value_type = Option<String>, example = "2026-01-31")]
     to: Option<Timestamp>,
 }
 

@@ -67,6 +67,7 @@ majority_is_back() {
   script 2 start.sh --force --yes --accept-lost-objects >"$work/lost.log" 2>&1 || { cat "$work/lost.log"; failed "start.sh --accept-lost-objects"; }
   grep -E '^(object store|the member|mongo_mongo)' "$work/lost.log" || true
   within 300 "all is well with two new nodes" all_is_well 2
+  [ "$(in_tango_of 2 cluster members --json | jq '[.members[].votes] | add')" = 3 ] || failed "not three votes: $(in_tango_of 2 cluster members)"
   balance 2 5 6
   within 20 "the balancer knows the new nodes" client score
   client append 3 || failed "appends after the loss of the majority"

@@ -78,6 +78,10 @@ majority_is_back() {
 more_members() { # members
   local members=$1 before after n
   set --
+  # Nodes that have no member yet, and then new ones.
+  for n in 1 2 3 4 5 6 7; do
+    if is_ready "$n" && ! on "$manager" docker node ls --quiet --filter node.label=mongo.replica --filter "name=node-$n-hostname" | grep -q .; then set -- "$@" "$n"; fi
+  done
   for n in 1 2 3 4 5 6 7; do
     if ! is_ready "$n"; then set -- "$@" "$n"; fi
   done

@@ -64,6 +64,10 @@ while read -r service replicas image; do
 done <<<"$services"
 say "Members of the database, as tango of this node sees them"
 if members=$(in_tango cluster status 2>&1); then sed 's/^/  ok   /' <<<"$members"; else sed 's/^/  BAD  /' <<<"$members"; bad=$((bad + 1)); fi
+if grep -q ' votes 0 ' <<<"$members"; then
+  bad=$((bad + 1))
+  say "  BAD  a member has no vote, so that fewer of the others may fail: run start.sh once it has copied everything"
+fi
 say "Stores and settings, as tango of this node sees them"
 checks=$(in_tango doctor 2>&1) || true
 # Backups are on the nodes, where the container does not see them.

@@ -67,6 +67,7 @@ majority_is_back() {
   script 2 start.sh --force --yes --accept-lost-objects >"$work/lost.log" 2>&1 || { cat "$work/lost.log"; failed "start.sh --accept-lost-objects"; }
   grep -E '^(object store|the member|mongo_mongo)' "$work/lost.log" || true
   within 300 "all is well with two new nodes" all_is_well 2
+  [ "$(in_tango_of 2 cluster members --json | jq '[.members[].votes] | add')" = 3 ] || failed "not three votes: $(in_tango_of 2 cluster members)"
   balance 2 5 6
   within 20 "the balancer knows the new nodes" client score
   client append 3 || failed "appends after the loss of the majority"
@@ -77,6 +78,10 @@ majority_is_back() {
 more_members() { # members
   local members=$1 before after n
   set --
+  # Nodes that have no member yet, and then new ones.
+  for n in 1 2 3 4 5 6 7; do
+    if is_ready "$n" && ! on "$manager" docker node ls --quiet --filter node.label=mongo.replica --filter "name=node-$n-hostname" | grep -q .; then set -- "$@" "$n"; fi
+  done
   for n in 1 2 3 4 5 6 7; do
     if ! is_ready "$n"; then set -- "$@" "$n"; fi
   done

@@ -236,28 +236,32 @@ in_tango() {
   docker exec "$container" /usr/bin/tango "$@"
 }
 
-# A member that has not yet copied the users knows nobody, and whoever asks it meanwhile is refused: then it is done again, which is harmless.
-add_member() { # host:port
+# Hosts of `tango cluster members --json` that have a vote.
+with_votes() { awk -F '"' '/"host":/ { host = $4 } /"votes":/ && $0 !~ /: 0,/ { print host }'; }
+
+ask_members() { run_job tango_mongo_members 60 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster members --json; }
+
+# A member that has not yet copied the users knows nobody, and whoever asks it meanwhile is refused; one that has not copied everything has
+# no vote yet. Then it is done again, which is harmless.
+give_vote() { # host:port
   local answer
-  if answer=$(run_job tango_mongo_add 300 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster add "$1" 2>&1); then
+  if answer=$(run_job tango_mongo_add 300 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster add "$1" 2>&1) || grep -q 'is a member already' <<<"$answer"; then
     say "$answer"
-  elif grep -q 'is a member already' <<<"$answer"; then
-    say "$1 is a member already"
   else
     warn "$(grep -m 1 '^error' <<<"$answer" || head -n 1 <<<"$answer")"
-    return 1
   fi
+  ask_members 2>/dev/null | with_votes | grep -qxF "$1"
 }
 
-# Members beyond those that the replica set knows, after more nodes were labelled.
+# Members beyond those that the replica set knows, after more nodes were labelled, and those that have come without a vote.
 add_members() {
   local known number
   [ "$dry_run" = no ] || return 0
   set_tango_job_options
-  known=$(run_job tango_mongo_members 60 "${tango_job_options[@]}" "$TANGO_IMAGE" -- cluster members --json) || fail "the members could not be asked for: $known"
+  known=$(ask_members) || fail "the members could not be asked for: $known"
   for ((number = 1; number <= mongo_members; number++)); do
-    if ! grep -q "\"mongo_mongo$number:27017\"" <<<"$known"; then
-      until_true 120 add_member "mongo_mongo$number:27017" || fail "the member mongo_mongo$number could not be added; see above, and run start.sh again"
+    if ! with_votes <<<"$known" | grep -qxF "mongo_mongo$number:27017"; then
+      until_true 600 give_vote "mongo_mongo$number:27017" || fail "the member mongo_mongo$number has no vote yet: look with bash status.sh, and run start.sh again"
     fi
   done
 }

@@ -344,6 +344,9 @@ fn create_data_folder(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("the data folder {} (DATA_DIR) cannot be created", folder.display()))
 }
 
+/// Connections that may wait to be taken; the system may allow fewer.
+const WAITING_CONNECTIONS: i32 = 4_096;
+
 /// Takes the port, or says why not.
 pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).map_err(|error| {
@@ -357,6 +360,8 @@ pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
         };
         anyhow::Error::new(error).context(format!("tango cannot listen on {address}; {advice}"))
     })?;
+    // The standard library lets 128 wait: of a balancer's many at once the others would come a second later.
+    rustix::net::listen(&listener, WAITING_CONNECTIONS).context("the listening socket cannot be set up")?;
     listener.set_nonblocking(true).context("the listening socket cannot be set up")?;
     Ok(listener)
 }

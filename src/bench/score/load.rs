@@ -51,11 +51,14 @@ struct Seen {
 
 impl Load<'_> {
     pub fn run(&self) -> Result<Reached> {
+        // Connections first: what is measured is asking.
+        let threads = THREADS.min(self.connections);
+        let clients_of = |thread| (thread..self.connections).step_by(threads).map(|client| Client::new(self, client));
+        let clients = (0..threads).map(|thread| clients_of(thread).collect()).collect::<Result<Vec<Vec<_>>>>()?;
         let (started, cpu_before) = (Instant::now(), cpu_seconds());
         let mut all = Seen::default();
         std::thread::scope(|scope| {
-            let clients =
-                (0..THREADS.min(self.connections)).map(|thread| scope.spawn(move || self.ask(thread, started)));
+            let clients = clients.into_iter().map(|clients| scope.spawn(move || self.ask(clients, started)));
             for client in clients.collect::<Vec<_>>() {
                 let seen = client.join().map_err(|_| anyhow!("a client died"))??;
                 all.answered.extend(seen.answered);
@@ -78,10 +81,8 @@ impl Load<'_> {
         })
     }
 
-    /// Asks over every so-manieth connection until the time is over.
-    fn ask(&self, thread: usize, started: Instant) -> Result<Seen> {
-        let clients = (thread..self.connections).step_by(THREADS);
-        let mut clients = clients.map(|client| Client::new(self, client)).collect::<Result<Vec<_>>>()?;
+    /// Asks over these connections until the time is over.
+    fn ask(&self, mut clients: Vec<Client>, started: Instant) -> Result<Seen> {
         let mut seen = Seen::default();
         loop {
             let mut next_due = None;

@@ -1,5 +1,7 @@
 //! Work that takes long and that nobody waits for in the middle of a call: on threads that give way to those that answer requests.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Context as _;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
@@ -14,6 +16,30 @@ pub fn give_way() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::debug!(%error, "a thread in the background has the priority of all others");
+    }
+}
+
+/// Short pauses in long work. A thread that gives way still finishes its turn of a millisecond or more before another gets the processor:
+/// with these it is soon free.
+#[derive(Debug)]
+pub struct Pauses {
+    since: Instant,
+}
+
+/// Work between two pauses, and a pause.
+const PAUSE: Duration = Duration::from_micros(200);
+
+impl Pauses {
+    pub fn begin() -> Self {
+        Self { since: Instant::now() }
+    }
+
+    /// Call it often: pauses when it is time.
+    pub fn now_and_then(&mut self) {
+        if self.since.elapsed() >= PAUSE {
+            std::thread::sleep(PAUSE);
+            self.since = Instant::now();
+        }
     }
 }
 

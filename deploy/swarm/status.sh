@@ -36,7 +36,7 @@ write_bundle() { # file
     timeout 20 docker service logs --timestamps --tail 1000 "$service" >"$work/$service.log" 2>&1 || true
   done
   (in_tango cluster status) >"$work/members.txt" 2>&1 || true
-  (in_tango doctor --bundle /dev/stdout) >"$work/doctor.txt" 2>&1 || true
+  (in_tango doctor --bundle -) >"$work/doctor.txt" 2>&1 || true
   tar --create --gzip --file "$1" --directory "$work" . || fail "$1 cannot be written"
   rm -rf "$work"
   say "written to $1: look into it before you send it"

@@ -37,6 +37,8 @@ struct Findings {
     failures: usize,
     warnings: usize,
     lines: Vec<String>,
+    /// They are not told one by one.
+    silent: bool,
 }
 
 impl Findings {
@@ -60,7 +62,9 @@ impl Findings {
     }
 
     fn tell(&mut self, line: String) {
-        println!("{line}");
+        if !self.silent {
+            println!("{line}");
+        }
         self.lines.push(line);
     }
 }
@@ -68,14 +72,16 @@ impl Findings {
 /// What else is wanted.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Write findings, settings (without secrets) and facts of this machine into a file, for whoever helps
+    /// Write findings, settings (without secrets) and facts of this machine into a file, for whoever helps; "-" writes them, and nothing else,
+    /// to standard output
     #[arg(long, value_name = "FILE")]
     bundle: Option<PathBuf>,
 }
 
 pub async fn run(loaded: &Loaded, args: DoctorArgs) -> anyhow::Result<()> {
     let config = &loaded.config;
-    let mut findings = Findings::default();
+    let to_output = args.bundle.as_deref() == Some(Path::new("-"));
+    let mut findings = Findings { silent: to_output, ..Findings::default() };
     match loaded.warnings.len() {
         0 => findings.fine("the settings are understood"),
         count => findings.warn(format!("{count} objection(s) to the settings, see above")),
@@ -120,6 +126,10 @@ pub async fn run(loaded: &Loaded, args: DoctorArgs) -> anyhow::Result<()> {
     }
     check_http(config, &mut findings);
     tell_of_backups(config, &mut findings);
+    if to_output {
+        print!("{}", bundle::text(loaded, &findings.lines)?);
+        return Ok(());
+    }
     println!();
     if let Some(file) = &args.bundle {
         bundle::write(file, loaded, &findings.lines)?;
@@ -163,6 +173,16 @@ async fn check_objects(config: &Config, findings: &mut Findings) {
         Some(Ok(endpoint)) => findings.fine(format!("clients are sent to {endpoint}, which answers here, too")),
         Some(Err(trouble)) => findings.warn(format!("clients are sent to an address that fails from here: {trouble}")),
         None => {}
+    }
+    match (examination.browsers, &config.s3_endpoint) {
+        (Some((origin, Ok(()))), Some(endpoint)) => {
+            findings.fine(format!("browsers with pages of {origin} may send files to {endpoint}"));
+        }
+        (Some((origin, Err(why))), Some(endpoint)) => findings.warn(format!(
+            "browsers with pages of {origin} may not send files to {endpoint} (CORS): {why}. They send them through tango, which is slower; \
+             HOST_DOMAIN has to be the name in their address line"
+        )),
+        _ => {}
     }
     if let Some(skew) = examination.clock_skew {
         findings.warn(skew);
@@ -336,6 +356,10 @@ fn tell_of_backups(config: &Config, findings: &mut Findings) {
             folder.display(),
             backup.file_name().unwrap_or_default().display(),
             created_at.format("%Y-%m-%d %H:%M UTC")
+        )),
+        None if config.mongodb_url.is_some() => findings.note(format!(
+            "there is no backup in {} as this process sees it; a cluster's are usually on its nodes, where `backup.sh` puts them",
+            folder.display()
         )),
         None => findings.note(format!("there is no backup in {} yet", folder.display())),
     }

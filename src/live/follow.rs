@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::agents::{Agent, AgentChange};
 use super::view::{AccountView, ActiveModel, LivePredictor};
 use super::{Live, artifacts};
-use crate::background;
+use crate::background::{self, Pauses};
 use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::model::Model;
 use crate::domain::predictor::Predictor;
@@ -30,6 +30,8 @@ const BATCH: usize = 10_000;
 const REST: u32 = 9;
 /// … but not longer than this: changes are to be seen within 250 ms.
 const LONGEST_REST: Duration = Duration::from_millis(60);
+/// Changed agents that are applied without a pause where somebody scores.
+const AT_ONCE: usize = 32;
 /// Agents read at once.
 const PAGE: usize = 1_000;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);
@@ -212,8 +214,16 @@ impl Follower {
         for (account, changes) in by_account {
             let Ok(account) = AccountId::parse(&account) else { continue };
             let view = self.view(&account);
-            let next = background::run(move || view.with_agents(&changes)).await?;
-            self.live.swap_account(&account, next);
+            let apply = move || {
+                let (mut next, mut pauses) = (AccountView::clone(&view), Pauses::begin());
+                let at_once = if next.predictors().next().is_some() { AT_ONCE } else { BATCH };
+                for some in changes.chunks(at_once) {
+                    next = next.with_agents(some);
+                    pauses.now_and_then();
+                }
+                next
+            };
+            self.live.swap_account(&account, background::run(apply).await?);
         }
         Ok(())
     }
@@ -234,7 +244,7 @@ impl Follower {
             let model = stored.value;
             unusable = unusable.or_else(|| self.why_not(&model));
             match self.compiled.get(&(model.id.clone(), model.version)) {
-                Some(compiled) => models.push(activate(&view, id, &model, compiled).await?),
+                Some(compiled) => models.push(activate(&view, id, &model, compiled, false).await?),
                 None => waiting |= self.build(account, model),
             }
         }
@@ -360,7 +370,9 @@ impl Follower {
             let (mut ready, mut missing, mut unusable) = (Vec::new(), Vec::new(), None);
             for model in models.iter().map(|model| &model.value).filter(|model| model.predictor_id == predictor.id) {
                 match self.compiled.get(&(model.id.clone(), model.version)) {
-                    Some(compiled) => ready.push(activate(view, &predictor.id, model, compiled).await?),
+                    Some(compiled) => {
+                        ready.push(activate(view, &predictor.id, model, compiled, wait_for_models).await?)
+                    }
                     None if !wait_for_models => missing.push(model.clone()),
                     None => unusable = self.why_not(model),
                 }
@@ -393,12 +405,13 @@ impl Follower {
     }
 }
 
-/// Encodes the agents for a model, unless they are already.
+/// Encodes the agents for a model, unless they are already; `without_pauses` while nobody scores.
 async fn activate(
     view: &AccountView,
     id: &PredictorId,
     model: &Model,
     compiled: &Arc<CompiledModel>,
+    without_pauses: bool,
 ) -> anyhow::Result<Arc<ActiveModel>> {
     let share = model.share.filter(|share| *share > 0.0).unwrap_or(1.0);
     let before =
@@ -407,7 +420,15 @@ async fn activate(
         Some(before) => before.agents.clone(),
         None => {
             let (view, compiled) = (view.clone(), Arc::clone(compiled));
-            background::run(move || view.encode_agents(&compiled)).await?
+            let encode = move || {
+                let mut pauses = Pauses::begin();
+                view.encode_agents(&compiled, || {
+                    if !without_pauses {
+                        pauses.now_and_then();
+                    }
+                })
+            };
+            background::run(encode).await?
         }
     };
     Ok(Arc::new(ActiveModel {

@@ -8,7 +8,9 @@
 //! What takes longer than a moment lets the thread's other work go elsewhere first. As many such computations run at once as there are
 //! processors; others wait in order.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Instant;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -16,6 +18,9 @@ use tokio::sync::{Notify, Semaphore};
 
 /// The share of the longest wait, in work, after which the queue's end is looked for.
 const EARLY: u64 = 8;
+
+/// The share of the longest wait in which what was there before is accepted: refusing the others takes the rest, in which the next ones wait.
+const ACCEPTING: u64 = 2;
 
 /// The queue is too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +71,7 @@ impl Gate {
     /// Computes, or refuses at once when the request has waited too long or would have to.
     pub async fn compute<T>(&self, size: Work, work: impl FnOnce() -> T) -> Result<T, Overloaded> {
         let too_long = match size {
-            Work::Short => self.waited_us().is_some_and(|waited_us| waited_us >= self.queue_us),
+            Work::Short => self.waited_us().is_some_and(|waited_us| waited_us >= self.queue_us / ACCEPTING),
             Work::Long => {
                 let waiting = self.waiting.load(Ordering::Relaxed);
                 waiting * self.typical_us.load(Ordering::Relaxed) / self.lanes > self.queue_us
@@ -120,12 +125,26 @@ impl Gate {
     pub(super) async fn watch(&self) {
         loop {
             self.look.notified().await;
-            // Behind what the runtime knows of already, and what it reads before it comes back to this.
-            tokio::task::yield_now().await;
+            to_the_end_of_the_queue().await;
             self.done_us.store(0, Ordering::Relaxed);
             self.looking.store(false, Ordering::Release);
         }
     }
+}
+
+/// Behind everything that this thread of the runtime knows of already. (Who yields comes back before that, once the runtime has looked for
+/// what came from outside.)
+async fn to_the_end_of_the_queue() {
+    let mut been_there = false;
+    poll_fn(|context| match std::mem::replace(&mut been_there, true) {
+        true => Poll::Ready(()),
+        false => {
+            // Woken while it runs, a task is put at the end.
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {

@@ -123,8 +123,12 @@ impl AccountView {
         Self { predictors: Arc::new(predictors), ..self }
     }
 
-    pub(super) fn encode_agents(&self, model: &CompiledModel) -> AgentSet {
-        let profile = self.agents.iter().map(|(id, agent)| AgentInput { id, fields: agent.fields() });
+    /// All agents for a model that is new; `at_each` is called before each of them.
+    pub(super) fn encode_agents(&self, model: &CompiledModel, mut at_each: impl FnMut()) -> AgentSet {
+        let profile = self.agents.iter().map(|(id, agent)| {
+            at_each();
+            AgentInput { id, fields: agent.fields() }
+        });
         AgentSet::of_roster(model, self.agents.roster().clone(), profile)
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! Invariant: nothing outside this folder sees an S3 type.
 
+mod browsers;
 mod bucket;
 mod client;
 mod connection;

@@ -7,11 +7,13 @@ use anyhow::{Context as _, bail};
 use axum_server::tls_rustls::RustlsConfig;
 
 use super::embedded::{EmbeddedServer, Keys, keys_in, listen_address};
-use super::{BucketState, Health, ObjectStore, ObjectStoreSettings, PublicUrls, Trouble};
+use super::{BucketState, Health, ObjectStore, ObjectStoreSettings, PublicUrls, Trouble, browsers};
 use crate::config::{Config, Secret};
 
 const ENDPOINT: &str = "S3_ENDPOINT";
 const INTERNAL_ENDPOINT: &str = "S3_INTERNAL_ENDPOINT";
+/// Stands for all.
+const ANY_ORIGIN: &str = "https://any.example";
 
 /// Opens the object store that the settings name. Without `S3_ENDPOINT` (and outside cluster mode) the embedded server
 /// is started: keep it as long as the program runs. `listen` is the product's own address; `tls` its certificate,
@@ -68,6 +70,8 @@ pub struct Examination {
     pub clock_skew: Option<String>,
     /// Whether the address that clients are given works from here, too, when it is another one.
     pub public: Option<Result<String, Trouble>>,
+    /// Where the web application's pages come from, and whether they may send files there; none while there is no bucket.
+    pub browsers: Option<(String, Result<(), String>)>,
 }
 
 /// Looks at the object store that the settings name and changes nothing; `None` when it is the embedded one.
@@ -81,7 +85,16 @@ pub async fn examine(config: &Config) -> anyhow::Result<Option<Examination>> {
         }
         _ => None,
     };
-    Ok(Some(Examination { found, clock_skew: store.clock_skew(), public }))
+    let is_there = found.as_ref().is_ok_and(|state| state.is_there);
+    let browsers = match &config.s3_endpoint {
+        Some(endpoint) if is_there => {
+            let origin = origins(config).swap_remove(0).replace('*', ANY_ORIGIN);
+            let may = browsers::may_send(endpoint, &config.s3_bucket, config.s3_ca_file.as_deref(), &origin).await;
+            Some((origin, may))
+        }
+        _ => None,
+    };
+    Ok(Some(Examination { found, clock_skew: store.clock_skew(), public, browsers }))
 }
 
 /// A client of the object store that the settings name, which sends nothing yet; `None` when it is the embedded one.

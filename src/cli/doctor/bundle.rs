@@ -13,7 +13,7 @@ pub(super) fn write(file: &Path, loaded: &Loaded, findings: &[String]) -> anyhow
     std::fs::write(file, text).with_context(|| format!("{} cannot be written", file.display()))
 }
 
-fn text(loaded: &Loaded, findings: &[String]) -> Result<String, std::fmt::Error> {
+pub(super) fn text(loaded: &Loaded, findings: &[String]) -> Result<String, std::fmt::Error> {
     let mut text = String::new();
     let system = rustix::system::uname();
     writeln!(text, "tango {}, {}", env!("CARGO_PKG_VERSION"), SystemClock.now().format("%Y-%m-%d %H:%M:%S UTC"))?;

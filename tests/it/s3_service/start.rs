@@ -182,6 +182,12 @@ async fn the_command_line_refuses_in_one_line_and_doctor_says_the_same() {
     let (code, said) = run(&doctor, &settings("", "")).await;
     assert_eq!(code, Some(0), "{said}");
     says(&said, &["can be listed", "a CORS rule", "a lifecycle rule", "a list of unfinished uploads"]);
+    // Where a rule can be set, browsers are let in; where not, they are told of.
+    let browsers = if said.contains("lacks a CORS rule") { "may not send files to" } else { "may send files to" };
+    says(&said, &["browsers with pages of https://any.example", browsers]);
+    let (code, bundle) = run(&[&doctor[..], &["--bundle", "-"]].concat(), &settings("", "")).await;
+    assert_eq!(code, Some(0), "{bundle}");
+    assert!(bundle.starts_with("tango ") && bundle.contains("\nFindings\n  ok       "), "{bundle}");
     eprintln!("{said}");
     drop(app);
     front.set(Fault::Closed);
@@ -333,4 +339,21 @@ async fn a_bucket_of_another_installation_is_refused_and_its_objects_stay() {
     good(&mut other);
     other.s3_bucket = "another".to_owned();
     App::start(other, Arc::new(SystemClock)).await.unwrap().stop().await.unwrap();
+    // Set to the first one's, it is told by the doctor, too.
+    let settings = [
+        ("S3_ENDPOINT", front.url.clone()),
+        ("S3_ACCESS_KEY", service.access_key.clone()),
+        ("S3_SECRET_KEY", service.secret_key.clone()),
+        ("S3_BUCKET", service.bucket.clone()),
+        ("S3_REGION", service.region.clone()),
+        ("S3_CA_FILE", front.ca_file.display().to_string()),
+    ];
+    let at = folder.path().to_owned();
+    let doctor = tokio::task::spawn_blocking(move || {
+        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        tango(&at, &["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0"], &settings)
+    });
+    let (code, said) = doctor.await.unwrap();
+    assert_eq!(code, Some(1), "{said}");
+    says(&said, &["FAILED", "belongs to another tango installation", "S3_BUCKET"]);
 }

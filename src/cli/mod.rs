@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::app;
 use crate::config::{Config, Loaded, LogFormat, Sources};
 use crate::domain::node::Role;
 use crate::telemetry;
@@ -164,7 +165,7 @@ pub fn run() -> ExitCode {
         eprintln!("error: {error}");
         return ExitCode::from(2);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match app::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: no threads can be started: {error}");

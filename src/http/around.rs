@@ -1,4 +1,4 @@
-//! What is around every route, from the outside in: the rest of an unread body, the request's name, headers, the deadline, panics.
+//! What is around every route, from the outside in: the rest of an unread body, the request's name, its host, headers, the deadline, panics.
 //!
 //! One layer and not five: a layer of `axum` copies everything below it for each request.
 
@@ -23,6 +23,7 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 
 pub async fn every_route(State(app): State<AppState>, request: Request, next: Next) -> Response {
     let answer = async |mut request: Request| {
+        name_the_host(&mut request);
         DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes).apply(&mut request);
         let answer = AssertUnwindSafe(deadline::limit(&app, request, next)).catch_unwind().await;
         let mut response = answer.unwrap_or_else(panicked);
@@ -32,6 +33,14 @@ pub async fn every_route(State(app): State<AppState>, request: Request, next: Ne
         response
     };
     unread_body::drain_unread(request, async |request| request_id::name_and_log(&app, request, answer).await).await
+}
+
+/// HTTP/2 says which host is meant in the request's address: whoever asks finds it in the header, as with HTTP/1.
+fn name_the_host(request: &mut Request) {
+    let Some(authority) = request.uri().authority() else { return };
+    if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+        request.headers_mut().entry(header::HOST).or_insert(host);
+    }
 }
 
 /// The panic's text stays in the log.
@@ -50,6 +59,23 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+
+    #[test]
+    fn the_host_of_http_2_is_named_in_the_header() {
+        let host = |mut request: Request| {
+            name_the_host(&mut request);
+            request.headers().get(header::HOST).map(|host| host.to_str().unwrap().to_owned())
+        };
+        let asked = |uri: &str| Request::builder().uri(uri);
+        let body = axum::body::Body::empty;
+        assert_eq!(
+            host(asked("https://a.example:3031/login").body(body()).unwrap()).as_deref(),
+            Some("a.example:3031")
+        );
+        let first = asked("https://a.example/").header(header::HOST, "b.example");
+        assert_eq!(host(first.body(body()).unwrap()).as_deref(), Some("b.example"));
+        assert_eq!(host(asked("/login").body(body()).unwrap()), None);
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_500_that_keeps_its_text() {

@@ -2,6 +2,9 @@
 // of the wrong kind, an object store that cannot be reached, strange names, wide tables.
 
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createServer as createStore } from "node:https";
 import { createServer } from "node:net";
 
 import { holds, launch, open, signIn } from "./browser.js";
@@ -274,6 +277,25 @@ step("the wizard over 1,000 columns, without JavaScript: found by name, paged, a
   assert.deepEqual(predictor.features.context, ["column 1", "column 60", "column 998"]);
 });
 
+/** Tells before the upload why the browser cannot reach the store at this address, and uploads through tango. */
+async function uploadsThroughTango(store, why, name) {
+  const behind = await open(browser, server.url);
+  await signIn(behind);
+  await behind.route("**/api/v1/uploads/object_store", async (route) => {
+    const answer = await (await route.fetch()).json();
+    await route.fulfill({ json: { ...answer, ...store } });
+  });
+  // Everything to the object store's own address fails, as behind a firewall.
+  await behind.route((url) => url.host === server.s3, (route) => route.abort("connectionrefused"));
+  await behind.goto("/upload");
+  await behind.getByLabel("File", { exact: true }).setInputFiles(file("through.csv", calls(50)));
+  await behind.locator("#probe", { hasText: why }).waitFor();
+  await holds(behind, name);
+  await behind.getByRole("button", { name: "Upload", exact: true }).click();
+  await behind.getByRole("link", { name: "Look at its schema" }).waitFor(long);
+  await behind.context().close();
+}
+
 step("the object store's port is closed for the browser: told before the upload, which goes through tango", async () => {
   // A port that nobody listens on any more.
   const port = await new Promise((done) => {
@@ -282,20 +304,22 @@ step("the object store's port is closed for the browser: told before the upload,
       probe.close(() => done(port));
     });
   });
-  const behind = await open(browser, server.url);
-  await signIn(behind);
-  await behind.route("**/api/v1/uploads/object_store", async (route) => {
-    const answer = await (await route.fetch()).json();
-    await route.fulfill({ json: { ...answer, url: `http://127.0.0.1:${port}` } });
-  });
-  // Everything to the object store's own address fails, as behind a firewall.
-  await behind.route((url) => url.host === server.s3, (route) => route.abort("connectionrefused"));
-  await behind.goto("/upload");
-  await behind.getByLabel("File", { exact: true }).setInputFiles(file("through.csv", calls(50)));
-  await behind.locator("#probe", { hasText: "is closed for this browser, though the server reaches it" }).waitFor();
-  await holds(behind, "upload-store-closed");
-  await behind.getByRole("button", { name: "Upload", exact: true }).click();
-  await behind.getByRole("link", { name: "Look at its schema" }).waitFor(long);
+  const why = "is closed for this browser, though the server reaches it";
+  await uploadsThroughTango({ url: `http://127.0.0.1:${port}` }, why, "upload-store-closed");
+});
+
+step("the object store's certificate is not trusted by the browser: told apart from a closed port", async () => {
+  const [key, cert] = [file("store.key", ""), file("store.pem", "")];
+  const ask = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1", "-subj", "/CN=store"];
+  execFileSync("openssl", [...ask, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert], { stdio: "pipe" });
+  const store = createStore({ key: readFileSync(key), cert: readFileSync(cert) }, (_, answer) => answer.end());
+  await new Promise((done) => store.listen(0, "127.0.0.1", done));
+  try {
+    const url = `https://127.0.0.1:${store.address().port}`;
+    await uploadsThroughTango({ url, certificate: "private" }, "does not trust the certificate of", "upload-store-untrusted");
+  } finally {
+    store.close();
+  }
 });
 
 step("with JavaScript off: sign-in, lists with sorting and filters, forms", async () => {

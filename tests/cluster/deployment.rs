@@ -3,13 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::dev_cluster::DevCluster;
 use crate::network::Network;
 use crate::node::{Node, Role};
 use crate::object_service::ObjectService;
 use crate::replica_set::ReplicaSet;
 use crate::support::api::{Api, PASSWORD};
+use crate::support::centre::Loaded;
 use crate::support::client::client_builder;
+use crate::support::patience::until;
 
 /// As long as a connector waits for an answer: it does not ask twice.
 pub const CONNECTOR_PATIENCE: Duration = Duration::from_secs(15);
@@ -82,6 +86,20 @@ impl Deployment {
     /// The client, at a server (numbered from 0).
     pub fn at(&self, server: usize) -> Api {
         Api { url: self.servers[server].url(), ..self.api.clone() }
+    }
+
+    /// Makes a centre's predictor and a model at the first server; answers their ids when every server scores by it.
+    pub async fn activate(&self, loaded: &Loaded, model_type: &str) -> (String, String) {
+        let made = loaded.activate(&self.at(0), model_type).await;
+        let nobody = json!({"agents": []});
+        for server in (0..self.servers.len()).map(|server| self.at(server)) {
+            until("a server to hear of the model", async || {
+                let answer = server.post("/api/v1/predictors/fcr/score").json(&nobody).send().await;
+                if answer.status.is_success() { Ok(()) } else { Err(answer.text) }
+            })
+            .await;
+        }
+        made
     }
 
     /// The client at a server, that waits no longer than a connector.

@@ -185,7 +185,7 @@ async fn without_a_majority_writes_are_refused_soon_and_everything_else_goes_on(
     deployment.servers.push(hurried);
     let servers = [deployment.at(0), deployment.at(1)];
     let loaded = centre::load(&servers[0]).await;
-    loaded.activate(&servers[0], "HYBRID").await;
+    deployment.activate(&loaded, "HYBRID").await;
     let connectors = [deployment.connector_at(0), deployment.connector_at(1)];
     let appenders = Appenders::start(&connectors, &servers[0], AfterFailure::GoOn).await;
     let hurried = Api { token: sign_in(&servers[1]).await.unwrap(), ..servers[1].clone() };

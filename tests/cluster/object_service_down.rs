@@ -113,7 +113,7 @@ async fn without_the_object_service_all_that_needs_no_objects_goes_on_and_afterw
     let Some(deployment) = Deployment::start(Shape::default()).await else { return };
     let servers = [deployment.at(0), deployment.at(1)];
     let loaded = centre::load(&servers[0]).await;
-    let (predictor, _) = loaded.activate(&servers[0], "HYBRID").await;
+    let (predictor, _) = deployment.activate(&loaded, "HYBRID").await;
     let first = servers[0].upload("dataset", format!("call,agent,note\n{}", row(0)).as_bytes(), json!({})).await;
     let dataset = first["dataset_id"].as_str().unwrap();
     let appenders = Appenders::of_agents("meanwhile", &servers, AfterFailure::End);

@@ -46,7 +46,7 @@ async fn a_change_acknowledged_on_one_server_is_used_by_the_other_within_a_quart
     let Some(deployment) = Deployment::start(Shape::default()).await else { return };
     let servers = [deployment.at(0), deployment.at(1)];
     let loaded = centre::load(&servers[0]).await;
-    loaded.activate(&servers[0], "HYBRID").await;
+    deployment.activate(&loaded, "HYBRID").await;
     let count = sized(60, 1_000);
     let quiet = changes(&servers, count, FIRST_STATE).await;
     figure("acknowledged on one server until used in a score of another", &quiet, "p99 ≤ 250 ms");

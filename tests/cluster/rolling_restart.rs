@@ -42,7 +42,7 @@ async fn servers_restarted_one_after_the_other_fail_no_request() {
     let shape = Shape { servers: SERVERS, settings, ..Shape::default() };
     let Some(mut deployment) = Deployment::start(shape).await else { return };
     let loaded = centre::load(&deployment.at(0)).await;
-    loaded.activate(&deployment.at(0), "HYBRID").await;
+    deployment.activate(&loaded, "HYBRID").await;
     let path = "/api/v1/predictors/fcr/score".to_owned();
     let asks: Vec<_> = requests(&loaded, 200).into_iter().map(|body| (path.clone(), body)).collect();
     for kind in [Kind::HaProxy, Kind::Nginx] {

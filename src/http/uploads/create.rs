@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use serde::Deserialize;
@@ -73,7 +73,6 @@ pub async fn create(
     session: Session,
     mut idem: Idempotency,
     headers: HeaderMap,
-    uri: Uri,
     HashedJson(new, hash): HashedJson<NewUpload>,
 ) -> ApiResult<Response> {
     if let Some(saved) = idem.replay(&app, &session, &hash).await? {
@@ -82,7 +81,7 @@ pub async fn create(
     let mut upload = check(&app, &session, new).await?;
     let with_checksums = !upload.part_sha256.is_empty();
     upload.multipart_id = app.ctx.objects.create_upload(&upload.object_key, with_checksums).await?;
-    let parts = sign_missing(&app, &upload, &[], request_host(&headers, &uri)).await?;
+    let parts = sign_missing(&app, &upload, &[], request_host(&headers)).await?;
     let answer = describe(&upload, parts);
     let mut batch = Batch::new();
     batch.insert(&upload);

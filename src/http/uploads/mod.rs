@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -88,14 +88,13 @@ async fn get(
     State(app): State<AppState>,
     session: Session,
     headers: HeaderMap,
-    uri: Uri,
     ApiPath(id): ApiPath<String>,
 ) -> ApiResult<Json<UploadBody>> {
     let upload = load(&app, &session, &id).await?.value;
     let parts = match upload.state {
         UploadState::Receiving => {
             let arrived = app.ctx.objects.list_parts(&upload.object_key, &upload.multipart_id).await?;
-            sign_missing(&app, &upload, &arrived, request_host(&headers, &uri)).await?
+            sign_missing(&app, &upload, &arrived, request_host(&headers)).await?
         }
         _ => Vec::new(),
     };
@@ -167,8 +166,8 @@ fn check_receiving(upload: &Upload, now: Timestamp) -> ApiResult<()> {
 }
 
 /// The host that the client used for this request.
-fn request_host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    headers.get(header::HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(|host| host.as_str()))
+fn request_host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST).and_then(|host| host.to_str().ok())
 }
 
 fn describe(upload: &Upload, parts: Vec<PartBody>) -> UploadBody {

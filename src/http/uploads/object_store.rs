@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -23,13 +23,8 @@ pub struct ObjectStoreBody {
 
 /// Where the parts of uploads go, and what the server knows of it.
 #[utoipa::path(get, path = "/uploads/object_store", tag = "uploads", responses((status = 200, body = ObjectStoreBody)))]
-pub async fn object_store(
-    State(app): State<AppState>,
-    _session: Session,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Json<ObjectStoreBody> {
-    let url = app.ctx.objects.public_base(request_host(&headers, &uri));
+pub async fn object_store(State(app): State<AppState>, _session: Session, headers: HeaderMap) -> Json<ObjectStoreBody> {
+    let url = app.ctx.objects.public_base(request_host(&headers));
     let config = &app.ctx.config;
     let own = config.s3_endpoint.is_none() && config.tls_cert_file.is_none();
     let certificate = match () {

@@ -344,19 +344,6 @@ fn create_data_folder(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("the data folder {} (DATA_DIR) cannot be created", folder.display()))
 }
 
-/// After so many tasks a thread looks for what came over the network, and for tasks that wait for any thread. A score takes some 300 µs: the
-/// runtime's own 61 would let whoever comes last wait much longer than the others.
-const TASKS_BETWEEN_LOOKS: u32 = 16;
-
-/// The threads that answer requests.
-pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .event_interval(TASKS_BETWEEN_LOOKS)
-        .global_queue_interval(TASKS_BETWEEN_LOOKS)
-        .enable_all()
-        .build()
-}
-
 /// Connections that may wait to be taken; the system may allow fewer.
 const WAITING_CONNECTIONS: i32 = 4_096;
 

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::simulated::{NUMBERS, agent_of, agent_value, context_value, reason_of, won};
 use super::{Options, simulated};
-use crate::app::{self, App};
+use crate::app::App;
 use crate::bench::{Folder, PASSWORD, lean_client, local_config};
 use crate::client::{Client, text};
 use crate::clock::SystemClock;
@@ -35,7 +35,7 @@ pub struct Server {
 impl Server {
     /// Twice as many agents as asked for: half of them match [`filters`].
     pub fn start(options: &Options) -> anyhow::Result<Self> {
-        let runtime = app::runtime()?;
+        let runtime = Runtime::new()?;
         let folder = Folder::new("score")?;
         let config = local_config(&folder.0);
         let username = config.super_user.clone();

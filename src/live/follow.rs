@@ -405,30 +405,24 @@ impl Follower {
     }
 }
 
-/// Encodes the agents for a model, unless they are already; `without_pauses` while nobody scores.
+/// Encodes the agents for a model, unless they are already: at once where `nobody_scores` yet, else so that scores are not held up.
 async fn activate(
     view: &AccountView,
     id: &PredictorId,
     model: &Model,
     compiled: &Arc<CompiledModel>,
-    without_pauses: bool,
+    nobody_scores: bool,
 ) -> anyhow::Result<Arc<ActiveModel>> {
     let share = model.share.filter(|share| *share > 0.0).unwrap_or(1.0);
     let before =
         view.predictor_by_id(id).and_then(|live| live.models.iter().find(|m| Arc::ptr_eq(&m.compiled, compiled)));
     let agents = match before {
         Some(before) => before.agents.clone(),
+        None if nobody_scores => view.encode_agents(compiled, || ()),
         None => {
             let (view, compiled) = (view.clone(), Arc::clone(compiled));
-            let encode = move || {
-                let mut pauses = Pauses::begin();
-                view.encode_agents(&compiled, || {
-                    if !without_pauses {
-                        pauses.now_and_then();
-                    }
-                })
-            };
-            background::run(encode).await?
+            let mut pauses = Pauses::begin();
+            background::run(move || view.encode_agents(&compiled, || pauses.now_and_then())).await?
         }
     };
     Ok(Arc::new(ActiveModel {

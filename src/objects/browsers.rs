@@ -8,6 +8,8 @@ use reqwest::header::{
 };
 use reqwest::{Certificate, Client, Method};
 
+use super::connection::authorities;
+
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Asks at the address that clients are given for a page from `origin`; says why not.
@@ -32,7 +34,7 @@ pub(super) async fn may_send(endpoint: &str, bucket: &str, ca_file: Option<&Path
 /// Trusts whom the object store's own client trusts.
 fn client(ca_file: Option<&Path>) -> anyhow::Result<Client> {
     let roots = match ca_file {
-        Some(file) => Certificate::from_pem_bundle(&std::fs::read(file)?)?,
+        Some(file) => Certificate::from_pem_bundle(&authorities(file)?)?,
         None => rustls_native_certs::load_native_certs()
             .certs
             .iter()

@@ -26,8 +26,8 @@ pub(super) fn http_client(ca_file: Option<&Path>) -> anyhow::Result<SharedHttpCl
         .build_https())
 }
 
-/// The file's bytes, once it is sure that they are certificates: the client would panic over others.
-fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
+/// The file's bytes, once it is sure that they are certificates: a client would panic over others, or not say which file it was.
+pub(super) fn authorities(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let pem = std::fs::read(path).with_context(|| format!("S3_CA_FILE: {shown} cannot be read"))?;
     let mut found = rustls::RootCertStore::empty();

@@ -134,30 +134,31 @@ impl Names {
         let mut names = HashMap::new();
         named(visit, jobs, "dataset_id", &mut names, |it: Dataset| (it.id.into(), it.name)).await?;
         named(visit, jobs, "upload_id", &mut names, |it: Upload| (it.id.into(), it.filename)).await?;
-        named(visit, jobs, "model_id", &mut names, |it: Model| (it.id.into(), it.name)).await?;
+        let (mut models, mut reports, mut found) = (HashMap::new(), HashMap::new(), HashMap::new());
+        named(visit, jobs, "model_id", &mut models, |it: Model| (it.id.into(), (it.name, it.predictor_id.into())))
+            .await?;
+        let kind_and_subject = |it: Report| {
+            let kind = kind_of(&it);
+            (it.id.into(), (kind, it.model_id.map_or_else(|| it.predictor_id.into(), String::from)))
+        };
+        named(visit, jobs, "report_id", &mut reports, kind_and_subject).await?;
+        // Predictors of models; predictors and models that reports are about.
+        let of: Vec<&String> = models.values().chain(reports.values()).map(|(_, of): &(String, String)| of).collect();
+        let ids = || of.iter().map(|id| id.as_str());
+        super::names::look_up(visit, ids(), &mut found, |it: Predictor| (it.id.into(), it.name)).await?;
+        super::names::look_up(visit, ids(), &mut found, |it: Model| (it.id.into(), it.name)).await?;
         // Models of different predictors are called alike.
-        let mut owners = HashMap::new();
-        named(visit, jobs, "model_id", &mut owners, |it: Model| (it.id.into(), it.predictor_id.into())).await?;
-        let mut predictors = HashMap::new();
-        let ids = owners.values().map(String::as_str);
-        let name = |it: Predictor| (it.id.into(), it.name);
-        super::names::look_up(visit, ids, &mut predictors, name).await?;
-        for (model, owner) in &owners {
-            if let (Some(model), Some(predictor)) = (names.get_mut(model), predictors.get(owner)) {
-                *model = format!("{model} ({predictor})");
-            }
-        }
-        named(visit, jobs, "report_id", &mut names, |it: Report| (it.id.to_string(), kind_of(&it))).await?;
-        // What the reports are about.
-        let subject = |it: Report| (it.id.into(), it.model_id.map_or_else(|| it.predictor_id.into(), String::from));
+        names.extend(models.into_iter().map(|(id, (name, owner))| match found.get(&owner) {
+            Some(predictor) => (id, format!("{name} ({predictor})")),
+            None => (id, name),
+        }));
         let mut subjects = HashMap::new();
-        named(visit, jobs, "report_id", &mut subjects, subject).await?;
-        let mut found = HashMap::new();
-        super::names::look_up(visit, subjects.values().map(String::as_str), &mut found, name).await?;
-        let name = |it: Model| (it.id.into(), it.name);
-        super::names::look_up(visit, subjects.values().map(String::as_str), &mut found, name).await?;
-        let subjects =
-            subjects.into_iter().filter_map(|(report, id)| Some((report, found.get(&id)?.clone()))).collect();
+        for (id, (kind, subject)) in reports {
+            if let Some(subject) = found.get(&subject) {
+                subjects.insert(id.clone(), subject.clone());
+            }
+            names.insert(id, kind);
+        }
         Ok(Self { names, subjects })
     }
 
@@ -198,12 +199,12 @@ impl Names {
 }
 
 /// Adds the names of the things that the jobs' payloads refer to under `key`; those that are gone are left out.
-async fn named<T: Record>(
+async fn named<T: Record, Name>(
     visit: &Visit,
     jobs: &[Job],
     key: &str,
-    names: &mut HashMap<String, String>,
-    name: fn(T) -> (String, String),
+    names: &mut HashMap<String, Name>,
+    name: fn(T) -> (String, Name),
 ) -> Result<(), ApiError> {
     let ids = jobs.iter().filter_map(|job| job.payload[key].as_str());
     super::names::look_up(visit, ids, names, name).await

@@ -13,12 +13,12 @@ use crate::store::{Key, Record, StoreExt as _};
 
 pub(super) type Names = HashMap<String, String>;
 
-/// Adds the names of those of these ids that are (still) there.
-pub(super) async fn look_up<T: Record>(
+/// Adds the names, or what else `name` takes, of those of these ids that are (still) there.
+pub(super) async fn look_up<T: Record, Name>(
     visit: &Visit,
     ids: impl Iterator<Item = &str>,
-    names: &mut Names,
-    name: fn(T) -> (String, String),
+    names: &mut HashMap<String, Name>,
+    name: fn(T) -> (String, Name),
 ) -> Result<(), ApiError> {
     let mut ids: Vec<&str> = ids.collect();
     ids.sort_unstable();

@@ -54,12 +54,15 @@ pub async fn score_batch(
         );
         return Err(ApiError::unprocessable("too_many_records", text).field("interactions", "too many"));
     }
-    let mut interactions = Vec::with_capacity(outline.interactions.len());
-    for (index, interaction) in outline.interactions.into_iter().enumerate() {
-        let path = format!("interactions[{index}].");
-        let bytes = interaction.get().as_bytes();
-        let interaction: ScoreBody<'_> = read_body(&app, bytes, |bytes| parse_part(bytes, &path)).await?;
-        interactions.push(prepare(&app, &session.account_id, &view, &found, interaction, &path).await?);
+    let place = |index: usize| format!("interactions[{index}].");
+    let read_all = |_| {
+        let texts = outline.interactions.iter().enumerate();
+        texts.map(|(index, text)| parse_part(text.get().as_bytes(), &place(index))).collect()
+    };
+    let bodies: Vec<ScoreBody<'_>> = read_body(&app, &body, read_all).await?;
+    let mut interactions = Vec::with_capacity(bodies.len());
+    for (index, body) in bodies.into_iter().enumerate() {
+        interactions.push(prepare(&app, &session.account_id, &view, &found, body, &place(index)).await?);
     }
     check_answered(&interactions)?;
     let mut table = if outline.assign { Some(Table::of(&interactions, &view)?) } else { None };

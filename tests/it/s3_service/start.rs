@@ -126,11 +126,27 @@ async fn an_endpoint_that_is_no_s3_service_is_refused() {
     says(&said, &[&without_tls, "does not speak TLS", "S3_ENDPOINT"]);
 }
 
-/// `tango` as a process with these settings.
-fn tango(folder: &std::path::Path, arguments: &[&str], settings: &[(&str, &str)]) -> (Option<i32>, String) {
+/// What a process is told of the service.
+fn settings(service: &Service, front: &Front) -> [(&'static str, String); 6] {
+    [
+        ("S3_ENDPOINT", front.url.clone()),
+        ("S3_ACCESS_KEY", service.access_key.clone()),
+        ("S3_SECRET_KEY", service.secret_key.clone()),
+        ("S3_BUCKET", service.bucket.clone()),
+        ("S3_REGION", service.region.clone()),
+        ("S3_CA_FILE", front.ca_file.display().to_string()),
+    ]
+}
+
+/// `tango` as a process with these settings; the front of the service goes on answering meanwhile.
+async fn tango(
+    folder: &std::path::Path,
+    arguments: &[&str],
+    settings: impl IntoIterator<Item = (&'static str, String)>,
+) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
-    command.env_clear().current_dir(folder).args(arguments).envs(settings.iter().copied());
-    let output = command.output().unwrap();
+    command.env_clear().current_dir(folder).args(arguments).envs(settings);
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
@@ -140,28 +156,17 @@ async fn the_command_line_refuses_in_one_line_and_doctor_says_the_same() {
     let service = Service::start();
     let front = service.front().await;
     let folder = tempfile::tempdir().unwrap();
-    let ca_file = front.ca_file.display().to_string();
-    let settings = |endpoint: &'static str, secret: &'static str| {
-        [
-            ("S3_ENDPOINT", if endpoint.is_empty() { front.url.clone() } else { endpoint.to_owned() }),
-            ("S3_ACCESS_KEY", service.access_key.clone()),
-            ("S3_SECRET_KEY", if secret.is_empty() { service.secret_key.clone() } else { secret.to_owned() }),
-            ("S3_BUCKET", service.bucket.clone()),
-            ("S3_REGION", service.region.clone()),
-            ("S3_CA_FILE", ca_file.clone()),
-        ]
+    let settings = |endpoint: &str, secret: &str| {
+        let mut settings = settings(&service, &front);
+        for (at, other) in [(0, endpoint), (2, secret)] {
+            if !other.is_empty() {
+                settings[at].1 = other.to_owned();
+            }
+        }
+        settings
     };
     let run = async |arguments: &[&str], settings: &[(&'static str, String)]| {
-        let (folder, arguments) = (folder.path().to_owned(), arguments.iter().map(|text| (*text).to_owned()).collect());
-        let settings = settings.to_vec();
-        tokio::task::spawn_blocking(move || {
-            let arguments: Vec<String> = arguments;
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            tango(&folder, &arguments, &settings)
-        })
-        .await
-        .unwrap()
+        tango(folder.path(), arguments, settings.to_vec()).await
     };
     let start = ["--listen", "127.0.0.1:0"];
     let doctor = ["doctor", "--listen", "127.0.0.1:0"];
@@ -207,13 +212,7 @@ async fn a_start_warns_when_the_bucket_of_datasets_was_missing_and_doctor_does_f
         let mut command = Command::new(env!("CARGO_BIN_EXE_tango"));
         command.env_clear().current_dir(folder.path()).args(words);
         command.args(["--data-dir", "data", "--listen", "127.0.0.1:0"]);
-        command
-            .env("S3_ENDPOINT", &remote.front.url)
-            .env("S3_ACCESS_KEY", &remote.service.access_key)
-            .env("S3_SECRET_KEY", &remote.service.secret_key)
-            .env("S3_REGION", &remote.service.region)
-            .env("S3_CA_FILE", &remote.front.ca_file)
-            .env("S3_BUCKET", bucket);
+        command.envs(settings(&remote.service, &remote.front)).env("S3_BUCKET", bucket);
         // Where the tests run on MongoDB.
         if let (Some(url), Some(file), Some(secret)) =
             (&config.mongodb_url, &config.mongodb_ca_file, &config.token_secret)
@@ -340,20 +339,8 @@ async fn a_bucket_of_another_installation_is_refused_and_its_objects_stay() {
     other.s3_bucket = "another".to_owned();
     App::start(other, Arc::new(SystemClock)).await.unwrap().stop().await.unwrap();
     // Set to the first one's, it is told by the doctor, too.
-    let settings = [
-        ("S3_ENDPOINT", front.url.clone()),
-        ("S3_ACCESS_KEY", service.access_key.clone()),
-        ("S3_SECRET_KEY", service.secret_key.clone()),
-        ("S3_BUCKET", service.bucket.clone()),
-        ("S3_REGION", service.region.clone()),
-        ("S3_CA_FILE", front.ca_file.display().to_string()),
-    ];
-    let at = folder.path().to_owned();
-    let doctor = tokio::task::spawn_blocking(move || {
-        let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        tango(&at, &["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0"], &settings)
-    });
-    let (code, said) = doctor.await.unwrap();
+    let doctor = ["doctor", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let (code, said) = tango(folder.path(), &doctor, settings(&service, &front)).await;
     assert_eq!(code, Some(1), "{said}");
     says(&said, &["FAILED", "belongs to another tango installation", "S3_BUCKET"]);
 }

@@ -74,6 +74,8 @@ pub struct Config {
     pub s3_bucket: String,
     pub s3_region: String,
     pub s3_ca_file: Option<PathBuf>,
+    /// Of each object, kept by the service in `s3_endpoint`; for the doctor.
+    pub object_copies: Option<u32>,
     pub object_grace_days: u32,
     pub job_retention_days: u32,
     /// 0 keeps nothing of what was scored.
@@ -124,6 +126,7 @@ impl Config {
             tls_key_file: None,
             mongodb_ca_file: None,
             s3_ca_file: None,
+            object_copies: None,
             super_user_password: None,
             log_level: own.log_level,
             log_format: own.log_format,
@@ -182,6 +185,7 @@ impl Default for Config {
             s3_bucket: "tango".to_owned(),
             s3_region: "us-east-1".to_owned(),
             s3_ca_file: None,
+            object_copies: None,
             object_grace_days: 7,
             job_retention_days: 30,
             scored_context_days: 7,

@@ -245,19 +245,21 @@ async fn add(settings: &MongoSettings, host: &str, priority: f64) -> anyhow::Res
              different ways: empty its data folder and start it again; it then copies everything"
         );
     }
-    match (added.follows, added.has_vote) {
-        (true, _) => println!("{host} is a member, and follows as SECONDARY"),
-        (false, true) => {
-            println!(
-                "{host} is a member, and {} so far{note}; tango cluster status shows when it is SECONDARY",
-                added.state
-            );
-        }
-        (false, false) => println!(
+    if !added.has_vote {
+        bail!(
             "{host} is a member without a vote, and {} so far{note}. When tango cluster status shows it as SECONDARY, repeat this \
              command: it then gets its vote",
             added.state
-        ),
+        );
+    }
+    if added.follows {
+        println!("{host} is a member, and follows as SECONDARY");
+    } else {
+        // The server gives it its vote by itself.
+        println!(
+            "{host} is a member, and {} so far{note}; tango cluster status shows when it is SECONDARY",
+            added.state
+        );
     }
     Ok(())
 }

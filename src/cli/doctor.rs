@@ -187,6 +187,26 @@ async fn check_objects(config: &Config, findings: &mut Findings) {
     if let Some(skew) = examination.clock_skew {
         findings.warn(skew);
     }
+    check_copies(config, findings);
+}
+
+/// Rows of datasets are kept nowhere else.
+fn check_copies(config: &Config, findings: &mut Findings) {
+    match config.object_copies {
+        Some(1) => findings.warn(
+            "UNSAFE: the object store keeps each object once: when that disk is lost, the rows of all datasets are lost. Let it keep three \
+             copies (three nodes with the label minio=true, then start.sh)",
+        ),
+        Some(2) => findings.warn(
+            "UNSAFE: the object store keeps each object twice: when either machine is away, nothing can be stored. Let it keep three copies \
+             (three nodes with the label minio=true, then start.sh)",
+        ),
+        Some(copies) => findings.fine(format!("the object store keeps {copies} copies of each object")),
+        None if config.mongodb_url.is_some() => {
+            findings.note("how many copies the object store keeps is not known: say it in OBJECT_COPIES; fewer than three are unsafe");
+        }
+        None => {}
+    }
 }
 
 fn check_folder(folder: &Path, findings: &mut Findings) {

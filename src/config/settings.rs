@@ -62,6 +62,7 @@ pub const SETTINGS: &[Setting] = &[
     open("S3_BUCKET", |c, t| put(&mut c.s3_bucket, bucket(t))),
     open("S3_REGION", |c, t| put(&mut c.s3_region, word(t))),
     open("S3_CA_FILE", |c, t| put(&mut c.s3_ca_file, path(t))),
+    open("OBJECT_COPIES", |c, t| put(&mut c.object_copies, whole(t, 1, 100).map(|count| Some(narrow(count))))),
     secret("MONGODB_URL", |c, t| put(&mut c.mongodb_url, Ok(Some(Secret(t.trim().to_owned()))))),
     open("MONGODB_CA_FILE", |c, t| put(&mut c.mongodb_ca_file, path(t))),
     open("MAX_UPLOAD_BYTES", |c, t| put(&mut c.limits.max_upload_bytes, whole(t, 1, 1 << 50))),

@@ -189,3 +189,41 @@ async fn lost_members_that_meet_the_survivor_let_go_and_are_added_as_they_are() 
         wait_for_words(&set, member, &["after", "before", "whole"]).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_that_knows_no_users_yet_has_no_vote_and_that_is_said() {
+    let Some(cluster) = DevCluster::open() else { return };
+    let set = ReplicaSet::start(&cluster, 3).await;
+    let tango = ClusterCommand::of(&cluster, &set);
+    let lost: Vec<usize> = (1..=3).collect::<Vec<_>>().split_off(1);
+    let lost_hosts: Vec<String> = lost.iter().map(|member| set.host(*member)).collect();
+    set.kill(&lost);
+    let recover = format!("recover --fenced-off {}", names(&lost_hosts));
+    until("a recovery", async || {
+        let said = tango.run(&recover);
+        if said.code == 0 { Ok(()) } else { Err(said) }
+    })
+    .await;
+
+    let (newcomer, host) = (lost[0], &lost_hosts[0]);
+    set.empty(newcomer);
+    set.hold_first_copy(newcomer, true);
+    set.restart(&[newcomer]);
+    let not_yet = until("a newcomer that copies", async || {
+        let said = tango.run(&format!("add {host}"));
+        if said.errors.contains("without a vote") { Ok(said) } else { Err(said) }
+    });
+    not_yet.await.expect_refused(&[host, "STARTUP2 so far", "has not copied the users yet", "repeat this command"]);
+    tango.run("status").expect_refused(&["is not healthy", &format!("{host} is STARTUP2")]);
+
+    set.hold_first_copy(newcomer, false);
+    set.restart(&[newcomer]);
+    // It follows, but nobody has given it its vote.
+    until("a member that lacks a vote only", async || {
+        let said = tango.run("status");
+        if said.errors.contains(&format!("{host} has no vote")) { Ok(()) } else { Err(said) }
+    })
+    .await;
+    assert!(tango.add(host).await.contains("follows as SECONDARY"));
+    assert_eq!(tango.wait_until_healthy().await, 2);
+}

@@ -70,6 +70,15 @@ impl ReplicaSet {
         std::fs::create_dir(&folder).unwrap();
     }
 
+    /// A member that does not run and is empty will begin to copy the others and hold there, or go on again; from its next start on.
+    pub fn hold_first_copy(&self, member: usize, hold: bool) {
+        const HOLD: &str =
+            "  enableTestCommands: true\n  failpoint.initialSyncHangBeforeCopyingDatabases: \"{mode: 'alwaysOn'}\"\n";
+        let file = self.cluster.folder().join(format!("mongo/{member}/mongod.conf"));
+        let text = std::fs::read_to_string(&file).unwrap().replace(HOLD, "");
+        std::fs::write(&file, if hold { text + HOLD } else { text }).unwrap();
+    }
+
     async fn client_options(&self) -> ClientOptions {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let mut options =

@@ -10,11 +10,15 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::config::Config;
 use crate::domain::job::{Job, Topic};
 use crate::domain::node::Node;
-use crate::store::mongo::replica_set::{self, ReplicaSetError};
+use crate::store::mongo::replica_set::{self, Disk, Overview, ReplicaSetError};
 use crate::store::{Collection, Condition, NODES_SCOPE, Path, Query, SharedStore, StoreError, StoreExt as _};
 
 /// A member that is farther behind than this would be missing from the majority, or have much to catch up after a failover.
 const MUCH_LAG_SECONDS: i64 = 10;
+/// With less room a disk counts as full.
+const FULL_BYTES: u64 = 500_000_000;
+/// An answer takes its time, too.
+const CLOCKS_APART_MS: i64 = 2_000;
 /// A job that has waited longer has no worker, or too few.
 const LONG_WAIT: TimeDelta = TimeDelta::minutes(15);
 /// Processes renew what they say every few seconds; what is older than the newest by more is of one that was killed.
@@ -53,9 +57,48 @@ async fn check_members(config: &Config, findings: &mut Findings) {
         }
         _ => {}
     }
+    check_machines(&overview, findings);
     if overview.configuration.votes() % 2 == 0 {
         let votes = overview.configuration.votes();
         findings.warn(format!("the database has {votes} votes, an even number: no more may fail than with one less"));
+    }
+}
+
+/// Disks and clocks of the members that answer.
+fn check_machines(overview: &Overview, findings: &mut Findings) {
+    let mut is_well = true;
+    for member in &overview.members {
+        let host = member.host();
+        match member.disk {
+            Some(Disk { free_bytes, .. }) if free_bytes < FULL_BYTES => {
+                is_well = false;
+                findings.fail(format!(
+                    "the disk of {host} is full, with {} MB left: its mongod ends when it cannot write. Make room there (cleanup.sh), or the \
+                     partition larger",
+                    free_bytes / 1_000_000
+                ));
+            }
+            Some(Disk { free_bytes, total_bytes }) if free_bytes < total_bytes / 10 => {
+                is_well = false;
+                findings.warn(format!(
+                    "the disk of {host} has {:.1} of {:.1} GB left: make room there (cleanup.sh), or the partition larger, in time",
+                    free_bytes as f64 / 1e9,
+                    total_bytes as f64 / 1e9
+                ));
+            }
+            _ => {}
+        }
+        if let Some(ahead_ms) = member.clock_ahead_ms.filter(|ahead_ms| ahead_ms.abs() > CLOCKS_APART_MS) {
+            is_well = false;
+            let direction = if ahead_ms > 0 { "ahead of" } else { "behind" };
+            findings.warn(format!(
+                "the clock of {host} is {} s {direction} this machine's: set the wrong one right (timedatectl set-ntp true)",
+                ahead_ms.abs() / 1_000
+            ));
+        }
+    }
+    if is_well {
+        findings.fine("the members' disks have room, and their clocks agree with this machine's");
     }
 }
 

@@ -35,6 +35,9 @@ pub const ARBITER: &str = "ARBITER";
 pub const REMOVED: &str = "REMOVED";
 pub const NOT_REACHABLE: &str = "(not reachable/healthy)";
 
+/// MongoDB lets so many members vote.
+const MOST_VOTES: i64 = 7;
+
 /// The set, by everything that its members say.
 #[derive(Debug, Clone)]
 pub struct Overview {
@@ -94,10 +97,20 @@ pub struct MemberStatus {
     /// Behind the primary; without one, behind the member whose data goes farthest.
     pub lag_seconds: Option<i64>,
     pub uptime_seconds: Option<i64>,
+    /// How far its clock is ahead of this machine's.
+    pub clock_ahead_ms: Option<i64>,
+    pub disk: Option<Disk>,
     /// When another member last heard from it.
     pub last_heard: Option<Timestamp>,
     /// For a person, when there is something to say.
     pub note: Option<String>,
+}
+
+/// The file system with a member's data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disk {
+    pub total_bytes: u64,
+    pub free_bytes: u64,
 }
 
 /// A host that is asked although it is no member.
@@ -144,6 +157,11 @@ impl Configuration {
         self.majority().min(i64::try_from(with_data).unwrap_or(i64::MAX))
     }
 
+    /// It ought to have one: it is none of those that only ever keep copies, and the set takes more votes.
+    fn lacks_vote(&self, member: &MemberConfiguration) -> bool {
+        member.votes == 0 && !member.hidden && member.delay_seconds == 0 && self.votes() < MOST_VOTES
+    }
+
     pub fn hosts(&self) -> Vec<String> {
         self.members.iter().map(|member| member.host.clone()).collect()
     }
@@ -178,6 +196,11 @@ impl Overview {
         for member in &self.members {
             if !member.is_well() {
                 problems.push(format!("{} is {}", member.host(), member.state));
+            } else if self.configuration.lacks_vote(&member.configured) {
+                let host = member.host();
+                problems.push(format!(
+                    "{host} has no vote, so that fewer of the others may fail: tango cluster add {host} gives it one"
+                ));
             }
         }
         problems

@@ -5,10 +5,11 @@ use std::time::Duration;
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
 use mongodb::error::{Error, ErrorKind};
-use mongodb::options::ServerAddress;
+use mongodb::options::{ReadPreference, SelectionCriteria, ServerAddress};
 use tokio::net::TcpStream;
 
-use super::{REMOVED, Reach, ReplicaSetError, parse};
+use super::{Disk, REMOVED, Reach, ReplicaSetError, parse};
+use crate::clock::{Clock as _, SystemClock};
 use crate::store::mongo::OpenError;
 use crate::store::mongo::connect::{self, MongoSettings};
 use crate::store::mongo::error::one_line;
@@ -34,13 +35,31 @@ pub(super) struct Asked {
     pub state: Option<String>,
     pub status: Option<Document>,
     pub configuration: Option<Document>,
+    /// See [`super::MemberStatus`].
+    pub clock_ahead_ms: Option<i64>,
+    pub disk: Option<Disk>,
     /// Why it does not answer us, when that is our fault.
     pub refusal: Option<ReplicaSetError>,
 }
 
 impl Asked {
     fn without_answer(reach: Reach) -> Self {
-        Self { reach, client: None, own_name: None, state: None, status: None, configuration: None, refusal: None }
+        Self {
+            reach,
+            client: None,
+            own_name: None,
+            state: None,
+            status: None,
+            configuration: None,
+            clock_ahead_ms: None,
+            disk: None,
+            refusal: None,
+        }
+    }
+
+    /// It refuses our user: a newcomer does until it has copied the users.
+    pub fn knows_nobody(&self) -> bool {
+        matches!(self.refusal, Some(ReplicaSetError::Open(OpenError::Authentication { .. })))
     }
 }
 
@@ -96,6 +115,10 @@ async fn questions(settings: &MongoSettings, host: &str) -> Result<Asked, Replic
     let admin = client.database("admin");
     let refused = |error: &Error| refusal(settings, host, error);
     let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| refused(&error))?;
+    let clock_ahead_ms = hello
+        .get_datetime("localTime")
+        .ok()
+        .map(|theirs| theirs.timestamp_millis() - SystemClock.now().timestamp_millis());
     let (state, status) = match admin.run_command(doc! { "replSetGetStatus": 1 }).await {
         Ok(status) => (own_state(&status), Some(status)),
         Err(error) => match code(&error) {
@@ -111,9 +134,16 @@ async fn questions(settings: &MongoSettings, host: &str) -> Result<Asked, Replic
         Err(error) if code(&error) == Some(94) => None,
         Err(error) => return Err(refused(&error)),
     };
+    // Of a member that has copied nothing yet, or whose user may not ask, it is not known.
+    let database = client.default_database().unwrap_or_else(|| client.database("tango"));
+    let own = SelectionCriteria::ReadPreference(ReadPreference::Nearest { options: None });
+    let disk = database.run_command(doc! { "dbStats": 1 }).selection_criteria(own).await;
+    let disk = disk.ok().and_then(|stats| parse::disk(&stats));
     Ok(Asked {
         reach: Reach::Answers,
         own_name: hello.get_str("me").ok().map(str::to_owned),
+        clock_ahead_ms,
+        disk,
         client: Some(client),
         state,
         status,

@@ -122,7 +122,7 @@ pub async fn add(settings: &MongoSettings, host: &str, priority: f64) -> Result<
                 wait_for_stranger(settings, &overview.configuration, &host).await?;
                 with(&overview, &host, (!forced).then_some(priority))
             }
-            Some(member) if forced && member.configured.votes == 0 => {
+            Some(member) if member.configured.votes == 0 => {
                 let added = addition(&overview, member);
                 if !added.follows {
                     return Ok(added);

@@ -116,6 +116,8 @@ fn status(configured: &MemberConfiguration, asked: &BTreeMap<String, Asked>, nam
         last_write: heard.last_write,
         lag_seconds: None,
         uptime_seconds: None,
+        clock_ahead_ms: own.and_then(|answer| answer.clock_ahead_ms),
+        disk: own.and_then(|answer| answer.disk),
         last_heard: heard.at,
         note: None,
         reach,
@@ -137,6 +139,11 @@ fn status(configured: &MemberConfiguration, asked: &BTreeMap<String, Asked>, nam
             } else if let Some(note) = meaning(&status.state) {
                 status.note = Some(note.to_owned());
             }
+        }
+        Reach::Silent(_) if own.is_some_and(Asked::knows_nobody) && heard.state_by_primary.is_some() => {
+            status.state = heard.state_by_primary.unwrap_or_default();
+            status.note =
+                Some("it refuses user and password, as one does that has not copied the users yet".to_owned());
         }
         Reach::Silent(problem) | Reach::Gone(problem) => {
             let by = heard.by.map(|by| format!("; {by} has heard from it in the last seconds: it hangs since then, or the way to it from here is cut"));
@@ -166,6 +173,8 @@ struct Heard {
     by: Option<String>,
     /// Whether the primary does; `None` without a primary, and for itself.
     by_primary: Option<bool>,
+    /// What it is, as the primary hears.
+    state_by_primary: Option<String>,
     at: Option<Timestamp>,
     last_write: Option<Timestamp>,
 }
@@ -184,6 +193,7 @@ fn heard(host: &str, asked: &BTreeMap<String, Asked>, names: &HashSet<&str>) -> 
         let healthy = parse::number(entry, "health") == Some(1.0);
         if answer.state.as_deref() == Some(PRIMARY) {
             heard.by_primary = Some(healthy);
+            heard.state_by_primary = entry.get_str("stateStr").ok().filter(|_| healthy).map(str::to_owned);
         }
         if healthy {
             heard.by.get_or_insert_with(|| witness.clone());

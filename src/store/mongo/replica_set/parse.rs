@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::{Bson, Document};
 
-use super::{Configuration, MemberConfiguration, Position};
+use super::{Configuration, Disk, MemberConfiguration, Position};
 use crate::domain::Timestamp;
 
 /// The members of a configuration or of a status.
@@ -44,6 +44,13 @@ pub(super) fn position(status: &Document) -> Option<(Position, Option<Timestamp>
     let at = applied.get_timestamp("ts").ok()?;
     let position = Position { term: whole(applied, "t")?, seconds: at.time, increment: at.increment };
     (position.seconds > 0).then(|| (position, time(times, "lastAppliedWallTime")))
+}
+
+/// The disk under a member's data, from `dbStats`.
+pub(super) fn disk(stats: &Document) -> Option<Disk> {
+    let bytes = |name: &str| number(stats, name).map(|bytes| bytes as u64);
+    let total_bytes = bytes("fsTotalSize").filter(|total| *total > 0)?;
+    Some(Disk { total_bytes, free_bytes: total_bytes.saturating_sub(bytes("fsUsedSize")?) })
 }
 
 /// A moment; `None` when it never was.

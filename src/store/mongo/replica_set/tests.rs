@@ -28,6 +28,8 @@ fn set(states: &[&str]) -> Overview {
                 last_write: None,
                 lag_seconds: None,
                 uptime_seconds: None,
+                clock_ahead_ms: None,
+                disk: None,
                 last_heard: None,
                 note: None,
             }
@@ -58,6 +60,25 @@ fn one_primary_and_secondaries_are_well_and_nothing_else_is() {
     let reach = Reach::Answers;
     overview.strangers.push(Stranger { host: "z:27017".to_owned(), reach, state: PRIMARY.to_owned() });
     assert_eq!(overview.problems(), ["2 members are PRIMARY: a:27017, z:27017"]);
+}
+
+#[test]
+fn a_member_without_a_vote_is_not_well_unless_it_only_keeps_a_copy() {
+    let without_vote = |change: fn(&mut MemberConfiguration), votes: i64| {
+        let mut overview = set(&[PRIMARY, SECONDARY, SECONDARY]);
+        overview.configuration.members[0].votes = votes;
+        for member in [&mut overview.configuration.members[2], &mut overview.members[2].configured] {
+            member.votes = 0;
+            change(member);
+        }
+        overview.problems()
+    };
+    let problems = without_vote(|_| {}, 1);
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("c:27017 has no vote"), "{problems:?}");
+    assert!(without_vote(|member| member.hidden = true, 1).is_empty());
+    assert!(without_vote(|member| member.delay_seconds = 3_600, 1).is_empty());
+    assert!(without_vote(|_| {}, 6).is_empty(), "seven have one");
 }
 
 #[test]

@@ -63,8 +63,16 @@ check_node() {
   fi
 }
 
+# The image of an archive is in Docker already, by the checksum of what describes it.
+is_loaded() { # archive
+  local manifest
+  manifest=$(tar -xzOf "$1" --occurrence=1 manifest.json 2>/dev/null) || return 1
+  [ "$(docker image inspect --format '{{.Id}}' "$(image_of_archive "$1")" 2>/dev/null)" = "sha256:$(sed 's/.*"Config":"\([0-9a-f]*\)\.json".*/\1/' <<<"$manifest")" ]
+}
+
 load_image() { # archive
   if command -v docker >/dev/null && docker version >/dev/null 2>&1; then
+    if is_loaded "$1"; then say "$(image_of_archive "$1") is on this node already"; return 0; fi
     run docker load --quiet --input "$1" || fail "Docker does not take $1"
   elif command -v ctr >/dev/null; then
     run sh -c "gzip -dc '$1' | ctr --namespace k8s.io images import -" || fail "containerd does not take $1"

@@ -40,6 +40,8 @@ read_deploy_env
 [ -d "$folder" ] || fail "there is no $folder on this node: a backup is on the node on which backup.sh was run (ls -d /datadir/*-*-* there)"
 use_running_images
 export_names
+read_nodes
+count_copies
 [ "$external_objects" = no ] || export S3_INTERNAL_ENDPOINT=''
 set_tango_job_options
 

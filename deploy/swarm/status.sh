@@ -35,12 +35,18 @@ write_bundle() { # file
     # Of a node that is away they do not come.
     timeout 20 docker service logs --timestamps --tail 1000 "$service" >"$work/$service.log" 2>&1 || true
   done
+  echo "$probes" >"$work/disks.txt"
   (in_tango cluster status) >"$work/members.txt" 2>&1 || true
   (in_tango doctor --bundle -) >"$work/doctor.txt" 2>&1 || true
   tar --create --gzip --file "$1" --directory "$work" . || fail "$1 cannot be written"
   rm -rf "$work"
   say "written to $1: look into it before you send it"
 }
+# While the rest is looked at.
+answers=$(mktemp)
+trap 'rm -f "$answers"' EXIT
+probe_nodes >"$answers" 2>&1 &
+probing=$!
 bad=0
 say "Nodes"
 while read -r host address state availability manager labels; do
@@ -64,10 +70,6 @@ while read -r service replicas image; do
 done <<<"$services"
 say "Members of the database, as tango of this node sees them"
 if members=$(in_tango cluster status 2>&1); then sed 's/^/  ok   /' <<<"$members"; else sed 's/^/  BAD  /' <<<"$members"; bad=$((bad + 1)); fi
-if grep -q ' votes 0 ' <<<"$members"; then
-  bad=$((bad + 1))
-  say "  BAD  a member has no vote, so that fewer of the others may fail: run start.sh once it has copied everything"
-fi
 say "Stores and settings, as tango of this node sees them"
 checks=$(in_tango doctor 2>&1) || true
 # Backups are on the nodes, where the container does not see them.
@@ -89,10 +91,26 @@ check_browsers_way() {
   fi
 }
 check_browsers_way
-unsafe=$(if [ "$external_objects" = no ]; then unsafe_objects; fi)
-[ -z "$unsafe" ] || say "  warning  $unsafe, and run start.sh"
 backups=$(find /datadir -mindepth 2 -maxdepth 2 -name SHA256SUMS -newermt '-7 days' 2>/dev/null | wc -l)
 [ "$backups" -gt 0 ] || say "  note     there is no backup of the last 7 days in /datadir of this node (backup.sh; perhaps it is on another one)"
+say "Disks and clocks of the nodes"
+wait "$probing" || true
+probes=$(cat "$answers")
+while read -r host _ state availability _; do
+  [ "$state $availability" = 'ready active' ] || continue
+  line=$(probe_of "$host" "$probes")
+  if [ -z "$line" ]; then
+    bad=$((bad + 1))
+    say "  BAD  $host could not be asked: $(grep "^$host:" <<<"$probes" | head -n 1)"
+    continue
+  fi
+  printf '  %-4s %-24s MB free: / %s, /datadir %s\n' ok "$host" "$(in_probe root_free_mb "$line")" "$(in_probe datadir_free_mb "$line" | grep . || echo -)"
+  disks=$(full_disks "$line")
+  bad=$((bad + $(grep -c ^BAD <<<"$disks" || true)))
+  [ -z "$disks" ] || sed -E "s/^(BAD|warning) /  \\1  $host: /" <<<"$disks"
+done <<<"$nodes"
+clocks=$(apart_clocks "$probes")
+[ -z "$clocks" ] || { bad=$((bad + 1)); say "  BAD  $clocks"; }
 if grep -q '^FAILED' <<<"$checks"; then bad=$((bad + 1)); fi
 [ -z "$bundle" ] || write_bundle "$bundle"
 if [ "$bad" -gt 0 ]; then fail "$bad thing(s) are not well, see BAD and FAILED above"; fi

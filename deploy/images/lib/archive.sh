@@ -67,7 +67,8 @@ write_archive() {
   jq --null-input --compact-output --arg name "$name" --arg config "$image_id.json" --arg layer "$layer/layer.tar" \
     '[{Config: $config, RepoTags: [$name], Layers: [$layer]}]' >"$work/manifest.json"
   mkdir -p "$(dirname "$file")"
-  tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --directory "$work" . | gzip --no-name -1 >"$file.new"
+  # What describes the image comes first, where install.sh finds it at once.
+  tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --directory "$work" manifest.json "$image_id.json" "$layer" | gzip --no-name -1 >"$file.new"
   mv "$file.new" "$file"
   size=$(du -sh "$root" | cut -f1)
   rm -rf "$work"

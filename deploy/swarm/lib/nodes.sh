@@ -105,9 +105,16 @@ check_nodes() {
     unsafe=$(unsafe_objects)
     [ -z "$unsafe" ] || warn "$unsafe"
   fi
-  OBJECTS_REPLICATION=$minio_nodes
-  if [ "$minio_nodes" -gt 3 ]; then OBJECTS_REPLICATION=3; fi
-  export OBJECTS_REPLICATION
+  count_copies
+}
+
+# Of each object, in the object store: for it, and for tango's doctor.
+count_copies() {
+  OBJECTS_REPLICATION=$(labelled minio true | count_lines)
+  if [ "$OBJECTS_REPLICATION" -gt 3 ]; then OBJECTS_REPLICATION=3; fi
+  OBJECT_COPIES=$OBJECTS_REPLICATION
+  if [ "$external_objects" = yes ]; then OBJECT_COPIES=; fi
+  export OBJECTS_REPLICATION OBJECT_COPIES
 }
 
 # What is to be said of one or two nodes for the object store.
@@ -144,43 +151,72 @@ check_data_centres() {
   fi
 }
 
-# Asks every node, by a job on it, for its clock, its disks and its ports; in the one image with a shell that every node has. $1: ports that must be free, or nothing.
-check_every_node() {
-  local answers line node pairs spread name value early=0 late=0
-  [ "$dry_run" = no ] || return 0
+# Asks every node, by a job on it, for its clock, its disks and its ports; in the one image with a shell that every node has. $1: ports that must
+# be free, or nothing. A line a node.
+probe_nodes() {
+  # Of a name of its own, since others may ask at the same time.
   # shellcheck disable=SC2086 # one word a port
-  answers=$(job_on_every_node tango_probe "$OBJECTS_IMAGE" --env 'NODE={{.Node.Hostname}}' --network host \
-    --mount type=bind,source=/,target=/host,readonly --entrypoint /usr/bin/node-probe.sh -- $1) || true
+  job_on_every_node "tango_probe_$$" "$OBJECTS_IMAGE" --env 'NODE={{.Node.Hostname}}' --env OBJECTS_DIR="${OBJECTS_DIR:-/datadir/objects}" --network host \
+    --mount type=bind,source=/,target=/host,readonly --entrypoint /usr/bin/node-probe.sh -- ${1:-}
+}
+
+# probe_of NODE ANSWERS: what a node has answered.
+probe_of() { grep -o "probe node=$1 .*" <<<"$2" | tail -n 1 || true; }
+
+# in_probe NAME LINE: a value of it, or nothing.
+in_probe() { sed -n "s/.* $1=\\([^ ]*\\).*/\\1/p" <<<"$2"; }
+
+check_every_node() { # ports
+  local answers line node size ports full clocks
+  [ "$dry_run" = no ] || return 0
+  answers=$(probe_nodes "$1") || true
   [ -n "$answers" ] || { problem "no node could be asked for its disks, ports and clock: is the image $OBJECTS_IMAGE on every node (install.sh)?"; return; }
   for node in $(awk '{ print $1 }' <<<"$nodes"); do
-    line=$(grep -o "probe node=$node .*" <<<"$answers" | tail -n 1) || true
+    line=$(probe_of "$node" "$answers")
     if [ -z "$line" ]; then
       problem "the node $node could not be asked: has install.sh been run there? $(grep "^$node:" <<<"$answers" | head -n 1)"
       continue
     fi
-    local epoch='' root_free_gb=0 datadir='' datadir_gb=0 datadir_has_data=no ports_used=none
-    for pairs in $line; do
-      name=${pairs%%=*} value=${pairs#*=}
-      case $name in epoch | root_free_gb | datadir | datadir_gb | datadir_has_data | ports_used) printf -v "$name" %s "$value" ;; esac
-    done
-    if [ "$early" = 0 ] || [ "$epoch" -lt "$early" ]; then early=$epoch; fi
-    if [ "$epoch" -gt "$late" ]; then late=$epoch; fi
-    [ "${root_free_gb:-0}" -ge "${MIN_ROOT_FREE_GB:-50}" ] || lab_problem "$node: $root_free_gb GB are free on the root partition, and ${MIN_ROOT_FREE_GB:-50} should be"
+    size=$(in_probe root_free_gb "$line")
+    [ "${size:-0}" -ge "${MIN_ROOT_FREE_GB:-50}" ] || lab_problem "$node: $size GB are free on the root partition, and ${MIN_ROOT_FREE_GB:-50} should be"
     if [ -n "$(label_of "$node" mongo.replica)" ] && [ "$external_mongo" = no ]; then
-      case $datadir in
+      case $(in_probe datadir "$line") in
         missing) problem "$node: there is no /datadir: make a partition of at least ${MIN_DATADIR_GB:-50} GB and mount it there" ;;
         no) lab_problem "$node: /datadir is no mount of its own: the database would share the root partition" ;;
       esac
-      [ "$datadir" = missing ] || [ "$datadir_gb" -ge "${MIN_DATADIR_GB:-50}" ] || lab_problem "$node: /datadir has $datadir_gb GB, and ${MIN_DATADIR_GB:-50} are needed"
-      if [ "$datadir_has_data" = yes ]; then nodes_with_data+=("$node"); fi
+      size=$(in_probe datadir_gb "$line")
+      [ -z "$size" ] || [ "$size" -ge "${MIN_DATADIR_GB:-50}" ] || lab_problem "$node: /datadir has $size GB, and ${MIN_DATADIR_GB:-50} are needed"
+      if [ "$(in_probe datadir_has_data "$line")" = yes ]; then nodes_with_data+=("$node"); fi
     fi
-    [ "$ports_used" = none ] || problem "$node: port(s) $ports_used are taken by another program: end it, or move it elsewhere (ss -ltnp there shows it)"
+    full=$(full_disks "$line" | sed -n 's/^BAD //p')
+    [ -z "$full" ] || lab_problem "$node: $full"
+    ports=$(in_probe ports_used "$line")
+    [ "$ports" = none ] || problem "$node: port(s) $ports are taken by another program: end it, or move it elsewhere (ss -ltnp there shows it)"
   done
-  check_clocks "$early" "$late"
+  clocks=$(apart_clocks "$answers")
+  [ -z "$clocks" ] || lab_problem "$clocks"
 }
 
-# The jobs do not begin at the same second, so that small differences tell nothing.
-check_clocks() { # earliest, latest
-  local spread=$(($2 - $1))
-  [ "$spread" -le 30 ] || lab_problem "the clocks of the nodes are up to $spread s apart: set them by NTP (timedatectl set-ntp true)"
+# Disks of a node that are full (BAD), or nearly (warning).
+full_disks() { # line of the probe
+  local name folder size free seen=' '
+  for name in root:/ datadir:/datadir "objects:${OBJECTS_DIR:-/datadir/objects}"; do
+    folder=${name#*:} name=${name%%:*}
+    size=$(in_probe "${name}_gb" "$1") free=$(in_probe "${name}_free_mb" "$1")
+    # A folder of a disk that was looked at is the same disk.
+    case "$free$seen" in ' '* | *" $size/$free "*) continue ;; esac
+    seen+="$size/$free "
+    if [ "$free" -lt 500 ]; then
+      echo "BAD the disk with $folder is full: $free MB are free. Make room (cleanup.sh there), or the partition larger"
+    elif [ "$free" -lt $((size * 1024 / 10)) ]; then
+      echo "warning the disk with $folder has $free MB of $size GB left: make room (cleanup.sh there), or the partition larger, in time"
+    fi
+  done
+}
+
+# What is to be said of the nodes' clocks. The jobs do not begin at the same second, so that small differences tell nothing.
+apart_clocks() { # answers of the nodes
+  grep -o 'probe node=.*' <<<"$1" | sed 's/.*node=\([^ ]*\) epoch=\([0-9]*\) .*/\2 \1/' | sort -n \
+    | awk 'NR == 1 { early = $1; first = $2 } { late = $1; last = $2 }
+      END { if (late - early > 30) print "the clocks of the nodes are up to " late - early " s apart (" first " is behind, " last " ahead): set them by NTP (timedatectl set-ntp true)" }' || true
 }

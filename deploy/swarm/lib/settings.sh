@@ -12,10 +12,14 @@ value_of() { [ ! -e "$2" ] || sed -n "s/^[[:space:]]*$1[[:space:]]*=//p" "$2" | 
 packaged_image() { # name
   local file
   for file in "$root/images/$1"-*.tar.gz; do
-    [ -e "$file" ] || continue
-    file=$(basename "$file" .tar.gz)
-    echo "$1:${file#"$1"-}"
+    if [ -e "$file" ]; then image_of_archive "$file"; fi
   done
+}
+
+image_of_archive() { # file, as NAME-TAG.tar.gz
+  local name
+  name=$(basename "$1" .tar.gz)
+  sed -E 's/^(jop_tango|tango_mongo|tango_objects)-/\1:/' <<<"$name"
 }
 
 read_deploy_env() {

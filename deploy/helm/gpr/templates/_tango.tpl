@@ -52,6 +52,7 @@ spec:
 {{- end }}
 {{- if .Values.objectStore.enabled }}
         - {name: S3_INTERNAL_ENDPOINT, value: "https://objects:9000"}
+        - {name: OBJECT_COPIES, value: {{ min 3 (int .Values.objectStore.replicas) | quote }}}
 {{- end }}
 {{- range $name, $value := .Values.settings }}
 {{- if ne (toString $value) "" }}

@@ -14,9 +14,40 @@ lay_bridge() {
   ip link set "$bridge" up
 }
 
+# The machine gets a /datadir of this size, in memory, in place of a folder. Before start_machine.
+small_datadir() { # number, size, as 2g
+  mkdir -p "$work/node-$1"
+  echo "$2" >"$work/node-$1/datadir.size"
+}
+
+# What the machine starts while the file clock is there has another wall clock, by as many seconds as it says: its runtime is runc, which puts
+# clock.c into every container. Before start_machine; needs a C compiler.
+clock_to_set() { # number
+  local home=$work/node-$1
+  mkdir -p "$home"
+  cc -shared -fPIC -O2 -o "$home/clock.so" "$(dirname "${BASH_SOURCE[0]}")/clock.c" -ldl
+  cat >"$home/runtime" <<'RUNTIME'
+#!/bin/bash
+home=$(dirname "$0") bundle='' former=''
+if [ -e "$home/clock" ] && [[ " $* " == *" create "* ]]; then
+  for argument in "$@"; do
+    if [ "$former" = --bundle ]; then bundle=$argument; fi
+    former=$argument
+  done
+  jq --arg library "$home/clock.so" --arg ahead "$(cat "$home/clock")" '
+    .process.env += ["LD_PRELOAD=/clock.so", "CLOCK_AHEAD=\($ahead)"]
+    | .mounts += [{destination: "/clock.so", type: "bind", source: $library, options: ["bind", "ro"]}]' "$bundle/config.json" >"$bundle/config.new"
+  mv "$bundle/config.new" "$bundle/config.json"
+fi
+exec runc "$@"
+RUNTIME
+  chmod +x "$home/runtime"
+}
+
 # The daemon has neither firewall rules nor a bridge: there is no iptables and no IPVS here, and the stacks need neither.
 start_machine() { # number
-  local n=$1 home=$work/node-$1
+  local n=$1 home=$work/node-$1 own_options=()
+  if [ -e "$home/runtime" ]; then own_options=(--add-runtime "own=$home/runtime" --default-runtime own); fi
   mkdir -p "$home"/{docker,exec,datadir,opt}
   if [ ! -e "/run/netns/$machines$n" ]; then
     ip netns add "$machines$n"
@@ -33,7 +64,11 @@ start_machine() { # number
       set -e
       hostname "node-$1-hostname"
       mkdir -p /datadir
-      mount --bind "$2/datadir" /datadir
+      if [ -e "$2/datadir.size" ]; then
+        mount -t tmpfs -o "size=$(cat "$2/datadir.size")" tmpfs /datadir
+      else
+        mount --bind "$2/datadir" /datadir
+      fi
       # Docker asks for the registry before it takes an image that is here: no name server at all says no at once, one that cannot be
       # reached after some 20 s, at every start of a container.
       echo "nameserver 127.0.0.1" >"$2/resolv.conf"
@@ -41,7 +76,7 @@ start_machine() { # number
       n=$1 home=$2 machines=$3
       shift 3
       exec dockerd --iptables=false --ip6tables=false --bridge=none --cgroup-parent "/$machines$n" --data-root "$home/docker" --exec-root "$home/exec" \
-        --pidfile "$home/pid" --host "unix://$home/docker.sock" "$@"' - "$n" "$home" "$machines" "${daemon_options[@]}" >>"$home/dockerd.log" 2>&1 &
+        --pidfile "$home/pid" --host "unix://$home/docker.sock" "$@"' - "$n" "$home" "$machines" "${own_options[@]}" "${daemon_options[@]}" >>"$home/dockerd.log" 2>&1 &
   disown # a machine that loses its power is no news of the shell
   for _ in $(seq 300); do
     if docker --host "unix://$home/docker.sock" info >/dev/null 2>&1; then way_out "$n"; return 0; fi

@@ -2,8 +2,16 @@
 # What start.sh has to refuse, and by which words. Sourced by run.
 # shellcheck disable=SC2154
 
-label() { on "$manager" docker node update --label-add "$2" "node-$1-hostname" >/dev/null; }
-unlabel() { on "$manager" docker node update --label-rm "$2" "node-$1-hostname" >/dev/null; }
+label() { update_node "$1" --label-add "$2"; }
+unlabel() { update_node "$1" --label-rm "$2"; }
+# Of a node that has just come, the Swarm itself may be noting something down: then Docker refuses, and it is said again.
+update_node() {
+  local n=$1 answer
+  shift
+  until answer=$(on "$manager" docker node update "$@" "node-$n-hostname" 2>&1); do
+    grep -q 'update out of sequence' <<<"$answer" || failed "docker node update $* on node $n: $answer"
+  done
+}
 set_env() { sed -i "s|^$2=.*|$2=$3|" "$(home "$1")/conf/tango.env"; }
 
 refusals() {

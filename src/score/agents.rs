@@ -15,12 +15,15 @@ use super::encoding::Encoded;
 use super::factorised::{AgentMasks, ContextTrees, LargeEight, SIDE_BY_SIDE, SmallEight};
 use super::request::Eligible;
 use super::roster::Roster;
-use super::wide::WIDE;
+use super::sliced::{LANES, SlicedForest};
+use super::wide::{WIDE, Wide};
 
 /// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
 const BLOCK: usize = WIDE;
 /// Agents that pass by the same trees, one after the other.
 const AT_ONCE: usize = 4 * WIDE;
+/// Of masks: about what a processor's caches hold of them beside everything else. More agents are quicker by their bits.
+const CACHED_BYTES: usize = 8 << 20;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -57,6 +60,8 @@ struct Block {
     trees: [i64; BLOCK],
     /// Per coefficient, that of each agent.
     crosses: Vec<[f32; BLOCK]>,
+    /// Per input of the trees', the place of each agent's value among its thresholds.
+    places: Vec<[u16; BLOCK]>,
     /// Agent after agent.
     inputs: Vec<Encoded>,
     /// Agent after agent, by eights of trees.
@@ -76,13 +81,14 @@ struct Bank {
 pub struct AgentSet {
     profile: Bank,
     only_trained: Bank,
-    /// Coefficients, inputs and eights of masks of one agent.
+    /// Coefficients, places, inputs and eights of masks of one agent.
     widths: Widths,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Widths {
     crosses: usize,
+    places: usize,
     inputs: usize,
     small: usize,
     large: usize,
@@ -108,6 +114,7 @@ impl AgentSet {
         let counts = model.forest.counts();
         let widths = Widths {
             crosses: model.cross_width(),
+            places: model.forest.sliced().map_or(0, |(sliced, _)| sliced.width()),
             inputs: model.agent_inputs.len(),
             small: counts.small.div_ceil(SIDE_BY_SIDE),
             large: counts.large.div_ceil(SIDE_BY_SIDE),
@@ -249,33 +256,69 @@ impl AgentSet {
     }
 
     /// The margins of the agents at these positions, in their order: `context` is what the context adds to the regression, `crosses` the
-    /// places of the coefficients that count for it.
+    /// places of the coefficients that count for it, `sums` those of the trees.
     pub(super) fn margins(
         &self,
         model: &CompiledModel,
         context: f64,
         crosses: &[usize],
-        trees: &ContextTrees,
+        sums: &[i64],
         positions: &[u32],
     ) -> Vec<f64> {
         let mut margins = Vec::with_capacity(positions.len());
-        for some in positions.chunks(AT_ONCE) {
-            let sums = if self.widths.small + self.widths.large == 0 {
-                vec![trees.decided(); some.len()]
-            } else {
-                let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
-                model.forest.sums(trees, &small, &large, some.len())
-            };
-            margins.extend(some.iter().zip(sums).map(|(position, sum)| {
-                let (block, slot) = self.place(*position);
-                let mut margin = context + block.linear[slot];
-                for cross in crosses {
-                    margin += f64::from(block.crosses[*cross][slot]);
-                }
-                margin + model.forest.in_margin(sum + block.trees[slot])
+        for together in positions.chunk_by(|a, b| a / BLOCK as u32 == b / BLOCK as u32) {
+            let (block, _) = self.place(together[0]);
+            let linear = block.linear(context, crosses);
+            let begin = margins.len();
+            margins.extend(together.iter().zip(&sums[begin..]).map(|(position, sum)| {
+                let slot = *position as usize % BLOCK;
+                linear[slot] + model.forest.in_margin(sum + block.trees[slot])
             }));
         }
         margins
+    }
+
+    /// The sums of the trees but for those that test an agent alone.
+    pub(super) fn sums(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
+        let masks = positions.len()
+            * (size_of::<SmallEight>() * self.widths.small + size_of::<LargeEight>() * self.widths.large);
+        match model.forest.sliced() {
+            Some((sliced, wide)) if masks > CACHED_BYTES => self.sums_by_bits(model, sliced, wide, trees, positions),
+            _ => self.sums_by_masks(model, trees, positions),
+        }
+    }
+
+    pub(super) fn sums_by_masks(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
+        if self.widths.small + self.widths.large == 0 {
+            return vec![trees.decided(); positions.len()];
+        }
+        let mut sums = Vec::with_capacity(positions.len());
+        for some in positions.chunks(AT_ONCE) {
+            let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
+            sums.extend(model.forest.sums(trees, &small, &large, some.len()).into_iter().take(some.len()));
+        }
+        sums
+    }
+
+    pub(super) fn sums_by_bits(
+        &self,
+        model: &CompiledModel,
+        sliced: &SlicedForest,
+        wide: Wide,
+        trees: &ContextTrees,
+        positions: &[u32],
+    ) -> Vec<i64> {
+        let live = model.forest.live(sliced, trees);
+        let mut sums = vec![0; positions.len()];
+        for (some, sums) in positions.chunks(LANES).zip(sums.chunks_mut(LANES)) {
+            let agents: Vec<(&Block, usize)> = some.iter().map(|position| self.place(*position)).collect();
+            let place = |input: usize, lane: usize| {
+                let (block, slot) = agents[lane];
+                block.places[input][slot]
+            };
+            sliced.sums(wide, &live, place, sums);
+        }
+        sums
     }
 
     /// The masks of agents that are scored at once, small and large ones. Too few repeat the first one in the idle places.
@@ -319,7 +362,7 @@ impl Bank {
         if self.blocks[at].holds(widths, slot, trained, &inputs) {
             return;
         }
-        let (part, masks, trees) = model.agent(trained, inputs);
+        let (part, masks, trees, places) = model.agent(trained, inputs);
         let block = Arc::make_mut(&mut self.blocks[at]);
         block.present[slot] = true;
         block.local[slot] = part.local;
@@ -328,6 +371,9 @@ impl Bank {
         block.trees[slot] = trees;
         for (at, row) in block.crosses.iter_mut().enumerate() {
             row[slot] = part.crosses.get(at).copied().unwrap_or(0.0);
+        }
+        for (row, place) in block.places.iter_mut().zip(places) {
+            row[slot] = place;
         }
         block.inputs[slot * widths.inputs..][..widths.inputs].copy_from_slice(&part.inputs);
         block.small[slot * widths.small..][..widths.small].copy_from_slice(&masks.small);
@@ -350,10 +396,22 @@ impl Block {
             linear: [0.0; BLOCK],
             trees: [0; BLOCK],
             crosses: vec![[0.0; BLOCK]; widths.crosses],
+            places: vec![[0; BLOCK]; widths.places],
             inputs: vec![Encoded { number: f32::NAN, level: 0 }; BLOCK * widths.inputs],
             small: vec![SmallEight([0; SIDE_BY_SIDE]); BLOCK * widths.small],
             large: vec![LargeEight([0; SIDE_BY_SIDE]); BLOCK * widths.large],
         }
+    }
+
+    /// What the regression adds up to for each agent.
+    fn linear(&self, context: f64, crosses: &[usize]) -> [f64; BLOCK] {
+        let mut linear = self.linear.map(|own| context + own);
+        for cross in crosses {
+            for (sum, coefficient) in linear.iter_mut().zip(&self.crosses[*cross]) {
+                *sum += f64::from(*coefficient);
+            }
+        }
+        linear
     }
 
     fn holds(&self, widths: Widths, slot: usize, trained: Option<u32>, inputs: &[Encoded]) -> bool {

@@ -14,6 +14,15 @@ use super::ranking::{Scored, answer};
 use super::request::{ScoreInput, ScoreOutput};
 use crate::domain::predictor::AgentSource;
 
+/// How the trees' sums are found: they are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By masks or by bits, whatever is quicker.
+    Best,
+    Masks,
+    Plain,
+}
+
 /// A model that scores. Immutable; share it by `Arc`.
 #[derive(Debug)]
 pub struct CompiledModel {
@@ -66,7 +75,8 @@ impl CompiledModel {
         let mut model =
             Self { artifact, texts, fields, field_inputs, agent_inputs, agent_slots, cross_starts, forest, nobody };
         let nothing = model.nobody_part().inputs;
-        model.nobody = model.agent(None, nothing);
+        let (part, masks, trees, _) = model.agent(None, nothing);
+        model.nobody = (part, masks, trees);
         model
     }
 
@@ -96,21 +106,27 @@ impl CompiledModel {
 
     /// Scores the eligible agents, best first. `agents` must have been built for this model.
     pub fn score<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet) -> ScoreOutput<'a> {
-        self.score_by(input, agents, false)
+        self.score_by(input, agents, Way::Best)
+    }
+
+    /// The same answer with masks for any number of agents: what bits are measured against.
+    pub fn score_by_masks<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet) -> ScoreOutput<'a> {
+        self.score_by(input, agents, Way::Masks)
     }
 
     /// The same answer by walking every tree for every agent: what the factorised form is measured and tested against.
     pub fn score_plainly<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet) -> ScoreOutput<'a> {
-        self.score_by(input, agents, true)
+        self.score_by(input, agents, Way::Plain)
     }
 
-    fn score_by<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet, plainly: bool) -> ScoreOutput<'a> {
+    fn score_by<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet, way: Way) -> ScoreOutput<'a> {
         let context = self.encode_context(input);
         let (positions, unknown) = agents.find(input.eligible);
+        let plainly = way == Way::Plain;
         let mut p_scores: Vec<f64> = if plainly {
             positions.iter().filter_map(|at| Some(self.plain_margin(&context, agents.part(*at)?))).collect()
         } else if context.overrides.is_empty() {
-            self.margins(&context, agents, &positions)
+            self.margins(&context, agents, &positions, way)
         } else {
             positions.iter().filter_map(|at| Some(self.overridden_margin(&context, agents.part(*at)?))).collect()
         };
@@ -143,11 +159,15 @@ impl CompiledModel {
     /// of many thousand interactions.
     pub fn margins_of_encoded(&self, inputs: Vec<Encoded>, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
         let context = self.context_part(inputs, Vec::new(), Vec::new());
-        self.margins(&context, agents, positions)
+        self.margins(&context, agents, positions, Way::Best)
     }
 
-    fn margins(&self, context: &ContextPart, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
-        agents.margins(self, context.linear, &context.crosses, &context.trees, positions)
+    fn margins(&self, context: &ContextPart, agents: &AgentSet, positions: &[u32], way: Way) -> Vec<f64> {
+        let sums = match way {
+            Way::Masks => agents.sums_by_masks(self, &context.trees, positions),
+            _ => agents.sums(self, &context.trees, positions),
+        };
+        agents.margins(self, context.linear, &context.crosses, &sums, positions)
     }
 
     /// Intercept and terms of both sides, the crosses, the trees, in this order.
@@ -209,13 +229,15 @@ impl CompiledModel {
         (trained, inputs)
     }
 
-    /// Everything of an agent that does not depend on the interaction, its masks, and the sum of the trees that test it alone.
-    pub(super) fn agent(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> (AgentPart, Masks, i64) {
+    /// Everything of an agent that does not depend on the interaction, its masks, the sum of the trees that test it alone, and its places
+    /// among the trees' thresholds.
+    pub(super) fn agent(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> (AgentPart, Masks, i64, Vec<u16>) {
         let part = self.part_of(trained, inputs);
         let mut tree_inputs = vec![f32::NAN; self.artifact.encoding.tree_inputs.len()];
         self.agent_tree_inputs(&part, &mut tree_inputs);
         let (masks, trees) = self.forest.agent(&tree_inputs);
-        (part, masks, trees)
+        let places = self.forest.sliced().map(|(sliced, _)| sliced.places(&tree_inputs).collect());
+        (part, masks, trees, places.unwrap_or_default())
     }
 
     fn part_of(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> AgentPart {

@@ -10,8 +10,11 @@
 //! one side alone are summed on that side; trees of at most 32 leaves have masks of half the size; a tree whose leaf is
 //! decided by the context is added once for all agents.
 
+use pulp::{Arch, NullaryFnOnce};
+
 use super::encoding::Encoding;
 use super::forest::{Forest, LEAF};
+use super::sliced::{Live, SlicedForest};
 use super::wide::{WIDE, Wide, WideMask};
 
 /// Trees whose masks lie side by side.
@@ -20,62 +23,93 @@ pub(super) const SIDE_BY_SIDE: usize = 8;
 const LANES: usize = 4;
 /// Fewer agents than this are quicker by [`LANES`] than as [`WIDE`].
 const WORTH_WIDE: usize = 7;
-/// Splits after which the masks of all before are kept together, so that a value needs few.
-const STEP: usize = 64;
+/// Fewest splits of a step, see [`InputSplits`].
+const LEAST_STEP: usize = 32;
 /// Trees after which sums of 24 bits leave their 32 bits.
 pub(super) const TREES_A_SUM: usize = 128;
 /// Of the trees with masks, the share that a context must decide for leaving them out to pay: without and with [`Wide`].
 const WORTH_SKIPPING: [f64; 2] = [0.2, 0.6];
 
-/// A split as a mask.
-#[derive(Debug, Clone, Copy)]
-struct MaskedSplit {
-    threshold: f32,
-    tree: u32,
-    /// Zeros at the leaves under the left child.
-    mask: u64,
+/// The splits that test one tree input.
+#[derive(Debug, Clone)]
+struct InputSplits {
+    /// Ascending, each once: a value sends every split up to itself right, the others left.
+    thresholds: Vec<f32>,
+    /// After so many thresholds, how many splits.
+    ends: Vec<usize>,
+    /// By threshold.
+    splits: Vec<MaskedSplit>,
+    /// So many splits are ANDed one by one.
+    step: usize,
+    /// For each step, the masks of all splits before it and after it together: one a tree.
+    together: Vec<u64>,
+    /// Those of a missing value.
+    missing: Vec<u64>,
 }
 
-/// The splits that test one tree input.
-#[derive(Debug, Clone, Default)]
-struct InputSplits {
-    /// Ascending by threshold: a value sends every split up to itself right.
-    splits: Vec<MaskedSplit>,
-    /// After every [`STEP`] splits, their masks together: one a tree.
-    together: Vec<u64>,
-    /// Those that send a missing value right.
-    missing_right: Vec<(u32, u64)>,
+/// A split as masks: zeros at the leaves that are not reached when it sends a value right, and left.
+#[derive(Debug, Clone, Copy)]
+struct MaskedSplit {
+    tree: usize,
+    right: u64,
+    left: u64,
 }
 
 impl InputSplits {
-    fn finish(&mut self, trees: usize) {
-        self.splits.sort_by(|a, b| a.threshold.total_cmp(&b.threshold).then(a.tree.cmp(&b.tree)));
-        let mut masks = vec![u64::MAX; trees];
-        for step in self.splits.chunks_exact(STEP) {
-            for split in step {
-                masks[split.tree as usize] &= split.mask;
-            }
-            self.together.extend_from_slice(&masks);
+    /// Of splits and their trees; `trees` are all.
+    fn new(mut all: Vec<(&NumberedSplit, usize)>, trees: usize) -> Self {
+        all.sort_by(|(a, in_a), (b, in_b)| a.threshold.total_cmp(&b.threshold).then(in_a.cmp(in_b)));
+        let mut missing = vec![u64::MAX; if all.is_empty() { 0 } else { trees }];
+        for (split, tree) in &all {
+            missing[*tree] &= if split.missing_right { split.right } else { split.left };
         }
+        let masked =
+            |(split, tree): &(&NumberedSplit, usize)| MaskedSplit { tree: *tree, right: split.right, left: split.left };
+        let splits: Vec<MaskedSplit> = all.iter().map(masked).collect();
+        let (mut thresholds, mut ends) = (Vec::new(), Vec::new());
+        for same in all.chunk_by(|(a, _), (b, _)| a.threshold == b.threshold) {
+            thresholds.push(same[0].0.threshold);
+            ends.push(ends.last().copied().unwrap_or(0) + same.len());
+        }
+        // About as much work as ANDing what is together.
+        let step = (trees / SIDE_BY_SIDE).max(LEAST_STEP);
+        let steps = splits.len() / step + 1;
+        let mut together = vec![u64::MAX; if splits.is_empty() { 0 } else { steps * trees }];
+        for at in 0..together.len() / trees.max(1) {
+            let row = &mut together[at * trees..][..trees];
+            for split in &splits[..at * step] {
+                row[split.tree] &= split.right;
+            }
+            for split in splits.iter().skip((at + 1) * step) {
+                row[split.tree] &= split.left;
+            }
+        }
+        Self { thresholds, ends, splits, step, together, missing }
     }
 
-    /// ANDs the masks of the splits that the value sends right.
+    /// ANDs the masks that go with the value.
+    #[inline(always)]
     fn apply(&self, value: f32, masks: &mut [u64]) {
-        if value.is_nan() {
-            for (tree, mask) in &self.missing_right {
-                masks[*tree as usize] &= mask;
-            }
+        if self.splits.is_empty() {
             return;
         }
-        let count = self.splits.partition_point(|split| split.threshold <= value);
-        if let Some(steps) = (count / STEP).checked_sub(1) {
-            let together = &self.together[steps * masks.len()..];
-            for (mask, together) in masks.iter_mut().zip(together) {
-                *mask &= together;
+        let and = |masks: &mut [u64], others: &[u64]| {
+            for (mask, other) in masks.iter_mut().zip(others) {
+                *mask &= other;
             }
+        };
+        if value.is_nan() {
+            return and(masks, &self.missing);
         }
-        for split in &self.splits[count / STEP * STEP..count] {
-            masks[split.tree as usize] &= split.mask;
+        let passed = self.thresholds.partition_point(|threshold| *threshold <= value);
+        let count = passed.checked_sub(1).map_or(0, |last| self.ends[last]);
+        let first = count / self.step * self.step;
+        and(masks, &self.together[count / self.step * masks.len()..]);
+        for split in &self.splits[first..count] {
+            masks[split.tree] &= split.right;
+        }
+        for split in self.splits[count..].iter().take(first + self.step - count) {
+            masks[split.tree] &= split.left;
         }
     }
 }
@@ -85,7 +119,11 @@ impl InputSplits {
 #[derive(Debug, Clone)]
 pub(super) struct FactorisedForest {
     wide: Option<Wide>,
+    /// The same trees for many agents at once.
+    sliced: Option<SlicedForest>,
     unit: f64,
+    /// Per tree, a bit for each leaf.
+    leaves: Vec<u64>,
     /// Per tree input.
     inputs: Vec<InputSplits>,
     is_agent: Vec<bool>,
@@ -101,9 +139,7 @@ pub(super) struct FactorisedForest {
 struct Trees<M: WideMask> {
     /// By eights; the last eight are filled up with trees that add nothing.
     leaves: Vec<M::Leaves>,
-    /// Leaves under the left child of some split of the agent's: when the lowest leaf that a context leaves is none of them, it is
-    /// reached whoever the agent is.
-    agents_say: Vec<M>,
+    count: usize,
 }
 
 /// One bit a leaf.
@@ -115,9 +151,9 @@ pub(super) trait Mask: Copy {
     fn of(mask: u64) -> Self;
     fn leaves(values: &[i32; 64]) -> Self::Leaves;
     fn and(self, other: Self) -> Self;
-    /// The leaf that is reached. The rightmost leaf's bit and those below it are never cleared.
+    /// The leaf that is reached.
     fn leaf(self) -> usize;
-    fn has(self, leaf: usize) -> bool;
+    fn is_decided(self) -> bool;
 }
 
 /// A tree of at most 32 leaves needs 32 bits.
@@ -145,8 +181,8 @@ impl Mask for u32 {
     fn leaf(self) -> usize {
         (self | 1).leading_zeros() as usize
     }
-    fn has(self, leaf: usize) -> bool {
-        self << leaf >> 31 == 1
+    fn is_decided(self) -> bool {
+        self.is_power_of_two()
     }
 }
 
@@ -174,8 +210,8 @@ impl Mask for u64 {
     fn leaf(self) -> usize {
         (self | 1).leading_zeros() as usize
     }
-    fn has(self, leaf: usize) -> bool {
-        self << leaf >> 63 == 1
+    fn is_decided(self) -> bool {
+        self.is_power_of_two()
     }
 }
 
@@ -201,10 +237,13 @@ pub(super) struct LargeEight(pub [u64; SIDE_BY_SIDE]);
 /// What a request knows of the trees.
 #[derive(Debug, Clone)]
 pub(super) struct ContextTrees {
+    /// Of all trees.
+    all: Vec<u64>,
     masks: Masks,
     /// Trees that an agent decides and their masks; none when too few are decided already for leaving them out.
     open: Option<Open>,
-    /// The sum of the trees that no agent decides.
+    /// The sum of the trees that test the context alone, and of all that no agent decides.
+    context_alone: i64,
     decided: i64,
 }
 
@@ -238,8 +277,10 @@ impl FactorisedForest {
         let unit = forest.unit();
         let mut factorised = Self {
             wide: Wide::new(),
+            sliced: None,
             unit,
-            inputs: vec![InputSplits::default(); is_agent.len()],
+            leaves: Vec::new(),
+            inputs: Vec::new(),
             is_agent,
             small: Trees::new(),
             large: Trees::new(),
@@ -259,32 +300,29 @@ impl FactorisedForest {
         let kinds: Vec<usize> = trees.iter().map(kind).collect();
         let mut order: Vec<usize> = (0..trees.len()).collect();
         order.sort_by_key(|tree| kinds[*tree]);
-        for (place, tree) in order.into_iter().enumerate() {
-            factorised.add(place as u32, kinds[tree], &trees[tree]);
+        let mut splits = vec![Vec::new(); factorised.is_agent.len()];
+        for (place, tree) in order.iter().enumerate() {
+            factorised.add(kinds[*tree], &trees[*tree]);
+            for split in &trees[*tree].splits {
+                splits[split.input].push((split, place));
+            }
         }
-        for input in &mut factorised.inputs {
-            input.finish(trees.len());
+        factorised.inputs = splits.into_iter().map(|splits| InputSplits::new(splits, trees.len())).collect();
+        if factorised.wide.is_some() {
+            let both: Vec<&NumberedTree> =
+                order.iter().filter(|tree| kinds[**tree] < 2).map(|tree| &trees[*tree]).collect();
+            factorised.sliced = SlicedForest::new(&both, &factorised.is_agent);
         }
         factorised.small.fill_up();
         factorised.large.fill_up();
         factorised
     }
 
-    fn add(&mut self, place: u32, kind: usize, tree: &NumberedTree) {
-        let mut agents_say = 0;
-        for split in &tree.splits {
-            if self.is_agent[split.input] {
-                agents_say |= !split.mask;
-            }
-            let splits = &mut self.inputs[split.input];
-            splits.splits.push(MaskedSplit { threshold: split.threshold, tree: place, mask: split.mask });
-            if split.missing_right {
-                splits.missing_right.push((place, split.mask));
-            }
-        }
+    fn add(&mut self, kind: usize, tree: &NumberedTree) {
+        self.leaves.push(!below(64 - tree.leaf_count));
         match kind {
-            0 => self.small.push(tree, agents_say),
-            1 => self.large.push(tree, agents_say),
+            0 => self.small.push(tree),
+            1 => self.large.push(tree),
             2 => self.context_alone.push(tree.leaves),
             _ => self.agent_alone.push(tree.leaves),
         }
@@ -292,8 +330,8 @@ impl FactorisedForest {
 
     pub fn counts(&self) -> TreeCounts {
         TreeCounts {
-            small: self.small.count(),
-            large: self.large.count(),
+            small: self.small.count,
+            large: self.large.count,
             context_alone: self.context_alone.len(),
             agent_alone: self.agent_alone.len(),
         }
@@ -307,16 +345,17 @@ impl FactorisedForest {
     /// The masks of an agent, and the sum of the trees that test nothing else.
     pub fn agent(&self, tree_inputs: &[f32]) -> (Masks, i64) {
         let all = self.masks(true, tree_inputs);
-        let alone = &all[self.small.count() + self.large.count() + self.context_alone.len()..];
+        let alone = &all[self.small.count + self.large.count + self.context_alone.len()..];
         (self.split_masks(&all), sum_alone(&self.agent_alone, alone))
     }
 
     pub fn context(&self, tree_inputs: &[f32]) -> ContextTrees {
         let all = self.masks(false, tree_inputs);
         let masks = self.split_masks(&all);
-        let undecided = self.small.count() + self.large.count();
+        let undecided = self.small.count + self.large.count;
         let alone = &all[undecided..][..self.context_alone.len()];
-        let mut decided = sum_alone(&self.context_alone, alone);
+        let context_alone = sum_alone(&self.context_alone, alone);
+        let mut decided = context_alone;
         let skipped = self.small.decided(&masks.small) + self.large.decided(&masks.large);
         let worth = WORTH_SKIPPING[usize::from(self.wide.is_some())];
         let open = (skipped as f64 >= worth * undecided as f64 && skipped > 0).then(|| {
@@ -325,7 +364,7 @@ impl FactorisedForest {
             decided += small_decided + large_decided;
             Open { small, large }
         });
-        ContextTrees { masks, open, decided }
+        ContextTrees { all, masks, open, context_alone, decided }
     }
 
     /// The sums of the first `count` agents' trees, apart from those that test an agent alone. Agents of one call share what is read
@@ -366,6 +405,18 @@ impl FactorisedForest {
         sums.into_flattened()
     }
 
+    /// The same trees for more agents than caches hold the masks of; none where that is not possible.
+    pub fn sliced(&self) -> Option<(&SlicedForest, Wide)> {
+        self.sliced.as_ref().zip(self.wide)
+    }
+
+    /// What a context leaves of the trees of both sides, for [`SlicedForest::sums`].
+    pub fn live(&self, sliced: &SlicedForest, context: &ContextTrees) -> Live {
+        let mut live = sliced.live(&context.all[..self.small.count + self.large.count]);
+        live.rightmost += context.context_alone;
+        live
+    }
+
     /// The sum of one agent's trees, apart from those that test it alone.
     pub fn sum(&self, context: &ContextTrees, masks: &Masks) -> i64 {
         context.decided
@@ -382,20 +433,36 @@ impl FactorisedForest {
 
     /// One side's masks of all trees, in the order of this form.
     fn masks(&self, agent_side: bool, tree_inputs: &[f32]) -> Vec<u64> {
-        let counts = self.counts();
-        let mut masks = vec![u64::MAX; counts.small + counts.large + counts.context_alone + counts.agent_alone];
-        for ((input, value), is_agent) in self.inputs.iter().zip(tree_inputs).zip(&self.is_agent) {
-            if *is_agent != agent_side {
-                continue;
-            }
-            input.apply(*value, &mut masks);
-        }
+        let mut masks = self.leaves.clone();
+        Arch::new().dispatch(Apply { forest: self, agent_side, tree_inputs, masks: &mut masks });
         masks
     }
 
     fn split_masks(&self, all: &[u64]) -> Masks {
-        let (small, rest) = all.split_at(self.small.count());
-        Masks { small: by_eights::<u32>(small), large: by_eights::<u64>(&rest[..self.large.count()]) }
+        let (small, rest) = all.split_at(self.small.count);
+        Masks { small: by_eights::<u32>(small), large: by_eights::<u64>(&rest[..self.large.count]) }
+    }
+}
+
+/// Makes one side's masks of all trees, with the widest registers that there are.
+struct Apply<'a> {
+    forest: &'a FactorisedForest,
+    agent_side: bool,
+    tree_inputs: &'a [f32],
+    masks: &'a mut [u64],
+}
+
+impl NullaryFnOnce for Apply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { forest, agent_side, tree_inputs, masks } = self;
+        for ((input, value), is_agent) in forest.inputs.iter().zip(tree_inputs).zip(&forest.is_agent) {
+            if *is_agent == agent_side {
+                input.apply(*value, masks);
+            }
+        }
     }
 }
 
@@ -411,12 +478,12 @@ fn sum_alone(leaves: &[[i32; 64]], masks: &[u64]) -> i64 {
 
 impl<M: WideMask> Trees<M> {
     fn new() -> Self {
-        Self { leaves: Vec::new(), agents_say: Vec::new() }
+        Self { leaves: Vec::new(), count: 0 }
     }
 
-    fn push(&mut self, tree: &NumberedTree, agents_say: u64) {
+    fn push(&mut self, tree: &NumberedTree) {
         self.leaves.push(M::leaves(&tree.leaves));
-        self.agents_say.push(M::of(agents_say));
+        self.count += 1;
     }
 
     fn fill_up(&mut self) {
@@ -424,27 +491,27 @@ impl<M: WideMask> Trees<M> {
         self.leaves.resize_with(eights, || M::leaves(&[0; 64]));
     }
 
-    /// How many trees there are.
-    fn count(&self) -> usize {
-        self.agents_say.len()
+    fn masks<'a>(context: &'a [M::Eight]) -> impl Iterator<Item = &'a M>
+    where
+        M: 'a,
+    {
+        context.iter().flat_map(M::masks)
     }
 
     /// How many trees the context decides.
     fn decided(&self, context: &[M::Eight]) -> usize {
-        let trees = self.agents_say.iter().zip(context.iter().flat_map(M::masks));
-        trees.filter(|(say, mask)| !say.has(mask.leaf())).count()
+        Self::masks(context).take(self.count).filter(|mask| mask.is_decided()).count()
     }
 
     /// The trees that an agent decides, and the sum of the others.
     fn open(&self, context: &[M::Eight]) -> (Vec<(u32, M)>, i64) {
-        let mut open = Vec::with_capacity(self.count());
+        let mut open = Vec::with_capacity(self.count);
         let mut decided = 0;
-        let trees = self.leaves.iter().zip(&self.agents_say).zip(context.iter().flat_map(M::masks));
-        for (tree, ((leaves, say), mask)) in trees.enumerate() {
-            if say.has(mask.leaf()) {
-                open.push((tree as u32, *mask));
-            } else {
+        for (tree, (leaves, mask)) in self.leaves.iter().zip(Self::masks(context)).take(self.count).enumerate() {
+            if mask.is_decided() {
                 decided += i64::from(leaves.as_ref()[mask.leaf()]);
+            } else {
+                open.push((tree as u32, *mask));
             }
         }
         (open, decided)
@@ -502,19 +569,21 @@ impl<M: WideMask> Trees<M> {
     }
 }
 
-/// A tree with its leaves numbered from the left.
-struct NumberedTree {
-    splits: Vec<NumberedSplit>,
+/// A tree with its leaves numbered from the left, the first one being a mask's highest bit.
+pub(super) struct NumberedTree {
+    pub splits: Vec<NumberedSplit>,
     /// In units of the forest.
-    leaves: [i32; 64],
+    pub leaves: [i32; 64],
     leaf_count: usize,
 }
 
-struct NumberedSplit {
-    input: usize,
-    threshold: f32,
-    mask: u64,
-    missing_right: bool,
+pub(super) struct NumberedSplit {
+    pub input: usize,
+    pub threshold: f32,
+    pub missing_right: bool,
+    /// Zeros at the leaves under the left child: what is left when a value goes right; and the other way round.
+    pub right: u64,
+    left: u64,
 }
 
 impl NumberedTree {
@@ -534,13 +603,16 @@ impl NumberedTree {
         }
         let first = self.leaf_count;
         self.number(forest, start, forest.left[at] as usize, unit);
+        let middle = self.leaf_count;
+        self.number(forest, start, forest.right[at] as usize, unit);
+        let without = |from: usize, to: usize| !(below(to) & !below(from)).reverse_bits();
         self.splits.push(NumberedSplit {
             input: forest.inputs[at] as usize,
             threshold: forest.values[at],
-            mask: !(below(self.leaf_count) & !below(first)).reverse_bits(),
             missing_right: forest.missing[at] == forest.right[at],
+            right: without(first, middle),
+            left: without(middle, self.leaf_count),
         });
-        self.number(forest, start, forest.right[at] as usize, unit);
     }
 }
 

@@ -23,6 +23,7 @@ mod ranking;
 mod request;
 mod roster;
 mod shapley;
+mod sliced;
 mod wide;
 
 pub use agents::{AgentInput, AgentSet};

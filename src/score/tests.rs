@@ -288,6 +288,51 @@ fn an_explanation_names_what_each_feature_adds() {
     close(model.artifact().outcome.p_score(explained.raw), score.scores[0].p_score.unwrap());
 }
 
+fn bits_say_what_masks_say(model: &CompiledModel, input: &ScoreInput<'_, '_>, agents: &AgentSet, positions: &[u32]) {
+    let Some((sliced, wide)) = model.forest.sliced() else {
+        println!("skipped: this processor has no AVX-512");
+        return;
+    };
+    let trees = model.encode_context(input).trees;
+    let by_bits = agents.sums_by_bits(model, sliced, wide, &trees, positions);
+    assert_eq!(by_bits, agents.sums_by_masks(model, &trees, positions));
+}
+
+/// More trees than one sum on planes can hold, more agents than planes have bits.
+#[test]
+fn many_agents_and_many_trees() {
+    let mut forest = Forest { starts: vec![0], ..Forest::default() };
+    let dice = |at: usize| (at as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+    for tree in 0..700 {
+        let choice = |at: usize| {
+            let dice = dice(64 * tree + at);
+            ((dice % 4) as u16, (dice / 4 % 7) as i8 - 3, dice.is_multiple_of(3), (dice / 32) as u8)
+        };
+        grow(&mut forest, 4, &(0..tree % 64).map(choice).collect::<Vec<_>>());
+    }
+    forest.round_leaves();
+    let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
+    let fields = |at: usize| object(json!({"a0": (dice(at) % 9) as i64 - 4, "a1": (dice(at) / 9 % 9) as i64 - 4}));
+    let profile: Vec<_> =
+        (0..1_100).map(|at| (at.to_string(), if at % 10 == 0 { Map::new() } else { fields(at) })).collect();
+    let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
+    let positions: Vec<u32> = (0..1_100).collect();
+    for context in [json!({"c0": 1, "c1": -2}), json!({"c1": 3}), json!({"c0": 0})] {
+        let context = object(context);
+        let input = ScoreInput {
+            context: &context,
+            customer: None,
+            now: Timestamp::UNIX_EPOCH,
+            eligible: Eligible::Positions(&positions),
+            top: None,
+            default: DefaultPolicy::Global,
+            expression: None,
+        };
+        assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
+        bits_say_what_masks_say(&model, &input, &agents, &positions);
+    }
+}
+
 proptest! {
     #[test]
     fn factorised_scores_equal_plain_ones_bit_for_bit(
@@ -325,6 +370,7 @@ proptest! {
         };
         let scored = model.score(&input, &set);
         prop_assert_eq!(&scored, &model.score_plainly(&input, &set));
+        bits_say_what_masks_say(&model, &input, &set, &positions.repeat(5));
         let ids: Vec<&str> = scored.scores.iter().map(|score| score.agent_id).collect();
         for (score, explained) in scored.scores.iter().zip(model.explain(&input, &set, &ids)) {
             let explained = explained.unwrap();

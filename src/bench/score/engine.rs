@@ -81,8 +81,14 @@ pub fn run(options: &Options, out: &mut dyn Write) -> Result<()> {
         let (_, agents) = profile(&model, size);
         let requests = (options.requests * 1_000 / size).clamp(options.requests.min(10), options.requests);
         let mut times = scores(&agents, requests, |input| drop(black_box(model.score(input, &agents))));
-        let median = percentile(&mut times, 0.5);
-        writeln!(out, "    {size:>6} agents  {:>8.3} ms, {:>6.3} µs each", median, median * 1e3 / size as f64)?;
+        let mut by_masks = scores(&agents, requests, |input| drop(black_box(model.score_by_masks(input, &agents))));
+        let (median, by_masks) = (percentile(&mut times, 0.5), percentile(&mut by_masks, 0.5));
+        writeln!(
+            out,
+            "    {size:>6} agents  {median:>8.3} ms, {:>6.3} µs each; by masks {by_masks:>8.3} ms, {:.1} ×",
+            median * 1e3 / size as f64,
+            by_masks / median
+        )?;
     }
     Ok(())
 }

@@ -370,7 +370,7 @@ proptest! {
         };
         let scored = model.score(&input, &set);
         prop_assert_eq!(&scored, &model.score_plainly(&input, &set));
-        bits_say_what_masks_say(&model, &input, &set, &positions.repeat(5));
+        bits_say_what_masks_say(&model, &input, &set, &positions);
         let ids: Vec<&str> = scored.scores.iter().map(|score| score.agent_id).collect();
         for (score, explained) in scored.scores.iter().zip(model.explain(&input, &set, &ids)) {
             let explained = explained.unwrap();

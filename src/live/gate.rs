@@ -71,7 +71,7 @@ impl Gate {
     /// Computes, or refuses at once when the request has waited too long or would have to.
     pub async fn compute<T>(&self, size: Work, work: impl FnOnce() -> T) -> Result<T, Overloaded> {
         let too_long = match size {
-            Work::Short => self.waited_us().is_some_and(|waited_us| waited_us >= self.queue_us / ACCEPTING),
+            Work::Short => self.is_late(),
             Work::Long => {
                 let waiting = self.waiting.load(Ordering::Relaxed);
                 waiting * self.typical_us.load(Ordering::Relaxed) / self.lanes > self.queue_us
@@ -81,6 +81,11 @@ impl Gate {
             return Err(Overloaded);
         }
         Ok(self.compute_patiently(size, work).await)
+    }
+
+    /// Whether requests have waited too long: further ones are refused, and need not even be read.
+    pub fn is_late(&self) -> bool {
+        self.waited_us().is_some_and(|waited_us| waited_us >= self.queue_us / ACCEPTING)
     }
 
     /// Computes, however long it has to wait: for batches, which are not waited for in the middle of a call.

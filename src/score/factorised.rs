@@ -13,8 +13,10 @@
 use pulp::{Arch, NullaryFnOnce};
 
 use super::encoding::Encoding;
-use super::forest::{Forest, LEAF};
+use super::forest::Forest;
+use super::numbered::{NumberedTree, below};
 use super::sliced::{Live, SlicedForest};
+use super::splits::InputSplits;
 use super::wide::{WIDE, Wide, WideMask};
 
 /// Trees whose masks lie side by side.
@@ -23,96 +25,10 @@ pub(super) const SIDE_BY_SIDE: usize = 8;
 const LANES: usize = 4;
 /// Fewer agents than this are quicker by [`LANES`] than as [`WIDE`].
 const WORTH_WIDE: usize = 7;
-/// Fewest splits of a step, see [`InputSplits`].
-const LEAST_STEP: usize = 32;
 /// Trees after which sums of 24 bits leave their 32 bits.
 pub(super) const TREES_A_SUM: usize = 128;
 /// Of the trees with masks, the share that a context must decide for leaving them out to pay: without and with [`Wide`].
 const WORTH_SKIPPING: [f64; 2] = [0.2, 0.6];
-
-/// The splits that test one tree input.
-#[derive(Debug, Clone)]
-struct InputSplits {
-    /// Ascending, each once: a value sends every split up to itself right, the others left.
-    thresholds: Vec<f32>,
-    /// After so many thresholds, how many splits.
-    ends: Vec<usize>,
-    /// By threshold.
-    splits: Vec<MaskedSplit>,
-    /// So many splits are ANDed one by one.
-    step: usize,
-    /// For each step, the masks of all splits before it and after it together: one a tree.
-    together: Vec<u64>,
-    /// Those of a missing value.
-    missing: Vec<u64>,
-}
-
-/// A split as masks: zeros at the leaves that are not reached when it sends a value right, and left.
-#[derive(Debug, Clone, Copy)]
-struct MaskedSplit {
-    tree: usize,
-    right: u64,
-    left: u64,
-}
-
-impl InputSplits {
-    /// Of splits and their trees; `trees` are all.
-    fn new(mut all: Vec<(&NumberedSplit, usize)>, trees: usize) -> Self {
-        all.sort_by(|(a, in_a), (b, in_b)| a.threshold.total_cmp(&b.threshold).then(in_a.cmp(in_b)));
-        let mut missing = vec![u64::MAX; if all.is_empty() { 0 } else { trees }];
-        for (split, tree) in &all {
-            missing[*tree] &= if split.missing_right { split.right } else { split.left };
-        }
-        let masked =
-            |(split, tree): &(&NumberedSplit, usize)| MaskedSplit { tree: *tree, right: split.right, left: split.left };
-        let splits: Vec<MaskedSplit> = all.iter().map(masked).collect();
-        let (mut thresholds, mut ends) = (Vec::new(), Vec::new());
-        for same in all.chunk_by(|(a, _), (b, _)| a.threshold == b.threshold) {
-            thresholds.push(same[0].0.threshold);
-            ends.push(ends.last().copied().unwrap_or(0) + same.len());
-        }
-        // About as much work as ANDing what is together.
-        let step = (trees / SIDE_BY_SIDE).max(LEAST_STEP);
-        let steps = splits.len() / step + 1;
-        let mut together = vec![u64::MAX; if splits.is_empty() { 0 } else { steps * trees }];
-        for at in 0..together.len() / trees.max(1) {
-            let row = &mut together[at * trees..][..trees];
-            for split in &splits[..at * step] {
-                row[split.tree] &= split.right;
-            }
-            for split in splits.iter().skip((at + 1) * step) {
-                row[split.tree] &= split.left;
-            }
-        }
-        Self { thresholds, ends, splits, step, together, missing }
-    }
-
-    /// ANDs the masks that go with the value.
-    #[inline(always)]
-    fn apply(&self, value: f32, masks: &mut [u64]) {
-        if self.splits.is_empty() {
-            return;
-        }
-        let and = |masks: &mut [u64], others: &[u64]| {
-            for (mask, other) in masks.iter_mut().zip(others) {
-                *mask &= other;
-            }
-        };
-        if value.is_nan() {
-            return and(masks, &self.missing);
-        }
-        let passed = self.thresholds.partition_point(|threshold| *threshold <= value);
-        let count = passed.checked_sub(1).map_or(0, |last| self.ends[last]);
-        let first = count / self.step * self.step;
-        and(masks, &self.together[count / self.step * masks.len()..]);
-        for split in &self.splits[first..count] {
-            masks[split.tree] &= split.right;
-        }
-        for split in self.splits[count..].iter().take(first + self.step - count) {
-            masks[split.tree] &= split.left;
-        }
-    }
-}
 
 /// The forest, ready to score. Trees are in an order of their own: those of [`Trees`] first, the small ones before the large ones, then
 /// those of one side alone.
@@ -567,56 +483,4 @@ impl<M: WideMask> Trees<M> {
             }
         }
     }
-}
-
-/// A tree with its leaves numbered from the left, the first one being a mask's highest bit.
-pub(super) struct NumberedTree {
-    pub splits: Vec<NumberedSplit>,
-    /// In units of the forest.
-    pub leaves: [i32; 64],
-    leaf_count: usize,
-}
-
-pub(super) struct NumberedSplit {
-    pub input: usize,
-    pub threshold: f32,
-    pub missing_right: bool,
-    /// Zeros at the leaves under the left child: what is left when a value goes right; and the other way round.
-    pub right: u64,
-    left: u64,
-}
-
-impl NumberedTree {
-    fn new(forest: &Forest, tree: usize, unit: f64) -> Self {
-        let mut numbered = Self { splits: Vec::new(), leaves: [0; 64], leaf_count: 0 };
-        numbered.number(forest, forest.starts[tree] as usize, 0, unit);
-        numbered
-    }
-
-    /// Walks a tree from the left. A tree is at most 63 splits deep.
-    fn number(&mut self, forest: &Forest, start: usize, node: usize, unit: f64) {
-        let at = start + node;
-        if forest.inputs[at] == LEAF {
-            self.leaves[self.leaf_count] = (f64::from(forest.values[at]) / unit).round() as i32;
-            self.leaf_count += 1;
-            return;
-        }
-        let first = self.leaf_count;
-        self.number(forest, start, forest.left[at] as usize, unit);
-        let middle = self.leaf_count;
-        self.number(forest, start, forest.right[at] as usize, unit);
-        let without = |from: usize, to: usize| !(below(to) & !below(from)).reverse_bits();
-        self.splits.push(NumberedSplit {
-            input: forest.inputs[at] as usize,
-            threshold: forest.values[at],
-            missing_right: forest.missing[at] == forest.right[at],
-            right: without(first, middle),
-            left: without(middle, self.leaf_count),
-        });
-    }
-}
-
-/// The lowest `count` bits.
-fn below(count: usize) -> u64 {
-    if count >= 64 { u64::MAX } else { (1 << count) - 1 }
 }

@@ -19,11 +19,13 @@ mod factorised;
 mod forest;
 mod linear;
 mod logistic;
+mod numbered;
 mod ranking;
 mod request;
 mod roster;
 mod shapley;
 mod sliced;
+mod splits;
 mod wide;
 
 pub use agents::{AgentInput, AgentSet};

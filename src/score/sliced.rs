@@ -10,8 +10,8 @@ use std::cell::RefCell;
 
 use pulp::NullaryFnOnce;
 
-use super::factorised::NumberedTree;
 use super::forest::LEAF_DIGITS;
+use super::numbered::NumberedTree;
 use super::wide::Wide;
 
 /// Agents in a plane.

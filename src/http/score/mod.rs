@@ -73,6 +73,9 @@ async fn score(
     // Before the body: a predictor that does not exist is told whatever was sent.
     let found = find_predictor(&view, &predictor)?;
     says_json?;
+    if app.live.gate.is_late() {
+        return Err(overloaded(Overloaded));
+    }
     let body: ScoreBody<'_> = read_body(&app, &body, parse_flat).await?;
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
     let wants_sample = app.production.wants_sample(prepared.now());

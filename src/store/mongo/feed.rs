@@ -142,7 +142,7 @@ fn hand_on(event: ChangeStreamEvent<RawDocumentBuf>, followers: &Followers) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "compared with the database's clock, which no test moves")]
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 

@@ -9,10 +9,10 @@ use mongodb::options::{ReadPreference, SelectionCriteria, ServerAddress};
 use tokio::net::TcpStream;
 
 use super::{Disk, REMOVED, Reach, ReplicaSetError, parse};
-use crate::clock::{Clock as _, SystemClock};
 use crate::store::mongo::OpenError;
 use crate::store::mongo::connect::{self, MongoSettings};
 use crate::store::mongo::error::one_line;
+use crate::store::mongo::feed::now_ms;
 use crate::store::mongo::health::Health;
 
 /// Longest wait for a connection: what is fenced off does not refuse, it says nothing.
@@ -115,10 +115,7 @@ async fn questions(settings: &MongoSettings, host: &str) -> Result<Asked, Replic
     let admin = client.database("admin");
     let refused = |error: &Error| refusal(settings, host, error);
     let hello = admin.run_command(doc! { "hello": 1 }).await.map_err(|error| refused(&error))?;
-    let clock_ahead_ms = hello
-        .get_datetime("localTime")
-        .ok()
-        .map(|theirs| theirs.timestamp_millis() - SystemClock.now().timestamp_millis());
+    let clock_ahead_ms = hello.get_datetime("localTime").ok().map(|theirs| theirs.timestamp_millis() - now_ms());
     let (state, status) = match admin.run_command(doc! { "replSetGetStatus": 1 }).await {
         Ok(status) => (own_state(&status), Some(status)),
         Err(error) => match code(&error) {

@@ -96,7 +96,7 @@ mod with_avx512 {
         let mut all = [[0; 8]; 256];
         let mut at = 0;
         while at < 256 * 8 {
-            all[at / 8][at % 8] = 0u64.wrapping_sub((at / 8 >> (at % 8) & 1) as u64);
+            all[at / 8][at % 8] = 0u64.wrapping_sub((((at / 8) >> (at % 8)) & 1) as u64);
             at += 1;
         }
         all

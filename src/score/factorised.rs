@@ -407,11 +407,11 @@ impl<M: WideMask> Trees<M> {
         self.leaves.resize_with(eights, || M::leaves(&[0; 64]));
     }
 
-    fn masks<'a>(context: &'a [M::Eight]) -> impl Iterator<Item = &'a M>
+    fn masks<'a>(eights: &'a [M::Eight]) -> impl Iterator<Item = &'a M>
     where
         M: 'a,
     {
-        context.iter().flat_map(M::masks)
+        eights.iter().flat_map(M::masks)
     }
 
     /// How many trees the context decides.
@@ -434,7 +434,7 @@ impl<M: WideMask> Trees<M> {
     }
 
     fn sum(&self, context: &[M::Eight], agent: AgentMasks<'_, M>) -> i64 {
-        let masks = context.iter().flat_map(M::masks).zip(agent.iter().flat_map(M::masks));
+        let masks = Self::masks(context).zip(Self::masks(agent));
         let leaf = |(leaves, (context, agent)): (&M::Leaves, (&M, &M))| leaves.as_ref()[context.and(*agent).leaf()];
         self.leaves.iter().zip(masks).map(leaf).map(i64::from).sum()
     }

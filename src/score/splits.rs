@@ -51,8 +51,7 @@ impl InputSplits {
         let step = (trees / SIDE_BY_SIDE).max(LEAST_STEP);
         let steps = splits.len() / step + 1;
         let mut together = vec![u64::MAX; if splits.is_empty() { 0 } else { steps * trees }];
-        for at in 0..together.len() / trees.max(1) {
-            let row = &mut together[at * trees..][..trees];
+        for (at, row) in together.chunks_exact_mut(trees.max(1)).enumerate() {
             for split in &splits[..at * step] {
                 row[split.tree] &= split.right;
             }
@@ -79,8 +78,9 @@ impl InputSplits {
         }
         let passed = self.thresholds.partition_point(|threshold| *threshold <= value);
         let count = passed.checked_sub(1).map_or(0, |last| self.ends[last]);
-        let first = count / self.step * self.step;
-        and(masks, &self.together[count / self.step * masks.len()..]);
+        let at = count / self.step;
+        let first = at * self.step;
+        and(masks, &self.together[at * masks.len()..]);
         for split in &self.splits[first..count] {
             masks[split.tree] &= split.right;
         }

@@ -288,6 +288,19 @@ fn an_explanation_names_what_each_feature_adds() {
     close(model.artifact().outcome.p_score(explained.raw), score.scores[0].p_score.unwrap());
 }
 
+/// Everybody at these positions, for an interaction.
+fn all_of<'i>(context: &'i Map<String, Value>, positions: &'i [u32]) -> ScoreInput<'i, 'static> {
+    ScoreInput {
+        context,
+        customer: None,
+        now: Timestamp::UNIX_EPOCH,
+        eligible: Eligible::Positions(positions),
+        top: None,
+        default: DefaultPolicy::Global,
+        expression: None,
+    }
+}
+
 fn bits_say_what_masks_say(model: &CompiledModel, input: &ScoreInput<'_, '_>, agents: &AgentSet, positions: &[u32]) {
     let Some((sliced, wide)) = model.forest.sliced() else {
         println!("skipped: this processor has no AVX-512");
@@ -319,15 +332,7 @@ fn many_agents_and_many_trees() {
     let positions: Vec<u32> = (0..1_100).collect();
     for context in [json!({"c0": 1, "c1": -2}), json!({"c1": 3}), json!({"c0": 0})] {
         let context = object(context);
-        let input = ScoreInput {
-            context: &context,
-            customer: None,
-            now: Timestamp::UNIX_EPOCH,
-            eligible: Eligible::Positions(&positions),
-            top: None,
-            default: DefaultPolicy::Global,
-            expression: None,
-        };
+        let input = all_of(&context, &positions);
         assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
         bits_say_what_masks_say(&model, &input, &agents, &positions);
     }
@@ -359,15 +364,7 @@ proptest! {
             context.insert("a1".into(), json!(value));
         }
         let positions = set.all_positions();
-        let input = ScoreInput {
-            context: &context,
-            customer: None,
-            now: Timestamp::UNIX_EPOCH,
-            eligible: Eligible::Positions(&positions),
-            top: None,
-            default: DefaultPolicy::Global,
-            expression: None,
-        };
+        let input = all_of(&context, &positions);
         let scored = model.score(&input, &set);
         prop_assert_eq!(&scored, &model.score_plainly(&input, &set));
         bits_say_what_masks_say(&model, &input, &set, &positions);

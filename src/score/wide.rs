@@ -1,8 +1,8 @@
 //! Many agents at once, for processors with AVX-512.
 //!
-//! Sixteen by their masks. Of eight trees and sixteen agents, the masks are ANDed with the context's eight at a time. The number of leading zeros fits a byte, so that
-//! shifting each agent's eight numbers to a byte of their own and ORing them turns them from "trees of an agent" into "agents of a tree"
-//! on the way. A tree's leaves fill two or four registers, from which sixteen are looked up by one or two permutations. Leaves are twice
+//! Sixteen by their masks. Of eight trees and sixteen agents, the masks are ANDed with the context's eight at a time. The number of leading
+//! zeros fits a byte, so that shifting each agent's eight numbers to a byte of their own and ORing them turns them from "trees of an agent" into
+//! "agents of a tree" on the way. A tree's leaves fill two or four registers, from which sixteen are looked up by one or two permutations. Leaves are twice
 //! as many bytes as the masks of sixteen agents: some trees' stay in the first-level cache while many agents pass by. What remains
 //! is reading the masks, one after the other: their bytes are the limit.
 //!
@@ -87,7 +87,7 @@ mod with_avx512 {
             agents: &[[AgentMasks<'_, M>; WIDE]],
             sums: &mut [[i64; WIDE]],
         ) {
-            self.0.vectorize(MaskSums::<M> { simd: self.0, leaves, context, agents, sums });
+            self.vectorize(MaskSums::<M> { simd: self.0, leaves, context, agents, sums });
         }
     }
 

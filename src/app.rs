@@ -4,19 +4,23 @@
 pub mod control;
 mod gate;
 pub mod installation;
+mod listener;
 mod nodes;
 pub mod stores;
 mod tls;
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use axum_server::Handle;
+use axum_server::tls_rustls::RustlsAcceptor;
+use axum_server::{Handle, Server};
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
+pub use listener::listen;
+use listener::{Entrance, Peer};
 pub use tls::CertificateFiles;
 
 use crate::auth::{Auth, FirstStart, Seal};
@@ -39,6 +43,9 @@ use crate::transfer;
 
 /// A client that has not sent a whole request head by then is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Who came in last has this long to send its request: closing would cut off a connection that has not begun.
+const LAST_ARRIVALS: Duration = Duration::from_millis(250);
 
 /// Background work has this long to end after the last request.
 const LET_GO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,7 +79,9 @@ pub struct App {
     pub first_start: Option<FirstStart>,
     /// How long the start took, from the first look at the data folder to the first request that is answered.
     pub ready_in: Duration,
-    handle: Handle<SocketAddr>,
+    handle: Handle<Peer>,
+    /// Cancelled when nobody is let in any more.
+    closing: CancellationToken,
     server: tokio::task::JoinHandle<std::io::Result<()>>,
     worker: Option<RunnerHandle>,
     embedded: Option<EmbeddedServer>,
@@ -100,18 +109,16 @@ impl App {
         };
         let lifecycle = Lifecycle::new();
         let gate = gate::Gate::default();
-        let handle = Handle::new();
+        let (handle, closing) = (Handle::new(), CancellationToken::new());
         let service = gate.service().into_make_service();
+        let entrance = Entrance::new(listener, closing.clone())?;
+        let mut server = Server::from_listener(entrance).handle(handle.clone());
+        server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
         let server = match &tls_config {
-            None => {
-                let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
-                server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
-                tokio::spawn(server.serve(service))
-            }
+            None => tokio::spawn(server.serve(service)),
             Some(tls_config) => {
-                let mut server = axum_server::from_tcp_rustls(listener, tls_config.clone())?.handle(handle.clone());
-                server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);
-                tokio::spawn(server.serve(service))
+                let acceptor = RustlsAcceptor::new(tls_config.clone());
+                tokio::spawn(server.acceptor(acceptor).serve(service))
             }
         };
         if let (Some(files), Some(tls_config)) = (&certificate, &tls_config)
@@ -172,18 +179,21 @@ impl App {
             first_start,
             ready_in,
             handle,
+            closing,
             server,
             worker,
             embedded,
         })
     }
 
-    /// Tells load balancers to look elsewhere and goes on serving for `drain`; then stops accepting,
+    /// Tells load balancers to look elsewhere and goes on serving for `drain`, a request a connection; then lets nobody in any more,
     /// finishes what is under way (at most [`HARD_DEADLINE`]) and ends.
     pub async fn stop_after(self, drain: Duration) -> anyhow::Result<()> {
         self.state.lifecycle.start_draining();
         if !drain.is_zero() {
             tokio::time::sleep(drain).await;
+            self.closing.cancel();
+            tokio::time::sleep(LAST_ARRIVALS).await;
         }
         self.stop().await
     }
@@ -342,28 +352,6 @@ fn create_data_folder(config: &Config) -> anyhow::Result<()> {
         .mode(0o700)
         .create(folder)
         .with_context(|| format!("the data folder {} (DATA_DIR) cannot be created", folder.display()))
-}
-
-/// Connections that may wait to be taken; the system may allow fewer.
-const WAITING_CONNECTIONS: i32 = 4_096;
-
-/// Takes the port, or says why not.
-pub fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let advice = match error.kind() {
-            ErrorKind::AddrInUse => {
-                "the port is taken: choose another with --listen or LISTEN (port 0 takes a free one)"
-            }
-            ErrorKind::AddrNotAvailable => "this machine has no such address: 0.0.0.0 stands for all that it has",
-            ErrorKind::PermissionDenied => "this user may not use the port: choose one above 1023",
-            _ => "choose another address with --listen or LISTEN",
-        };
-        anyhow::Error::new(error).context(format!("tango cannot listen on {address}; {advice}"))
-    })?;
-    // The standard library lets 128 wait: of a balancer's many at once the others would come a second later.
-    rustix::net::listen(&listener, WAITING_CONNECTIONS).context("the listening socket cannot be set up")?;
-    listener.set_nonblocking(true).context("the listening socket cannot be set up")?;
-    Ok(listener)
 }
 
 fn url(address: SocketAddr, secure: bool) -> String {

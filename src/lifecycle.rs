@@ -9,12 +9,12 @@ use tokio_util::sync::CancellationToken;
 pub const HARD_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Where a process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Not warm yet: `/login` and `/readyz` answer 503.
     Starting,
     Ready,
-    /// Asked to stop: `/login` and `/readyz` answer 503, everything else still works.
+    /// Asked to stop: `/login` and `/readyz` answer 503, everything else still works, a request a connection.
     Draining,
     /// No new connections; what is under way finishes.
     Stopping,
@@ -80,7 +80,7 @@ impl Lifecycle {
 
     fn advance(&self, to: Phase) {
         self.phase.send_if_modified(|phase| {
-            let forward = (*phase as u8) < (to as u8);
+            let forward = *phase < to;
             if forward {
                 *phase = to;
             }

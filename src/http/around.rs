@@ -6,12 +6,13 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderName, HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 
 use super::{ApiError, AppState, deadline, request_id};
+use crate::lifecycle::Phase;
 use crate::unread_body;
 
 /// In every answer, unless the route says otherwise.
@@ -32,7 +33,14 @@ pub async fn every_route(State(app): State<AppState>, request: Request, next: Ne
         }
         response
     };
-    unread_body::drain_unread(request, async |request| request_id::name_and_log(&app, request, answer).await).await
+    let may_close = request.version() <= Version::HTTP_11;
+    let name_and_log = async |request| request_id::name_and_log(&app, request, answer).await;
+    let mut response = unread_body::drain_unread(request, name_and_log).await;
+    if may_close && app.lifecycle.phase() >= Phase::Draining {
+        // A balancer that keeps the connection would send its next request just when it closes. HTTP/2 has a word for it (`GOAWAY`).
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// HTTP/2 says which host is meant in the request's address: whoever asks finds it in the header, as with HTTP/1.

@@ -238,13 +238,16 @@ async fn a_draining_process_tells_load_balancers_and_a_second_signal_ends_it_at_
     let url = process.told("web application").to_owned();
     let http = client();
     let status = async |path: &str| http.get(format!("{url}{path}")).send().await.unwrap().status().as_u16();
-    assert_eq!(status("/login").await, 200);
+    let in_use = http.get(format!("{url}/login")).send().await.unwrap();
+    assert_eq!((in_use.status().as_u16(), in_use.headers().get("connection")), (200, None));
     process.signal("TERM");
     let started = Instant::now();
     while status("/login").await != 503 {
         assert!(started.elapsed() < PATIENCE, "/login goes on with 200");
     }
-    assert_eq!(status("/livez").await, 200, "what is not a probe for traffic goes on");
+    let alive = http.get(format!("{url}/livez")).send().await.unwrap();
+    assert_eq!(alive.status().as_u16(), 200, "what is not a probe for traffic goes on");
+    assert_eq!(alive.headers()["connection"], "close", "a balancer keeps no connection that will end");
     process.signal("TERM");
     assert_eq!(process.wait(), Some(128 + 15));
 }

@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use pulp::{Arch, NullaryFnOnce};
 use serde_json::{Map, Value};
 
 use super::compiled::CompiledModel;
@@ -22,8 +23,8 @@ use super::wide::{WIDE, Wide};
 const BLOCK: usize = WIDE;
 /// Agents that pass by the same trees, one after the other.
 const AT_ONCE: usize = 4 * WIDE;
-/// Of masks: about what a processor's caches hold of them beside everything else. More agents are quicker by their bits.
-const CACHED_BYTES: usize = 8 << 20;
+/// As many agents are quicker by their bits than by their masks.
+const WORTH_BITS: usize = 320;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -265,27 +266,22 @@ impl AgentSet {
         sums: &[i64],
         positions: &[u32],
     ) -> Vec<f64> {
-        let mut margins = Vec::with_capacity(positions.len());
-        for together in positions.chunk_by(|a, b| a / BLOCK as u32 == b / BLOCK as u32) {
-            let (block, _) = self.place(together[0]);
-            let linear = block.linear(context, crosses);
-            let begin = margins.len();
-            margins.extend(together.iter().zip(&sums[begin..]).map(|(position, sum)| {
-                let slot = *position as usize % BLOCK;
-                linear[slot] + model.forest.in_margin(sum + block.trees[slot])
-            }));
-        }
+        let mut margins = vec![0.0; positions.len()];
+        Arch::new().dispatch(Margins { agents: self, model, context, crosses, sums, positions, margins: &mut margins });
         margins
     }
 
-    /// The sums of the trees but for those that test an agent alone.
+    /// The sums of the trees but for those that test an agent alone: by bits as far as they are worth it, the others by masks.
     pub(super) fn sums(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
-        let masks = positions.len()
-            * (size_of::<SmallEight>() * self.widths.small + size_of::<LargeEight>() * self.widths.large);
-        match model.forest.sliced() {
-            Some((sliced, wide)) if masks > CACHED_BYTES => self.sums_by_bits(model, sliced, wide, trees, positions),
-            _ => self.sums_by_masks(model, trees, positions),
-        }
+        let Some((sliced, wide)) = model.forest.sliced().filter(|_| positions.len() >= WORTH_BITS) else {
+            return self.sums_by_masks(model, trees, positions);
+        };
+        let rest = positions.len() % LANES;
+        let few = if rest < WORTH_BITS { rest } else { 0 };
+        let (many, few) = positions.split_at(positions.len() - few);
+        let mut sums = self.sums_by_bits(sliced, wide, trees, many);
+        sums.extend(self.sums_by_masks(model, trees, few));
+        sums
     }
 
     pub(super) fn sums_by_masks(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
@@ -302,21 +298,36 @@ impl AgentSet {
 
     pub(super) fn sums_by_bits(
         &self,
-        model: &CompiledModel,
         sliced: &SlicedForest,
         wide: Wide,
         trees: &ContextTrees,
         positions: &[u32],
     ) -> Vec<i64> {
-        let live = model.forest.live(sliced, trees);
         let mut sums = vec![0; positions.len()];
-        for (some, sums) in positions.chunks(LANES).zip(sums.chunks_mut(LANES)) {
-            let agents: Vec<(&Block, usize)> = some.iter().map(|position| self.place(*position)).collect();
-            let place = |input: usize, lane: usize| {
-                let (block, slot) = agents[lane];
-                block.places[input][slot]
+        let agents = positions.chunks(LANES).zip(sums.chunks_mut(LANES)).map(|(some, sums)| {
+            let together: Vec<(&[[u16; BLOCK]], &[u32])> =
+                in_blocks(some).map(|some| (self.place(some[0]).0.places.as_slice(), some)).collect();
+            let places_on = move |input: usize, places: &mut [u16; LANES]| {
+                let mut rest = places.as_mut_slice();
+                for (rows, positions) in &together {
+                    let (own, others) = rest.split_at_mut(positions.len());
+                    let row = &rows[input];
+                    if positions.len() == BLOCK && positions.is_sorted() {
+                        own.copy_from_slice(row);
+                    } else {
+                        for (place, position) in own.iter_mut().zip(*positions) {
+                            *place = row[*position as usize % BLOCK];
+                        }
+                    }
+                    rest = others;
+                }
             };
-            sliced.sums(wide, &live, place, sums);
+            (places_on, sums)
+        });
+        let (masks, alone) = trees.all();
+        sliced.sums(wide, masks, agents);
+        for sum in &mut sums {
+            *sum += alone;
         }
         sums
     }
@@ -345,6 +356,46 @@ impl AgentSet {
         let (bank, position) = self.bank(position);
         (&bank.blocks[position as usize / BLOCK], position as usize % BLOCK)
     }
+}
+
+/// Adds up margins with the widest registers that there are.
+struct Margins<'a> {
+    agents: &'a AgentSet,
+    model: &'a CompiledModel,
+    context: f64,
+    crosses: &'a [usize],
+    sums: &'a [i64],
+    positions: &'a [u32],
+    margins: &'a mut [f64],
+}
+
+impl NullaryFnOnce for Margins<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { agents, model, context, crosses, sums, positions, margins } = self;
+        let mut results = margins.iter_mut().zip(sums);
+        // All blocks are looked for before the first one is read: the processor need not wait for one after the other.
+        let blocks: Vec<(&Block, &[[f32; BLOCK]], &[u32])> = in_blocks(positions)
+            .map(|together| {
+                let block = agents.place(together[0]).0;
+                (block, block.crosses.as_slice(), together)
+            })
+            .collect();
+        for (block, rows, together) in blocks {
+            let linear = block.linear(context, rows, crosses);
+            for (position, (margin, sum)) in together.iter().zip(results.by_ref()) {
+                let slot = *position as usize % BLOCK;
+                *margin = linear[slot] + model.forest.in_margin(sum + block.trees[slot]);
+            }
+        }
+    }
+}
+
+/// Neighbours that are in one block.
+fn in_blocks(positions: &[u32]) -> impl Iterator<Item = &[u32]> {
+    positions.chunk_by(|a, b| a / BLOCK as u32 == b / BLOCK as u32)
 }
 
 impl Bank {
@@ -404,10 +455,11 @@ impl Block {
     }
 
     /// What the regression adds up to for each agent.
-    fn linear(&self, context: f64, crosses: &[usize]) -> [f64; BLOCK] {
+    #[inline(always)]
+    fn linear(&self, context: f64, rows: &[[f32; BLOCK]], crosses: &[usize]) -> [f64; BLOCK] {
         let mut linear = self.linear.map(|own| context + own);
         for cross in crosses {
-            for (sum, coefficient) in linear.iter_mut().zip(&self.crosses[*cross]) {
+            for (sum, coefficient) in linear.iter_mut().zip(&rows[*cross]) {
                 *sum += f64::from(*coefficient);
             }
         }

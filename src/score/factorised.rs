@@ -15,7 +15,7 @@ use pulp::{Arch, NullaryFnOnce};
 use super::encoding::Encoding;
 use super::forest::Forest;
 use super::numbered::{NumberedTree, below};
-use super::sliced::{Live, SlicedForest};
+use super::sliced::SlicedForest;
 use super::splits::InputSplits;
 use super::wide::{WIDE, Wide, WideMask};
 
@@ -164,6 +164,11 @@ pub(super) struct ContextTrees {
 }
 
 impl ContextTrees {
+    /// The masks of all trees, those that test both sides first; and the sum of the trees that test the context alone.
+    pub fn all(&self) -> (&[u64], i64) {
+        (&self.all, self.context_alone)
+    }
+
     /// The sum that all agents have in common: all of it, where no tree tests both sides.
     pub fn decided(&self) -> i64 {
         self.decided
@@ -321,16 +326,9 @@ impl FactorisedForest {
         sums.into_flattened()
     }
 
-    /// The same trees for more agents than caches hold the masks of; none where that is not possible.
+    /// The same trees for hundreds of agents at once; none where that is not possible.
     pub fn sliced(&self) -> Option<(&SlicedForest, Wide)> {
         self.sliced.as_ref().zip(self.wide)
-    }
-
-    /// What a context leaves of the trees of both sides, for [`SlicedForest::sums`].
-    pub fn live(&self, sliced: &SlicedForest, context: &ContextTrees) -> Live {
-        let mut live = sliced.live(&context.all[..self.small.count + self.large.count]);
-        live.rightmost += context.context_alone;
-        live
     }
 
     /// The sum of one agent's trees, apart from those that test it alone.

@@ -307,7 +307,7 @@ fn bits_say_what_masks_say(model: &CompiledModel, input: &ScoreInput<'_, '_>, ag
         return;
     };
     let trees = model.encode_context(input).trees;
-    let by_bits = agents.sums_by_bits(model, sliced, wide, &trees, positions);
+    let by_bits = agents.sums_by_bits(sliced, wide, &trees, positions);
     assert_eq!(by_bits, agents.sums_by_masks(model, &trees, positions));
 }
 

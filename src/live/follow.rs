@@ -31,7 +31,7 @@ const REST: u32 = 9;
 /// … but not longer than this: changes are to be seen within 250 ms.
 const LONGEST_REST: Duration = Duration::from_millis(60);
 /// Changed agents that are applied without a pause where somebody scores.
-const AT_ONCE: usize = 32;
+const AT_ONCE: usize = 8;
 /// Agents read at once.
 const PAGE: usize = 1_000;
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(500);

@@ -12,7 +12,7 @@ use crate::bench::lean_client::Connection;
 use crate::bench::{cpu_seconds, cpu_seconds_of_thread};
 
 /// Threads that the connections share: enough to keep any server of this machine busy, too few to be in its way themselves.
-const THREADS: usize = 16;
+const THREADS: usize = 4;
 
 /// What is sent, and how.
 #[derive(Clone, Copy)]

@@ -46,23 +46,29 @@ pub fn command(arguments: &[String]) -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("engine") => engine::run(&options, out),
         Some("choosing") => choosing::run(&options, out),
-        Some("http") => over_http(&options, out),
+        Some("http") => over_http(&options, out, &[http::run, strain::run]),
+        Some("strain") => over_http(&options, out, &[strain::run]),
         Some(other) if !other.starts_with("--") => {
-            bail!("there is no part {other:?} of this benchmark: engine, choosing and http are its parts")
+            bail!(
+                "there is no part {other:?} of this benchmark: engine, choosing, http (with strain) and strain alone are its parts"
+            )
         }
         _ => {
             engine::run(&options, out)?;
             choosing::run(&options, out)?;
-            over_http(&options, out)
+            over_http(&options, out, &[http::run, strain::run])
         }
     }
 }
 
-fn over_http(options: &Options, out: &mut dyn Write) -> Result<()> {
+type Part = fn(&server::Server, &Options, &mut dyn Write) -> Result<()>;
+
+fn over_http(options: &Options, out: &mut dyn Write, parts: &[Part]) -> Result<()> {
     writeln!(out, "\nOver HTTP: a server with {} agents, HYBRID of {} trees", 2 * options.agents, options.trees)?;
     let server = server::Server::start(options)?;
-    http::run(&server, options, out)?;
-    strain::run(&server, options, out)?;
+    for part in parts {
+        part(&server, options, out)?;
+    }
     server.stop()
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::clock::SystemClock;
 const PREDICTOR: &str = "won";
 pub const SCORE: &str = "/api/v1/predictors/won/score";
 /// Agents of the profile whom no interaction of the training data had.
-pub const CROWD: usize = 10_000;
+pub const CROWD: usize = 40_000;
 /// Different requests of one measurement.
 const REQUESTS: usize = 400;
 
@@ -43,7 +44,7 @@ impl Server {
         let (client, other_model) = runtime.block_on(async {
             let client = Client::sign_in(&app.url, &username, PASSWORD).await?;
             let agents = 2 * options.agents;
-            post_agents(&client, agents).await?;
+            post_agents(&client, (0..agents).map(agent_record)).await?;
             let dataset = upload(&client, agents).await?;
             create_predictor(&client, &dataset).await?;
             let model = train(&client, options, 1).await?;
@@ -68,6 +69,27 @@ impl Server {
     /// The other model takes the active one's place.
     pub fn swap_models(&self) -> anyhow::Result<()> {
         self.runtime.block_on(self.client.post(&format!("{}/activate", self.other_model), &json!({}))).map(drop)
+    }
+
+    /// Adds [`CROWD`] agents to so many. They are known here when the first request of [`crowd_filter`] is answered with all of them.
+    pub fn add_crowd(&self, agents: usize) -> anyhow::Result<()> {
+        let of_crowd = |agent| {
+            let mut record = agent_record(agent);
+            (record["groups"], record["loginStatus"], record["skills"]) =
+                (json!(["Crowd"]), json!(4), json!({"English": 5}));
+            record
+        };
+        self.runtime.block_on(post_agents(&self.client, (agents..agents + CROWD).map(of_crowd)))?;
+        self.runtime.block_on(async {
+            loop {
+                let body = json!({"context": {}, "action_filters": crowd_filter(0), "top": 1});
+                let answer: Value = self.client.post(SCORE, &body).await?;
+                if answer["eligible"] == CROWD {
+                    return Ok(());
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
     }
 
     pub fn stop(self) -> anyhow::Result<()> {
@@ -112,14 +134,8 @@ pub fn agent_record(agent: usize) -> Value {
     record
 }
 
-async fn post_agents(client: &Client, agents: usize) -> anyhow::Result<()> {
-    let crowd = (agents..agents + CROWD).map(|agent| {
-        let mut record = agent_record(agent);
-        (record["groups"], record["loginStatus"], record["skills"]) =
-            (json!(["Crowd"]), json!(4), json!({"English": 5}));
-        record
-    });
-    let records: Vec<Value> = (0..agents).map(agent_record).chain(crowd).collect();
+async fn post_agents(client: &Client, records: impl Iterator<Item = Value>) -> anyhow::Result<()> {
+    let records: Vec<Value> = records.collect();
     for records in records.chunks(1_000) {
         client.post("/api/v1/agents/records", &json!({ "records": records })).await?;
     }

@@ -14,7 +14,7 @@ use super::{Options, http};
 use crate::bench::{lean_client, peak_memory_mb, reset_peak_memory};
 
 const CONNECTIONS: usize = 64;
-/// So much more is asked than what can be answered.
+/// As many more connections, or as much more than what can be answered.
 const TIMES: usize = 10;
 /// Agents that change in one call, and calls a second.
 const CHANGED: usize = 50;
@@ -26,23 +26,7 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
     let many = server.requests(&http::best_by_filter);
     let load = |requests, connections, rate| Load { address, requests, connections, rate, duration }.run();
 
-    let crowd = |at: usize| json!({"context": context(at), "action_filters": crowd_filter(at), "top": 10});
-    let crowd = server.requests(&crowd);
-    // Refusing takes so much less than answering that the many clients of the first kind can only be as quick as they are.
-    for (agents, requests, at_a_rate) in [(options.agents, &many, false), (CROWD, &crowd, true)] {
-        writeln!(out, "Much at once: {agents} agents by filter, top 10")?;
-        reset_peak_memory();
-        let usual = load(requests, CONNECTIONS, None)?;
-        tell(out, &format!("{CONNECTIONS} connections"), &usual, None)?;
-        let usual_mb = peak_memory_mb();
-        reset_peak_memory();
-        let (name, rate) = match at_a_rate {
-            false => (format!("{} connections", TIMES * CONNECTIONS), None),
-            true => (format!("{TIMES} × that rate"), Some(TIMES as f64 * usual.rate)),
-        };
-        tell(out, &name, &load(requests, TIMES * CONNECTIONS, rate)?, Some(&usual))?;
-        writeln!(out, "  peak memory            {usual_mb:.0} MB, then {:.0} MB", peak_memory_mb())?;
-    }
+    much_at_once(options.agents, &many, options, server, false, out)?;
 
     writeln!(
         out,
@@ -67,6 +51,36 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
         anyhow::Ok((busy?, changed))
     })?;
     tell(out, &format!("{changed:.0} changes/s, a swap"), &busy, Some(&calm))?;
+
+    server.add_crowd(2 * options.agents)?;
+    let crowd = |at: usize| json!({"context": context(at), "action_filters": crowd_filter(at), "top": 10});
+    much_at_once(CROWD, &server.requests(&crowd), options, server, true, out)
+}
+
+/// Some connections, then so many times as many; or as many times their rate from clients that do not wait for each other. Refusing takes so much
+/// less than answering that many clients of the first kind can only be as quick as they are.
+fn much_at_once(
+    agents: usize,
+    requests: &[Vec<u8>],
+    options: &Options,
+    server: &Server,
+    at_a_rate: bool,
+    out: &mut dyn Write,
+) -> Result<()> {
+    let duration = Duration::from_secs(options.seconds as u64);
+    let load = |connections, rate| Load { address: server.app.address, requests, connections, rate, duration }.run();
+    writeln!(out, "Much at once: {agents} agents by filter, top 10")?;
+    reset_peak_memory();
+    let usual = load(CONNECTIONS, None)?;
+    tell(out, &format!("{CONNECTIONS} connections"), &usual, None)?;
+    let usual_mb = peak_memory_mb();
+    reset_peak_memory();
+    let (name, rate) = match at_a_rate {
+        false => (format!("{} connections", TIMES * CONNECTIONS), None),
+        true => (format!("{TIMES} × that rate"), Some(TIMES as f64 * usual.rate)),
+    };
+    tell(out, &name, &load(TIMES * CONNECTIONS, rate)?, Some(&usual))?;
+    writeln!(out, "  peak memory            {usual_mb:.0} MB, then {:.0} MB", peak_memory_mb())?;
     Ok(())
 }
 

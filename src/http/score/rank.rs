@@ -30,7 +30,7 @@ pub const MAX_EXPLAINED: usize = 100;
 const EXPLAINED_COSTS: usize = 200;
 const REST_IN_TREES: usize = 100;
 /// Pairs of agent and tree that take about a millisecond.
-const LONG_PAIRS: usize = 2_000_000;
+const LONG_PAIRS: usize = 6_000_000;
 static NO_FIELDS: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 const CUSTOMER_MISSED: &str =
     "context_id: the customer profile cannot be read at the moment; scored as if there were no such customer";

@@ -376,15 +376,9 @@ impl NullaryFnOnce for Margins<'_> {
     fn call(self) {
         let Self { agents, model, context, crosses, sums, positions, margins } = self;
         let mut results = margins.iter_mut().zip(sums);
-        // All blocks are looked for before the first one is read: the processor need not wait for one after the other.
-        let blocks: Vec<(&Block, &[[f32; BLOCK]], &[u32])> = in_blocks(positions)
-            .map(|together| {
-                let block = agents.place(together[0]).0;
-                (block, block.crosses.as_slice(), together)
-            })
-            .collect();
-        for (block, rows, together) in blocks {
-            let linear = block.linear(context, rows, crosses);
+        for together in in_blocks(positions) {
+            let (block, _) = agents.place(together[0]);
+            let linear = block.linear(context, crosses);
             for (position, (margin, sum)) in together.iter().zip(results.by_ref()) {
                 let slot = *position as usize % BLOCK;
                 *margin = linear[slot] + model.forest.in_margin(sum + block.trees[slot]);
@@ -456,10 +450,10 @@ impl Block {
 
     /// What the regression adds up to for each agent.
     #[inline(always)]
-    fn linear(&self, context: f64, rows: &[[f32; BLOCK]], crosses: &[usize]) -> [f64; BLOCK] {
+    fn linear(&self, context: f64, crosses: &[usize]) -> [f64; BLOCK] {
         let mut linear = self.linear.map(|own| context + own);
         for cross in crosses {
-            for (sum, coefficient) in linear.iter_mut().zip(&rows[*cross]) {
+            for (sum, coefficient) in linear.iter_mut().zip(&self.crosses[*cross]) {
                 *sum += f64::from(*coefficient);
             }
         }

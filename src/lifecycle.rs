@@ -1,8 +1,9 @@
 //! Starting, serving, draining, stopping.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// From the moment draining ends, work that is under way has this long to finish.
@@ -31,17 +32,12 @@ impl Phase {
     }
 }
 
-/// Shared by everything that has to know when to stop. Cheap to clone.
-#[derive(Debug, Clone)]
+/// Shared by everything that has to know when to stop. Cheap to clone; every request asks it for the phase.
+#[derive(Debug, Clone, Default)]
 pub struct Lifecycle {
-    phase: watch::Sender<Phase>,
+    /// A [`Phase`].
+    phase: Arc<AtomicU8>,
     stop: CancellationToken,
-}
-
-impl Default for Lifecycle {
-    fn default() -> Self {
-        Self { phase: watch::Sender::new(Phase::Starting), stop: CancellationToken::new() }
-    }
 }
 
 impl Lifecycle {
@@ -50,7 +46,9 @@ impl Lifecycle {
     }
 
     pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        let phase = self.phase.load(Ordering::Acquire);
+        let reached = |reached: &Phase| *reached as u8 <= phase;
+        [Phase::Stopping, Phase::Draining, Phase::Ready].into_iter().find(reached).unwrap_or(Phase::Starting)
     }
 
     /// True while this node should get traffic.
@@ -79,13 +77,7 @@ impl Lifecycle {
     }
 
     fn advance(&self, to: Phase) {
-        self.phase.send_if_modified(|phase| {
-            let forward = *phase < to;
-            if forward {
-                *phase = to;
-            }
-            forward
-        });
+        self.phase.fetch_max(to as u8, Ordering::AcqRel);
     }
 }
 

@@ -312,7 +312,7 @@ impl AgentSet {
                 for (rows, positions) in &together {
                     let (own, others) = rest.split_at_mut(positions.len());
                     let row = &rows[input];
-                    if positions.len() == BLOCK && positions.is_sorted() {
+                    if positions.len() == BLOCK && positions.is_sorted_by(|a, b| a < b) {
                         own.copy_from_slice(row);
                     } else {
                         for (place, position) in own.iter_mut().zip(*positions) {

@@ -71,7 +71,7 @@ impl Server {
         self.runtime.block_on(self.client.post(&format!("{}/activate", self.other_model), &json!({}))).map(drop)
     }
 
-    /// Adds [`CROWD`] agents to so many. They are known here when the first request of [`crowd_filter`] is answered with all of them.
+    /// Adds [`CROWD`] agents to so many, and waits until [`crowd_filter`] finds all of them.
     pub fn add_crowd(&self, agents: usize) -> anyhow::Result<()> {
         let of_crowd = |agent| {
             let mut record = agent_record(agent);
@@ -79,8 +79,8 @@ impl Server {
                 (json!(["Crowd"]), json!(4), json!({"English": 5}));
             record
         };
-        self.runtime.block_on(post_agents(&self.client, (agents..agents + CROWD).map(of_crowd)))?;
         self.runtime.block_on(async {
+            post_agents(&self.client, (agents..agents + CROWD).map(of_crowd)).await?;
             loop {
                 let body = json!({"context": {}, "action_filters": crowd_filter(0), "top": 1});
                 let answer: Value = self.client.post(SCORE, &body).await?;

@@ -59,8 +59,8 @@ impl Live {
     pub async fn start(ctx: &Context, stop: CancellationToken) -> anyhow::Result<Arc<Self>> {
         let live = Arc::new(Self::new(ctx.store.clone(), ctx.config.score_queue_ms));
         follow::start(Arc::clone(&live), ctx.store.clone(), stop.clone()).await?;
-        let watched = Arc::clone(&live);
-        tokio::spawn(async move { stop.run_until_cancelled(watched.gate.watch()).await });
+        let ushered = Arc::clone(&live);
+        tokio::spawn(async move { stop.run_until_cancelled(ushered.gate.usher()).await });
         Ok(live)
     }
 

@@ -73,9 +73,7 @@ async fn score(
     // Before the body: a predictor that does not exist is told whatever was sent.
     let found = find_predictor(&view, &predictor)?;
     says_json?;
-    if app.live.gate.is_late() {
-        return Err(overloaded(Overloaded));
-    }
+    app.live.gate.admit().await.map_err(overloaded)?;
     let body: ScoreBody<'_> = read_body(&app, &body, parse_flat).await?;
     let prepared = prepare(&app, &session.account_id, &view, &found, body, "").await?;
     let wants_sample = app.production.wants_sample(prepared.now());

@@ -1,0 +1,53 @@
+//! Places for what takes longer than a moment: one for each processor.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Semaphore;
+
+use super::{Counted, timed};
+
+pub(super) struct Places {
+    lanes: u64,
+    free: Semaphore,
+    waiting: AtomicU64,
+    /// A moving average of what one takes.
+    typical_us: AtomicU64,
+}
+
+impl Places {
+    pub(super) fn new(lanes: usize) -> Self {
+        let (waiting, typical_us) = Default::default();
+        Self { lanes: lanes as u64, free: Semaphore::new(lanes), waiting, typical_us }
+    }
+
+    /// How long one more would wait.
+    pub(super) fn expected_us(&self) -> u64 {
+        self.waiting.load(Ordering::Relaxed) * self.typical_us.load(Ordering::Relaxed) / self.lanes
+    }
+
+    pub(super) async fn compute<T>(&self, work: impl FnOnce() -> T) -> T {
+        let waiting = Counted::one_more(&self.waiting);
+        let _place = self.free.acquire().await.expect("the semaphore is never closed");
+        drop(waiting);
+        let (result, took_ns) = timed(|| elsewhere(work));
+        let before_us = self.typical_us.load(Ordering::Relaxed);
+        // Races lose a sample at worst.
+        self.typical_us.store((before_us * 7 + (took_ns / 1_000).min(1_000_000)) / 8, Ordering::Relaxed);
+        result
+    }
+
+    #[cfg(test)]
+    pub(super) fn wait_for(&self, waiting: u64) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.typical_us.store(1_000_000, Ordering::Relaxed);
+    }
+}
+
+/// Only a runtime of several threads has an elsewhere for what waits behind this.
+fn elsewhere<T>(work: impl FnOnce() -> T) -> T {
+    match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}

@@ -1,8 +1,10 @@
 //! Who may come in: passwords, tokens, the users in memory.
 //!
-//! Invariant: checking a token touches no store and waits for nothing, because every score does it.
+//! Invariant: checking a valid token touches no store and waits for nothing, because every score does it. (But for one that another node has
+//! just made, see `identify`.)
 
 mod error;
+mod identify;
 mod login;
 mod password;
 mod seal;
@@ -51,6 +53,7 @@ pub struct Auth {
     accounts: RwLock<Vec<Account>>,
     /// Names of tokens that ended before their time.
     revoked: RwLock<HashSet<String>>,
+    news: identify::News,
     passwords: password::Hasher,
     failures: login::Failures,
     /// Keeps the generated password of the first user until it is changed.
@@ -83,6 +86,7 @@ impl Auth {
             users: RwLock::default(),
             accounts: RwLock::default(),
             revoked: RwLock::default(),
+            news: identify::News::default(),
             passwords: password::Hasher::new()?,
             failures: login::Failures::default(),
             initial_password: config.data_dir.join("initial-password"),

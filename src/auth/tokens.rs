@@ -109,7 +109,7 @@ impl Auth {
         })
     }
 
-    /// Who a token belongs to, from memory. Expiry is judged by the injected clock.
+    /// Who a token belongs to, as far as this node knows. Expiry is judged by the injected clock.
     pub fn verify(&self, token: &str) -> Result<Identity, AuthError> {
         let claims = self.claims(token)?;
         if claims.exp <= self.clock.now().timestamp() {
@@ -125,6 +125,18 @@ impl Auth {
             username: user.username.clone(),
             super_user: user.super_user,
         })
+    }
+
+    /// Whether what this node lacks for a token may be stored by now: its key, its user, or the last change of the user.
+    pub(super) fn may_be_new(&self, token: &str) -> bool {
+        match self.claims(token) {
+            Ok(claims) => self.known(&claims.sub).is_none_or(|user| user.epoch < claims.epoch),
+            Err(_) => {
+                let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let kid = jsonwebtoken::decode_header(token).ok().and_then(|header| header.kid);
+                kid.is_some_and(|kid| !keys.verify.contains_key(&kid))
+            }
+        }
     }
 
     /// What a token says, whoever made it with one of our keys and whenever.

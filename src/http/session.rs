@@ -45,7 +45,7 @@ impl FromRequestParts<AppState> for Session {
         if browser {
             check_origin(&parts.method, &parts.headers)?;
         }
-        Ok(Session::of(app.auth.verify(token)?, browser))
+        Ok(Session::of(app.auth.identify(token).await?, browser))
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn guard(State(app): State<AppState>, request: Request, next: N
             return problem(&app, &uri, &headers, &error).await;
         }
         let token = session::cookie_token(&headers, app.secure).unwrap_or_default();
-        if app.auth.verify(token).is_err() {
+        if app.auth.identify(token).await.is_err() {
             return sign_in_first(&app, request).await;
         }
     }

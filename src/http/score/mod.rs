@@ -94,7 +94,8 @@ async fn score(
         (status = OK, body = ScoreAnswer<'static>),
         (status = NOT_FOUND, body = ProblemBody, description = "`predictor_not_found`"),
         (status = CONFLICT, body = ProblemBody, description = "`no_active_model`"),
-        (status = UNPROCESSABLE_ENTITY, body = ProblemBody, description = "As for a score")))]
+        (status = UNPROCESSABLE_ENTITY, body = ProblemBody, description = "As for a score"),
+        (status = TOO_MANY_REQUESTS, body = ProblemBody, description = "`overloaded`")))]
 async fn playground(
     State(app): State<AppState>,
     session: Session,

@@ -19,9 +19,11 @@ use self::turns::Turns;
 /// be sent: under load this takes longer than the turn.
 const WAITING: u64 = 16;
 
-/// The hundredths of `SCORE_QUEUE_MS` after which a refused request is answered; and one that was read before, behind much that takes long.
+/// The hundredths of `SCORE_QUEUE_MS` after which a refused request is answered; and one that was prepared before, which took a while. It is
+/// no more than a second in all, after which clients are told to ask again.
 const REFUSING: u64 = 80;
-const REFUSING_LONG: u64 = 40;
+const REFUSING_READ: u64 = 40;
+const REFUSING_AT_MOST: Duration = Duration::from_secs(1);
 
 /// How many are kept so long at most.
 const REFUSED: u64 = 4_096;
@@ -54,7 +56,7 @@ impl Gate {
         Self { queue_us, turns: Turns::new(lanes as u64), places: Places::new(lanes), refused: AtomicU64::new(0) }
     }
 
-    /// Refuses a request that would wait for too long for its turn. It need not even be read before.
+    /// Refuses a request that would wait for too long for its turn, before anything is done for it.
     pub async fn admit(&self) -> Result<(), Overloaded> {
         if self.turns.expected_us() > hundredths(self.queue_us, WAITING) {
             return Err(self.refuse(REFUSING).await);
@@ -62,10 +64,15 @@ impl Gate {
         Ok(())
     }
 
-    /// Computes what was admitted. What takes long is refused here, when it would wait for too long.
+    /// Computes what was admitted, unless it would wait for too long: it takes long, or many that had to wait for something else before all come
+    /// at once.
     pub async fn compute<T>(&self, size: Work, work: impl FnOnce() -> T) -> Result<T, Overloaded> {
-        if size == Work::Long && self.places.expected_us() > self.queue_us {
-            return Err(self.refuse(REFUSING_LONG).await);
+        let expected_us = match size {
+            Work::Short => self.turns.expected_us(),
+            Work::Long => self.places.expected_us(),
+        };
+        if expected_us > self.queue_us {
+            return Err(self.refuse(REFUSING_READ).await);
         }
         Ok(self.compute_patiently(size, work).await)
     }
@@ -86,7 +93,8 @@ impl Gate {
     async fn refuse(&self, after: u64) -> Overloaded {
         let refused = Counted::one_more(&self.refused);
         if refused.count() <= REFUSED {
-            tokio::time::sleep(Duration::from_micros(hundredths(self.queue_us, after))).await;
+            let after = Duration::from_micros(hundredths(self.queue_us, after));
+            tokio::time::sleep(after.min(REFUSING_AT_MOST)).await;
         }
         Overloaded
     }
@@ -153,9 +161,12 @@ mod tests {
         gate.turns.wait_for(800_000, 1);
         assert_eq!(gate.admit().await, Ok(()), "it may be a sixth of 5 ms, about");
         gate.turns.wait_for(801_000, 1);
+        assert_eq!(gate.compute(Work::Short, || 7).await, Ok(7), "it was admitted");
         let asked = Instant::now();
         assert_eq!(gate.admit().await, Err(Overloaded));
         assert!(asked.elapsed() >= Duration::from_millis(4));
+        gate.turns.wait_for(5_001_000, 1);
+        assert_eq!(gate.compute(Work::Short, || 7).await, Err(Overloaded), "too many came at once");
         // Of more than can be kept the others are answered at once.
         gate.refused.store(REFUSED, Ordering::SeqCst);
         assert_eq!(gate.admit().now_or_never(), Some(Err(Overloaded)));

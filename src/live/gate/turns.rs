@@ -1,10 +1,10 @@
 //! Turns for what takes a moment.
 //!
 //! A score takes less than handing it to another thread and back is worth, so it is computed by the task that read its request, and at once as
-//! long as there is little to do. After a millisecond of work in a row, requests *queue*: they are read, and then wait in order for their
-//! turn. An *usher* gives a few turns, walks to the end of the runtime's queue, past everything that has arrived meanwhile, and
-//! gives the next ones. So it is known how many wait, and at what pace they go on. (Without that they would wait where nobody can count them,
-//! in the runtime's queue and in their sockets.)
+//! long as nobody waits. After each millisecond of work for each processor requests *queue*: they are read, and then wait for their turn, first
+//! come, first served. An *usher* gives some turns, walks to the end of the runtime's queue, past everything that has arrived meanwhile, and gives
+//! the next ones, until nobody waits any more. So it is known how many wait, and at what pace they go on. (Without that they would wait
+//! where nobody can count them, in the runtime's queue and in their sockets.)
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::{Counted, nanoseconds_since, timed};
 
-/// Work for each processor after which requests queue, and as much as goes on at once then.
+/// Work for each processor after which requests queue; and the turns that are given at once take as long, but are not more than [`FEW`].
 const AT_ONCE_NS: u64 = 1_000_000;
 
 /// So few that wait for each processor are no queue, even if the machine stands still for a moment.
@@ -66,14 +66,23 @@ impl Turns {
         average(&self.typical_ns, took_ns);
         let ended_ns = nanoseconds_since(self.began);
         let before_ns = self.ended_ns.swap(ended_ns, Ordering::Relaxed);
-        if turn.is_some() {
-            average(&self.pace_ns, ended_ns.saturating_sub(before_ns));
-        } else if self.done_ns.fetch_add(took_ns, Ordering::Relaxed) + took_ns >= self.lanes * AT_ONCE_NS
-            && !self.queueing.swap(true, Ordering::SeqCst)
-        {
-            self.usher.notify_one();
+        match turn {
+            // With nobody behind, the time between two is not the pace, but that of their arrivals.
+            Some(_) if self.waiting.load(Ordering::Relaxed) >= self.lanes => {
+                average(&self.pace_ns, ended_ns.saturating_sub(before_ns));
+            }
+            Some(_) => {}
+            None => self.count_direct(took_ns),
         }
         result
+    }
+
+    /// Work that nobody waited for. After much of it, it is time to look who waits.
+    fn count_direct(&self, took_ns: u64) {
+        let done_ns = self.done_ns.fetch_add(took_ns, Ordering::Relaxed) + took_ns;
+        if done_ns >= self.lanes * AT_ONCE_NS && !self.queueing.swap(true, Ordering::SeqCst) {
+            self.usher.notify_one();
+        }
     }
 
     /// Waits for a turn while requests queue.
@@ -107,9 +116,12 @@ impl Turns {
                 }
                 self.queueing.store(true, Ordering::SeqCst);
             }
-            let free = self.at_once().saturating_sub(self.given.load(Ordering::SeqCst));
-            let turns = free.min(self.waiting.load(Ordering::SeqCst));
-            self.given.fetch_add(turns, Ordering::SeqCst);
+            let (given, waiting) = (self.given.load(Ordering::SeqCst), self.waiting.load(Ordering::SeqCst));
+            let turns = self.at_once().saturating_sub(given).min(waiting);
+            if self.given.fetch_add(turns, Ordering::SeqCst) + turns == 0 {
+                // Who waited has left meanwhile. No turn will end, so the usher has to look once more by itself.
+                self.usher.notify_one();
+            }
             self.turns.add_permits(turns as usize);
         }
     }

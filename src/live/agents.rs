@@ -80,7 +80,7 @@ impl Agents {
         self.at(self.roster.position(id)?)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<Agent>)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Agent>)> {
         self.roster.iter().filter_map(|(position, id)| Some((id, self.at(position)?)))
     }
 

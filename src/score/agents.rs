@@ -227,7 +227,7 @@ impl AgentSet {
         profile.chain(self.only_trained.roster.iter().map(|(position, _)| position | ONLY_TRAINED)).collect()
     }
 
-    pub(super) fn id(&self, position: u32) -> Option<&Arc<str>> {
+    pub(super) fn id(&self, position: u32) -> Option<&str> {
         let (bank, position) = self.bank(position);
         let (block, slot) = bank.block(position)?;
         if block.present[slot] { bank.roster.id(position) } else { None }

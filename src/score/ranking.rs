@@ -69,16 +69,17 @@ pub fn rank(scores: &mut Vec<AgentScore<'_>>, top: Option<usize>) {
     *scores = order.into_iter().zip(1..).map(|(at, rank)| AgentScore { rank, ..scores[at].clone() }).collect();
 }
 
-/// Which of the scores are the best `top`, in their order. What moves is small: a score and where it comes from.
+/// Which of the scores are the best `top`, in their order. What moves is small: a score's key and where it comes from.
 fn best_first<'a>(scores: impl Iterator<Item = f64>, top: Option<usize>, id: impl Fn(usize) -> &'a str) -> Vec<usize> {
-    let compare = |a: &(f64, u32), b: &(f64, u32)| -> Ordering {
-        b.0.total_cmp(&a.0).then_with(|| id(a.1 as usize).cmp(id(b.1 as usize)))
-    };
+    // The lower the better.
+    let keys = scores.map(|score| !key(score.to_bits() as i64)).zip(0..);
+    let by_id = |a: &(i64, u32), b: &(i64, u32)| id(a.1 as usize).cmp(id(b.1 as usize));
+    let compare = |a: &(i64, u32), b: &(i64, u32)| -> Ordering { a.0.cmp(&b.0).then_with(|| by_id(a, b)) };
     if let Some(few) = top.filter(|top| (1..=FEW).contains(top)) {
         // In order, the worst one last: nearly every score is no better than that.
-        let mut best: Vec<(f64, u32)> = Vec::with_capacity(few + 1);
-        for one in scores.zip(0..) {
-            if best.len() == few && (one.0 < best[few - 1].0 || compare(&one, &best[few - 1]).is_ge()) {
+        let mut best: Vec<(i64, u32)> = Vec::with_capacity(few + 1);
+        for one in keys {
+            if best.len() == few && (one.0 > best[few - 1].0 || compare(&one, &best[few - 1]).is_ge()) {
                 continue;
             }
             let place = best.partition_point(|better| compare(better, &one).is_lt());
@@ -87,14 +88,18 @@ fn best_first<'a>(scores: impl Iterator<Item = f64>, top: Option<usize>, id: imp
         }
         return best.into_iter().map(|(_, at)| at as usize).collect();
     }
-    let mut order: Vec<(f64, u32)> = scores.zip(0..).collect();
+    let mut order: Vec<(i64, u32)> = keys.collect();
     if let Some(top) = top.filter(|top| *top < order.len()) {
         if top > 0 {
             order.select_nth_unstable_by(top - 1, compare);
         }
         order.truncate(top);
     }
-    order.sort_unstable_by(compare);
+    // By keys alone there is nothing to branch on; few have the same.
+    order.sort_unstable_by_key(|(key, _)| *key);
+    for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
+        same.sort_unstable_by(by_id);
+    }
     order.into_iter().map(|(_, at)| at as usize).collect()
 }
 
@@ -110,7 +115,7 @@ pub(super) fn answer<'a>(
     let default = input.default.score(known, global);
     let summary = known.or_else(|| summarize(unknown.iter().map(|_| default)));
     // A position that was scored has an id.
-    let known_id = |at: usize| agents.id(scored[at].position).map_or("", |id| id.as_ref());
+    let known_id = |at: usize| agents.id(scored[at].position).unwrap_or("");
     let id = |at: usize| if at < scored.len() { known_id(at) } else { unknown[at - scored.len()] };
     let all = scored.iter().map(|agent| agent.score).chain(unknown.iter().map(|_| default));
     let scores = best_first(all, input.top, id)

@@ -6,14 +6,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Ids by position, and positions by id.
+use compact_str::CompactString;
+
+/// Ids by position, and positions by id. Short ids lie in the tables themselves: who looks up a hundred reads as much less.
 #[derive(Debug, Clone, Default)]
 pub struct Roster(Arc<Inner>);
 
 #[derive(Debug, Clone, Default)]
 struct Inner {
-    positions: HashMap<Arc<str>, u32, foldhash::fast::RandomState>,
-    ids: Vec<Option<Arc<str>>>,
+    positions: HashMap<CompactString, u32, foldhash::fast::RandomState>,
+    ids: Vec<Option<CompactString>>,
     vacant: Vec<u32>,
 }
 
@@ -22,8 +24,8 @@ impl Roster {
         self.0.positions.get(id).copied()
     }
 
-    pub fn id(&self, position: u32) -> Option<&Arc<str>> {
-        self.0.ids.get(position as usize)?.as_ref()
+    pub fn id(&self, position: u32) -> Option<&str> {
+        self.0.ids.get(position as usize)?.as_deref()
     }
 
     /// The number of agents.
@@ -41,8 +43,8 @@ impl Roster {
     }
 
     /// In the order of their positions.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &Arc<str>)> {
-        self.0.ids.iter().enumerate().filter_map(|(position, id)| Some((position as u32, id.as_ref()?)))
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.0.ids.iter().enumerate().filter_map(|(position, id)| Some((position as u32, id.as_deref()?)))
     }
 
     /// The agent's position, a new one if it has none.
@@ -51,14 +53,14 @@ impl Roster {
             return position;
         }
         let inner = Arc::make_mut(&mut self.0);
-        let id: Arc<str> = Arc::from(id);
+        let id = CompactString::from(id);
         let position = match inner.vacant.pop() {
             Some(position) => {
-                inner.ids[position as usize] = Some(Arc::clone(&id));
+                inner.ids[position as usize] = Some(id.clone());
                 position
             }
             None => {
-                inner.ids.push(Some(Arc::clone(&id)));
+                inner.ids.push(Some(id.clone()));
                 inner.ids.len() as u32 - 1
             }
         };
@@ -89,10 +91,7 @@ mod tests {
         assert_eq!((roster.remove("a"), roster.remove("a"), roster.position("a")), (Some(0), None, None));
         assert_eq!((roster.len(), roster.end()), (1, 2));
         assert_eq!(roster.add("c"), 0, "a vacant position is used again");
-        assert_eq!(
-            roster.iter().map(|(position, id)| (position, id.as_ref())).collect::<Vec<_>>(),
-            [(0, "c"), (1, "b")]
-        );
+        assert_eq!(roster.iter().collect::<Vec<_>>(), [(0, "c"), (1, "b")]);
         assert_eq!(before.position("a"), Some(0), "who holds an older one sees no change");
     }
 }

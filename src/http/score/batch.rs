@@ -87,7 +87,7 @@ pub async fn score_batch(
         answer.total = Some(assigned.iter().fold(0.0, |sum, pair| sum + pair.score));
         (answer.assignment, answer.gap) = (Some(assigned), Some(gap));
     }
-    let answer = serde_json::to_vec(&answer).map_err(ApiError::internal)?;
+    let answer = answer.to_json().map_err(ApiError::internal)?;
     drop(table);
     for (prepared, tally) in interactions.into_iter().zip(tallies) {
         prepared.record(&app, &session.account_id, tally);

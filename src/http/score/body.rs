@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -85,7 +85,7 @@ pub struct BatchShape {
 }
 
 /// The answer to one interaction.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, ToSchema)]
 pub struct ScoreAnswer<'a> {
     #[schema(value_type = Option<String>)]
     pub request_id: Option<RequestId>,
@@ -156,7 +156,7 @@ enum ListOrMap<'a> {
 }
 
 /// One agent's score in a list.
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(ToSchema)]
 pub struct ListedScore<'a> {
     pub agent_id: &'a str,
     /// Finite, at least 0, higher is better.
@@ -172,7 +172,7 @@ pub struct ListedScore<'a> {
     pub explanation: Option<&'a Explanation>,
 }
 
-#[derive(Debug, Clone, Serialize, ToSchema)]
+#[derive(Debug, Clone, ToSchema)]
 pub struct BatchAnswer<'a> {
     pub results: Vec<ScoreAnswer<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,21 +192,4 @@ pub struct Assigned<'a> {
     pub interaction: usize,
     pub agent_id: &'a str,
     pub score: f64,
-}
-
-impl Serialize for Scores<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut explanations = self.explanations.iter();
-        match self.format {
-            Format::Map => serializer.collect_map(self.scores.iter().map(|score| (score.agent_id, score.score))),
-            Format::List => serializer.collect_seq(self.scores.iter().map(|score| ListedScore {
-                agent_id: score.agent_id,
-                score: score.score,
-                p_score: score.p_score,
-                source: score.source,
-                rank: score.rank,
-                explanation: explanations.next().and_then(Option::as_ref),
-            })),
-        }
-    }
 }

@@ -5,6 +5,7 @@ pub mod body;
 pub mod context;
 mod rank;
 mod samples;
+mod write;
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -27,9 +28,6 @@ use crate::production::{ScoreSample, Tally};
 
 /// Bytes from which on a body is a large one.
 const LARGE_BODY: usize = 256 << 10;
-/// What an answer takes, about: without its scores, and for each.
-const ANSWER_BYTES: usize = 1 << 10;
-const SCORE_BYTES: usize = 128;
 
 pub fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
@@ -151,9 +149,7 @@ async fn compute(
         let (tally, engine) = (ranked.tally(), started.elapsed());
         let sample = wants_sample.then(|| ranked.sample(&session.account_id, view)).flatten();
         let writing = Instant::now();
-        let answer = ranked.into_answer();
-        let mut text = Vec::with_capacity(ANSWER_BYTES + SCORE_BYTES * answer.scores.scores.len());
-        let answer = serde_json::to_writer(&mut text, &answer).map(|()| text);
+        let answer = ranked.into_answer().to_json();
         (tally, sample, answer, started - before, engine, writing.elapsed())
     };
     let (tally, sample, answer, queue, engine, write) =

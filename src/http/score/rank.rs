@@ -423,7 +423,7 @@ impl Prepared<'_> {
             EligibleAgents::Named => &[],
             EligibleAgents::Found(positions) => positions,
         };
-        named.chain(positions.iter().filter_map(|at| view.agents.roster().id(*at)).map(AsRef::as_ref))
+        named.chain(positions.iter().filter_map(|at| view.agents.roster().id(*at)))
     }
 
     /// The best so many that are answered.
@@ -483,7 +483,7 @@ impl<'a> Ranked<'a> {
         let agents = match &prepared.eligible {
             EligibleAgents::Named => prepared.body.agents.iter().flatten().map(|id| agent(&id.0)).collect(),
             EligibleAgents::Found(positions) => {
-                positions.iter().filter_map(|at| view.agents.roster().id(*at)).map(|id| agent(id)).collect()
+                positions.iter().filter_map(|at| view.agents.roster().id(*at)).map(agent).collect()
             }
         };
         Some(ScoreSample {

@@ -19,7 +19,7 @@ use super::{Counted, nanoseconds_since, timed};
 const AT_ONCE_NS: u64 = 1_000_000;
 
 /// So few that wait for each processor are no queue, even if the machine stands still for a moment.
-const FEW: u64 = 28;
+const FEW: u64 = 32;
 
 /// Samples in a moving average, and what the first ones may be at most.
 const SAMPLES: u64 = 256;

@@ -303,7 +303,7 @@ mod tests {
         turns.wait_for(2 * FEW - 1, 1_000_000_000);
         assert_eq!(turns.expected_us(), 0);
         turns.wait_for(2 * FEW, 100_000);
-        assert_eq!(turns.expected_us(), 5_600);
+        assert_eq!(turns.expected_us(), 2 * FEW * 100);
     }
 
     #[test]

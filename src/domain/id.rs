@@ -12,16 +12,16 @@ use super::Timestamp;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// 48 bits of milliseconds and 80 random bits, as in a ULID, in 26 characters.
-fn time_ordered(now: Timestamp) -> [char; 26] {
+fn time_ordered(now: Timestamp) -> impl Iterator<Item = char> {
     let millis = u128::from(now.timestamp_millis().max(0).unsigned_abs()) & ((1 << 48) - 1);
     // The thread's own generator, seeded by the operating system: asking that each time costs more than the rest of a request's name.
     let mut bits = (millis << 80) | (rand::rng().random::<u128>() & ((1 << 80) - 1));
-    let mut text = ['0'; 26];
+    let mut text = [b'0'; 26];
     for slot in text.iter_mut().rev() {
-        *slot = char::from(ALPHABET[(bits & 31) as usize]);
+        *slot = ALPHABET[(bits & 31) as usize];
         bits >>= 5;
     }
-    text
+    text.into_iter().map(char::from)
 }
 
 /// The milliseconds in [`time_ordered`]'s first ten characters.

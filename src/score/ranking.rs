@@ -95,7 +95,7 @@ fn best_first<'a>(scores: impl Iterator<Item = f64>, top: Option<usize>, id: imp
         }
         order.truncate(top);
     }
-    // By keys alone there is nothing to branch on; few have the same.
+    // By keys alone there is nothing to branch on; then those with the same one, seldom many.
     order.sort_unstable_by_key(|(key, _)| *key);
     for same in order.chunk_by_mut(|a, b| a.0 == b.0).filter(|same| same.len() > 1) {
         same.sort_unstable_by(by_id);

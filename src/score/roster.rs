@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use compact_str::CompactString;
+use smol_str::SmolStr;
 
-/// Ids by position, and positions by id. Short ids lie in the tables themselves: who looks up a hundred reads as much less.
+/// Ids by position, and positions by id. Ids of up to 23 bytes lie in the tables themselves: who looks up a hundred
+/// reads as much less. Longer ones are shared.
 #[derive(Debug, Clone, Default)]
 pub struct Roster(Arc<Inner>);
 
 #[derive(Debug, Clone, Default)]
 struct Inner {
-    positions: HashMap<CompactString, u32, foldhash::fast::RandomState>,
-    ids: Vec<Option<CompactString>>,
+    positions: HashMap<SmolStr, u32, foldhash::fast::RandomState>,
+    ids: Vec<Option<SmolStr>>,
     vacant: Vec<u32>,
 }
 
@@ -53,7 +54,7 @@ impl Roster {
             return position;
         }
         let inner = Arc::make_mut(&mut self.0);
-        let id = CompactString::from(id);
+        let id = SmolStr::from(id);
         let position = match inner.vacant.pop() {
             Some(position) => {
                 inner.ids[position as usize] = Some(id.clone());

@@ -94,7 +94,7 @@ mod tests {
     #[tokio::test]
     async fn only_what_may_be_new_is_worth_a_look() {
         let folder = tempfile::tempdir().unwrap();
-        let [one, other] = two_nodes(&folder).await;
+        let [one, _] = two_nodes(&folder).await;
         for nonsense in ["", "nonsense", "a.b.c"] {
             assert!(!one.may_be_new(nonsense), "{nonsense}");
             assert!(matches!(one.identify(nonsense).await, Err(AuthError::InvalidToken)));
@@ -114,6 +114,5 @@ mod tests {
         let [stranger, _] = two_nodes(&folder).await;
         assert!(stranger.may_be_new(&strange));
         assert!(matches!(stranger.identify(&strange).await, Err(AuthError::InvalidToken)));
-        drop(other);
     }
 }

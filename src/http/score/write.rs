@@ -46,7 +46,7 @@ impl BatchAnswer<'_> {
         let scores: usize = self.results.iter().map(|result| result.scores.scores.len()).sum();
         let mut json = Vec::with_capacity(ANSWER_BYTES * (1 + self.results.len()) + SCORE_BYTES * scores);
         let mut object = Object::open(&mut json);
-        list(object.name("results"), &self.results, |json, result| result.write(json))?;
+        enclosed(object.name("results"), b"[]", &self.results, |json, result| result.write(json))?;
         if let Some(assignment) = &self.assignment {
             object.field("assignment", assignment)?;
         }
@@ -64,21 +64,15 @@ impl BatchAnswer<'_> {
 impl Scores<'_> {
     fn write(&self, json: &mut Vec<u8>) -> serde_json::Result<()> {
         match self.format {
-            Format::Map => {
-                let mut separator = b'{';
-                for score in &self.scores {
-                    json.push(separator);
-                    text(json, score.agent_id)?;
-                    json.push(b':');
-                    number(json, score.score);
-                    separator = b',';
-                }
-                json.extend_from_slice(if self.scores.is_empty() { b"{}" } else { b"}" });
+            Format::Map => enclosed(json, b"{}", &self.scores, |json, score| {
+                text(json, score.agent_id)?;
+                json.push(b':');
+                number(json, score.score);
                 Ok(())
-            }
+            }),
             Format::List => {
                 let mut explanations = self.explanations.iter();
-                list(json, &self.scores, |json, score| {
+                enclosed(json, b"[]", &self.scores, |json, score| {
                     listed(json, score, explanations.next().and_then(Option::as_ref))
                 })
             }
@@ -142,19 +136,21 @@ impl<'a> Object<'a> {
     }
 }
 
-fn list<T>(
+/// A list, or the entries of an object.
+fn enclosed<T>(
     json: &mut Vec<u8>,
+    [open, close]: &[u8; 2],
     elements: &[T],
     mut write: impl FnMut(&mut Vec<u8>, &T) -> serde_json::Result<()>,
 ) -> serde_json::Result<()> {
-    json.push(b'[');
+    json.push(*open);
     for (at, element) in elements.iter().enumerate() {
         if at > 0 {
             json.push(b',');
         }
         write(json, element)?;
     }
-    json.push(b']');
+    json.push(*close);
     Ok(())
 }
 

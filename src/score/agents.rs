@@ -24,7 +24,7 @@ const BLOCK: usize = WIDE;
 /// Agents that pass by the same trees, one after the other.
 const AT_ONCE: usize = 4 * WIDE;
 /// As many agents are quicker by their bits than by their masks.
-const WORTH_BITS: usize = 320;
+const WORTH_BITS: usize = 256;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -183,7 +183,7 @@ impl AgentSet {
         if let Eligible::Positions(positions) = eligible
             && positions.is_sorted_by(|a, b| a < b)
         {
-            return (positions.iter().copied().filter(|at| self.is_held(*at)).collect(), Vec::new());
+            return (self.held(positions), Vec::new());
         }
         let mut seen = [&self.profile, &self.only_trained].map(|bank| vec![false; bank.roster.end() as usize]);
         let mut first_time = |position: u32| {
@@ -192,8 +192,7 @@ impl AgentSet {
         };
         match eligible {
             Eligible::Positions(positions) => {
-                let held = positions.iter().copied().filter(|at| self.is_held(*at));
-                (held.filter(|at| first_time(*at)).collect(), Vec::new())
+                (self.held(positions).into_iter().filter(|at| first_time(*at)).collect(), Vec::new())
             }
             Eligible::Ids(ids) => {
                 let mut positions = Vec::with_capacity(ids.len());
@@ -233,15 +232,31 @@ impl AgentSet {
         if block.present[slot] { bank.roster.id(position) } else { None }
     }
 
-    fn is_held(&self, position: u32) -> bool {
-        let (bank, position) = self.bank(position);
-        bank.block(position).is_some_and(|(block, slot)| block.present[slot])
+    /// Those that hold an agent.
+    fn held(&self, positions: &[u32]) -> Vec<u32> {
+        let mut held = Vec::with_capacity(positions.len());
+        for together in in_blocks(positions) {
+            let (bank, first) = self.bank(together[0]);
+            if let Some((block, _)) = bank.block(first) {
+                held.extend(together.iter().copied().filter(|at| block.present[*at as usize % BLOCK]));
+            }
+        }
+        held
     }
 
     /// Whether the agent there has a local model.
     pub(super) fn is_local(&self, position: u32) -> bool {
         let (bank, position) = self.bank(position);
         bank.block(position).is_some_and(|(block, slot)| block.local[slot])
+    }
+
+    /// Positions that hold agents, block by block.
+    pub(super) fn together<'p>(&self, positions: &'p [u32]) -> Vec<Together<'_, 'p>> {
+        let of_block = |positions: &'p [u32]| {
+            let whole = positions.len() == BLOCK && positions.is_sorted_by(|a, b| a < b);
+            Together { block: self.place(positions[0]).0, positions, whole }
+        };
+        in_blocks(positions).map(of_block).collect()
     }
 
     pub(super) fn part(&self, position: u32) -> Option<AgentPart> {
@@ -254,21 +269,6 @@ impl AgentSet {
             crosses: block.crosses.iter().map(|row| row[slot]).collect(),
             inputs: block.inputs[slot * self.widths.inputs..][..self.widths.inputs].to_vec(),
         })
-    }
-
-    /// The margins of the agents at these positions, in their order: `context` is what the context adds to the regression, `crosses` the
-    /// places of the coefficients that count for it, `sums` those of the trees.
-    pub(super) fn margins(
-        &self,
-        model: &CompiledModel,
-        context: f64,
-        crosses: &[usize],
-        sums: &[i64],
-        positions: &[u32],
-    ) -> Vec<f64> {
-        let mut margins = vec![0.0; positions.len()];
-        Arch::new().dispatch(Margins { agents: self, model, context, crosses, sums, positions, margins: &mut margins });
-        margins
     }
 
     /// The sums of the trees but for those that test an agent alone: by bits as far as they are worth it, the others by masks.
@@ -305,21 +305,20 @@ impl AgentSet {
     ) -> Vec<i64> {
         let mut sums = vec![0; positions.len()];
         let agents = positions.chunks(LANES).zip(sums.chunks_mut(LANES)).map(|(some, sums)| {
-            let together: Vec<(&[[u16; BLOCK]], &[u32])> =
-                in_blocks(some).map(|some| (self.place(some[0]).0.places.as_slice(), some)).collect();
+            let together = self.together(some);
             let places_on = move |input: usize, places: &mut [u16; LANES]| {
                 let mut rest = places.as_mut_slice();
-                for (rows, positions) in &together {
-                    let (own, others) = rest.split_at_mut(positions.len());
-                    let row = &rows[input];
-                    if positions.len() == BLOCK && positions.is_sorted_by(|a, b| a < b) {
+                for some in &together {
+                    let own;
+                    (own, rest) = rest.split_at_mut(some.positions.len());
+                    let row = &some.block.places[input];
+                    if some.whole {
                         own.copy_from_slice(row);
                     } else {
-                        for (place, position) in own.iter_mut().zip(*positions) {
-                            *place = row[*position as usize % BLOCK];
+                        for (place, slot) in own.iter_mut().zip(some.slots()) {
+                            *place = row[slot];
                         }
                     }
-                    rest = others;
                 }
             };
             (places_on, sums)
@@ -358,30 +357,82 @@ impl AgentSet {
     }
 }
 
+/// Neighbours that are in one block.
+#[derive(Clone, Copy)]
+pub(super) struct Together<'a, 'p> {
+    block: &'a Block,
+    positions: &'p [u32],
+    /// All of the block, in its order.
+    whole: bool,
+}
+
+impl Together<'_, '_> {
+    /// Places in the block.
+    #[inline(always)]
+    fn slots(&self) -> impl Iterator<Item = usize> {
+        self.positions.iter().map(|position| *position as usize % BLOCK)
+    }
+
+    /// How many of them have a local model.
+    pub fn locals(&self) -> usize {
+        self.slots().filter(|slot| self.block.local[*slot]).count()
+    }
+}
+
+/// The margins of agents, in their order: `context` is what the context adds to the regression, `crosses` the places of the coefficients
+/// that count for it, `sums` those of the trees.
+pub(super) fn margins(
+    model: &CompiledModel,
+    context: f64,
+    crosses: &[usize],
+    sums: &[i64],
+    agents: &[Together<'_, '_>],
+) -> Vec<f64> {
+    let mut margins = vec![0.0; sums.len()];
+    Arch::new().dispatch(Margins { model, context, crosses, sums, agents, margins: &mut margins });
+    margins
+}
+
 /// Adds up margins with the widest registers that there are.
 struct Margins<'a> {
-    agents: &'a AgentSet,
     model: &'a CompiledModel,
     context: f64,
     crosses: &'a [usize],
     sums: &'a [i64],
-    positions: &'a [u32],
+    agents: &'a [Together<'a, 'a>],
     margins: &'a mut [f64],
 }
+
+/// Blocks whose coefficients are read one right after the other: they are far apart in memory, and a short loop waits for many at once.
+const READ_AHEAD: usize = 16;
 
 impl NullaryFnOnce for Margins<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { agents, model, context, crosses, sums, positions, margins } = self;
-        let mut results = margins.iter_mut().zip(sums);
-        for together in in_blocks(positions) {
-            let (block, _) = agents.place(together[0]);
-            let linear = block.linear(context, crosses);
-            for (position, (margin, sum)) in together.iter().zip(results.by_ref()) {
-                let slot = *position as usize % BLOCK;
-                *margin = linear[slot] + model.forest.in_margin(sum + block.trees[slot]);
+        let Self { model, context, crosses, sums, agents, margins } = self;
+        let (mut sums, mut margins) = (sums, margins);
+        for agents in agents.chunks(READ_AHEAD) {
+            let mut linear = [[0.0; BLOCK]; READ_AHEAD];
+            for (linear, together) in linear.iter_mut().zip(agents) {
+                *linear = together.block.linear(context, crosses);
+            }
+            for (linear, together) in linear.iter().zip(agents) {
+                let (own, own_sums);
+                (own, margins) = margins.split_at_mut(together.positions.len());
+                (own_sums, sums) = sums.split_at(together.positions.len());
+                let results = own.iter_mut().zip(own_sums);
+                let margin = |linear: f64, alone: i64, sum: i64| linear + model.forest.in_margin(sum + alone);
+                if together.whole {
+                    for ((result, sum), (linear, alone)) in results.zip(linear.iter().zip(&together.block.trees)) {
+                        *result = margin(*linear, *alone, *sum);
+                    }
+                } else {
+                    for ((result, sum), slot) in results.zip(together.slots()) {
+                        *result = margin(linear[slot], together.block.trees[slot], *sum);
+                    }
+                }
             }
         }
     }

@@ -58,7 +58,13 @@ impl Outcome {
         }
     }
 
+    /// The same of many.
+    pub fn scores(&self, p_scores: &[f64]) -> Vec<f64> {
+        p_scores.iter().map(|p_score| self.score(*p_score)).collect()
+    }
+
     /// The score without a score expression: higher is better, finite, ≥ 0.
+    #[inline]
     pub fn score(&self, p_score: f64) -> f64 {
         let score = match (self.kind, self.goal) {
             (MetricKind::Classification, Goal::Maximize) => 1000.0 * p_score,
@@ -71,6 +77,7 @@ impl Outcome {
 }
 
 /// Finite and ≥ 0, whatever an expression gave.
+#[inline]
 pub fn held(score: f64) -> f64 {
     if score.is_finite() {
         score.max(0.0)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::agents::{AgentPart, AgentSet};
+use super::agents::{AgentPart, AgentSet, margins};
 use super::artifact::{Artifact, held};
 use super::context::ContextPart;
 use super::encoding::{Encoded, Raw, Side, TreeInput, read_value};
@@ -135,23 +135,18 @@ impl CompiledModel {
             Some(expression) => held(expression(p_score)),
             None => self.artifact.outcome.score(p_score),
         };
-        let scored: Vec<Scored> = positions
-            .iter()
-            .zip(p_scores)
-            .map(|(at, p_score)| Scored {
-                position: *at,
-                score: score_of(p_score),
-                p_score,
-                local: agents.is_local(*at),
-            })
-            .collect();
+        let scores = match input.expression {
+            Some(_) => p_scores.iter().map(|p_score| score_of(*p_score)).collect(),
+            None => self.artifact.outcome.scores(&p_scores),
+        };
         let global = match (plainly, context.overrides.is_empty()) {
             (true, _) => self.plain_margin(&context, self.nobody_part()),
             (false, true) => self.nobodys_margin(&context),
             (false, false) => self.overridden_margin(&context, self.nobody_part()),
         };
         let global = score_of(self.artifact.outcome.p_score(global));
-        answer(&scored, agents, &unknown, global, input, context.warnings)
+        let scored = Scored { positions: &positions, scores, p_scores };
+        answer(scored, agents, &unknown, global, input, context.warnings)
     }
 
     /// Margins of the agents at these positions, in their order, for an interaction whose inputs are encoded already (one
@@ -167,7 +162,7 @@ impl CompiledModel {
             Way::Masks => agents.sums_by_masks(self, &context.trees, positions),
             _ => agents.sums(self, &context.trees, positions),
         };
-        agents.margins(self, context.linear, &context.crosses, &sums, positions)
+        margins(self, context.linear, &context.crosses, &sums, &agents.together(positions))
     }
 
     /// Intercept and terms of both sides, the crosses, the trees, in this order.

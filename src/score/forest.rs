@@ -8,7 +8,7 @@ pub const MAX_LEAVES: usize = 64;
 /// In [`Forest::inputs`]: the node is a leaf.
 pub const LEAF: u16 = u16::MAX;
 /// Leaves have at most so many binary digits in the forest's common unit.
-pub(super) const LEAF_DIGITS: i32 = 22;
+pub(super) const LEAF_DIGITS: i32 = 20;
 
 /// Trees as arrays of nodes. A tree's first node is its root.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -51,7 +51,7 @@ impl Forest {
         self.values[node]
     }
 
-    /// The common unit of [`Forest::round_leaves`]: the power of two of which the largest leaf is less than 2²².
+    /// The common unit of [`Forest::round_leaves`]: the power of two of which the largest leaf is less than 2²⁰.
     pub(super) fn unit(&self) -> f64 {
         let leaves = self.inputs.iter().zip(&self.values).filter(|(input, _)| **input == LEAF);
         let largest = leaves.map(|(_, value)| value.abs()).fold(0.0, f32::max);

@@ -2,20 +2,23 @@
 
 use std::cmp::Ordering;
 
-use super::agents::AgentSet;
+use pulp::{Arch, NullaryFnOnce};
+
+use super::agents::{AgentSet, Together};
 use super::request::{AgentScore, DefaultPolicy, ScoreInput, ScoreOutput, ScoreSource};
 
-/// An agent that the model scored.
-pub(super) struct Scored {
+/// Agents that the model scored.
+pub(super) struct Scored<'a> {
     /// In the agent set.
-    pub position: u32,
-    pub score: f64,
-    pub p_score: f64,
-    pub local: bool,
+    pub positions: &'a [u32],
+    pub scores: Vec<f64>,
+    pub p_scores: Vec<f64>,
 }
 
 /// So many of the best are kept in order on the way; more are selected, then sorted.
 const FEW: usize = 32;
+/// Scores that are looked at together for one that is better than the worst of them.
+const LOOKED_AT: usize = 32;
 
 /// Median, maximum and minimum of some scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,22 +43,62 @@ impl DefaultPolicy {
 
 /// None when there are no scores. An even number's median is the mean of the middle two.
 pub fn summarize(scores: impl IntoIterator<Item = f64>) -> Option<Summary> {
-    let mut keys: Vec<i64> = scores.into_iter().map(|score| key(score.to_bits() as i64)).collect();
+    summary_of_keys(&keys(scores))
+}
+
+fn summary_of_keys(keys: &[i64]) -> Option<Summary> {
     if keys.is_empty() {
         return None;
     }
     let score = |key_of: i64| f64::from_bits(key(key_of) as u64);
-    let middle = keys.len() / 2;
-    let even = keys.len().is_multiple_of(2);
-    let (lower, upper, higher) = keys.select_nth_unstable(middle);
-    let upper = *upper;
-    let median = match lower.iter().max().filter(|_| even) {
-        Some(below) => (score(*below) + score(upper)) / 2.0,
-        None => score(upper),
-    };
-    let max = higher.iter().copied().max().unwrap_or(upper);
-    let min = lower.iter().copied().min().unwrap_or(upper);
+    let [min, upper, below, max] = Arch::new().dispatch(Middle { keys });
+    let median = if keys.len().is_multiple_of(2) { (score(below) + score(upper)) / 2.0 } else { score(upper) };
     Some(Summary { median, max: score(max), min: score(min) })
+}
+
+/// The least of some keys, the middle one, the one before it, and the greatest. Found by counting how many are less than a bound, many at
+/// once, and moving the bound.
+struct Middle<'a> {
+    keys: &'a [i64],
+}
+
+impl NullaryFnOnce for Middle<'_> {
+    type Output = [i64; 4];
+
+    #[inline(always)]
+    fn call(self) -> [i64; 4] {
+        let keys = self.keys;
+        let (mut min, mut max) = (i64::MAX, i64::MIN);
+        for key in keys {
+            min = min.min(*key);
+            max = max.max(*key);
+        }
+        let middle = keys.len() / 2;
+        // The middle one is one of the `until - from` in `low..=high`.
+        let (mut low, mut high, mut from, mut until) = (min, max, 0, keys.len());
+        while low < high && until - from > 1 {
+            let half = low + (high.wrapping_sub(low) as u64 / 2) as i64;
+            let mut count = 0;
+            for key in keys {
+                count += usize::from(*key <= half);
+            }
+            if count > middle {
+                (high, until) = (half, count);
+            } else {
+                (low, from) = (half + 1, count);
+            }
+        }
+        let mut upper = i64::MIN;
+        for key in keys {
+            upper = upper.max(if *key <= high { *key } else { i64::MIN });
+        }
+        let (mut below, mut count) = (i64::MIN, 0);
+        for key in keys {
+            count += usize::from(*key < upper);
+            below = below.max(if *key < upper { *key } else { i64::MIN });
+        }
+        [min, upper, if count < middle { upper } else { below }, max]
+    }
 }
 
 /// From a float's bits to a whole number that is ordered as floats are by `total_cmp`, and back: whole numbers are quicker to select from.
@@ -63,32 +106,42 @@ fn key(bits: i64) -> i64 {
     bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
 
+fn keys(scores: impl IntoIterator<Item = f64>) -> Vec<i64> {
+    scores.into_iter().map(|score| key(score.to_bits() as i64)).collect()
+}
+
 /// Sorts best first, breaks ties by agent id, keeps the best `top`, and writes the ranks from 1.
 pub fn rank(scores: &mut Vec<AgentScore<'_>>, top: Option<usize>) {
-    let order = best_first(scores.iter().map(|score| score.score), top, |at| scores[at].agent_id);
+    let order = best_first(&keys(scores.iter().map(|score| score.score)), top, |at| scores[at].agent_id);
     *scores = order.into_iter().zip(1..).map(|(at, rank)| AgentScore { rank, ..scores[at].clone() }).collect();
 }
 
 /// Which of the scores are the best `top`, in their order. What moves is small: a score's key and where it comes from.
-fn best_first<'a>(scores: impl Iterator<Item = f64>, top: Option<usize>, id: impl Fn(usize) -> &'a str) -> Vec<usize> {
-    // The lower the better.
-    let keys = scores.map(|score| !key(score.to_bits() as i64)).zip(0..);
+fn best_first<'a>(keys: &[i64], top: Option<usize>, id: impl Fn(usize) -> &'a str) -> Vec<usize> {
     let by_id = |a: &(i64, u32), b: &(i64, u32)| id(a.1 as usize).cmp(id(b.1 as usize));
     let compare = |a: &(i64, u32), b: &(i64, u32)| -> Ordering { a.0.cmp(&b.0).then_with(|| by_id(a, b)) };
     if let Some(few) = top.filter(|top| (1..=FEW).contains(top)) {
         // In order, the worst one last: nearly every score is no better than that.
         let mut best: Vec<(i64, u32)> = Vec::with_capacity(few + 1);
-        for one in keys {
-            if best.len() == few && (one.0 > best[few - 1].0 || compare(&one, &best[few - 1]).is_ge()) {
+        for (chunk, some) in keys.chunks(LOOKED_AT).enumerate() {
+            let worst = if best.len() == few { !best[few - 1].0 } else { i64::MIN };
+            if !some.iter().fold(false, |any, key| any | (*key >= worst)) {
                 continue;
             }
-            let place = best.partition_point(|better| compare(better, &one).is_lt());
-            best.insert(place, one);
-            best.truncate(few);
+            for (key, at) in some.iter().zip((chunk * LOOKED_AT) as u32..) {
+                let one = (!key, at);
+                if best.len() == few && (one.0 > best[few - 1].0 || compare(&one, &best[few - 1]).is_ge()) {
+                    continue;
+                }
+                let place = best.partition_point(|better| compare(better, &one).is_lt());
+                best.insert(place, one);
+                best.truncate(few);
+            }
         }
         return best.into_iter().map(|(_, at)| at as usize).collect();
     }
-    let mut order: Vec<(i64, u32)> = keys.collect();
+    // The lower the better.
+    let mut order: Vec<(i64, u32)> = keys.iter().map(|key| !key).zip(0..).collect();
     if let Some(top) = top.filter(|top| *top < order.len()) {
         if top > 0 {
             order.select_nth_unstable_by(top - 1, compare);
@@ -104,43 +157,45 @@ fn best_first<'a>(scores: impl Iterator<Item = f64>, top: Option<usize>, id: imp
 }
 
 pub(super) fn answer<'a>(
-    scored: &[Scored],
+    scored: Scored<'_>,
     agents: &'a AgentSet,
     unknown: &[&'a str],
     global: f64,
     input: &ScoreInput<'_, '_>,
     warnings: Vec<String>,
 ) -> ScoreOutput<'a> {
-    let known = summarize(scored.iter().map(|agent| agent.score));
+    let Scored { positions, scores, p_scores } = scored;
+    let mut keys = keys(scores.iter().copied());
+    let known = summary_of_keys(&keys);
     let default = input.default.score(known, global);
     let summary = known.or_else(|| summarize(unknown.iter().map(|_| default)));
     // A position that was scored has an id.
-    let known_id = |at: usize| agents.id(scored[at].position).unwrap_or("");
-    let id = |at: usize| if at < scored.len() { known_id(at) } else { unknown[at - scored.len()] };
-    let all = scored.iter().map(|agent| agent.score).chain(unknown.iter().map(|_| default));
-    let scores = best_first(all, input.top, id)
+    let known_id = |at: usize| agents.id(positions[at]).unwrap_or("");
+    let id = |at: usize| if at < positions.len() { known_id(at) } else { unknown[at - positions.len()] };
+    keys.extend(unknown.iter().map(|_| key(default.to_bits() as i64)));
+    let answered = best_first(&keys, input.top, id)
         .into_iter()
         .zip(1..)
-        .map(|(at, rank)| match scored.get(at) {
-            Some(agent) => AgentScore {
+        .map(|(at, rank)| match positions.get(at) {
+            Some(position) => AgentScore {
                 agent_id: known_id(at),
-                score: agent.score,
-                p_score: Some(agent.p_score),
-                source: if agent.local { ScoreSource::Local } else { ScoreSource::Global },
+                score: scores[at],
+                p_score: Some(p_scores[at]),
+                source: if agents.is_local(*position) { ScoreSource::Local } else { ScoreSource::Global },
                 rank,
             },
             None => AgentScore { agent_id: id(at), score: default, p_score: None, source: ScoreSource::Default, rank },
         })
         .collect();
     ScoreOutput {
-        scores,
+        scores: answered,
         median: summary.map(|summary| summary.median),
         max: summary.map(|summary| summary.max),
         min: summary.map(|summary| summary.min),
         global,
-        eligible: scored.len() + unknown.len(),
-        local: scored.iter().filter(|agent| agent.local).count(),
-        predicted: scored.iter().map(|agent| agent.p_score).collect(),
+        eligible: positions.len() + unknown.len(),
+        local: agents.together(positions).iter().map(Together::locals).sum(),
+        predicted: p_scores,
         warnings,
     }
 }
@@ -158,7 +213,8 @@ mod tests {
             top in 0usize..80,
         ) {
             let ids: Vec<String> = (0..scores.len()).map(|at| (at * 7 % 80).to_string()).collect();
-            let first = |top| best_first(scores.iter().copied(), top, |at| ids[at].as_str());
+            let keys = keys(scores.iter().copied());
+            let first = |top| best_first(&keys, top, |at| ids[at].as_str());
             let mut all: Vec<usize> = (0..scores.len()).collect();
             all.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]).then_with(|| ids[*a].cmp(&ids[*b])));
             prop_assert_eq!(&first(None), &all);

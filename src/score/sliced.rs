@@ -1,12 +1,13 @@
 //! Many agents at once, a bit each: what a context leaves of the trees, evaluated on bit planes.
 //!
 //! A context decides most splits; of a tree's leaves it leaves a few, and what tells those apart are splits that test the agent. The outcome
-//! of such a split is one bit. So each distinct split has a plane, one bit for each of [`LANES`] agents; which agents reach a leaf is
-//! the AND of some planes; and the leaves' values are added by binary adders on planes, one a binary digit (bit-slicing). An agent is
-//! no more than its place among the thresholds of each input: hundreds of times fewer bytes than its masks.
+//! of such a split is one bit. So each distinct split has a plane, one bit for each of [`LANES`] agents, and which agents reach a leaf is
+//! the AND of some planes. An agent is no more than its place among the thresholds of each input: hundreds of times fewer bytes than its
+//! masks.
 //!
-//! Which agents' leaf has a one at some digit is the OR of those that reach one of some leaves. For every four leaves the ORs of all sixteen
-//! choices are made once, and each digit looks up its own (the "method of the four Russians": Arlazarov, Dinic, Kronrod, Faradzhev, 1970).
+//! The leaves that are left of a tree are numbered. A binary digit of the number of the leaf that an agent reaches is the OR of such planes;
+//! from there on an agent is a byte: sixty-four of them look up in a table of sixteen bytes at once. A leaf's value is three such bytes, limbs of
+//! seven binary digits: those of two trees are added as bytes, those of some hundreds as words, and limbs become numbers at the end.
 
 use std::cell::RefCell;
 
@@ -23,6 +24,8 @@ pub(super) const LANES: usize = 512;
 #[repr(align(64))]
 pub(super) struct Plane(pub [u64; LANES / 64]);
 
+/// Splits that are found together: all but the lowest three digits of their places are the same.
+pub(super) const EIGHT: usize = 8;
 /// The place of a value that is missing.
 pub(super) const MISSING: u16 = 1 << 15;
 /// Places of agents, as planes.
@@ -33,26 +36,34 @@ pub(super) struct Places {
     pub missing: [u32; LANES / 32],
 }
 
-/// Binary digits of the difference between two leaves of a tree, with its sign.
-pub(super) const DIGITS: usize = LEAF_DIGITS as usize + 2;
-/// For each binary digit of four leaves, which of them have a one there.
-pub(super) type Digits = [u8; 32];
-/// Binary digits of a sum, and the trees that fit.
-const SUM_DIGITS: usize = 32;
-const TREES_A_SUM: usize = 1 << (SUM_DIGITS - DIGITS);
-/// Sums as planes, the lowest digit first.
-pub(super) type Sums = [Plane; SUM_DIGITS];
+/// A leaf's value in limbs of so many binary digits, the lowest first: two of them add up to a byte.
+pub(super) const LIMB_DIGITS: usize = 7;
+pub(super) const LIMBS: usize = 3;
+const _: () = assert!(LIMBS * LIMB_DIGITS > LEAF_DIGITS as usize, "two leaves of a tree differ by no more");
+/// What up to sixteen leaves add, limb by limb.
+pub(super) type Table = [[u8; SIXTEEN]; LIMBS];
+pub(super) const SIXTEEN: usize = 16;
 
-/// Trees that are added together: then their sum is read and written as often less.
-pub(super) const TREES: usize = 4;
-/// Leaves that share a table, and the choices among them.
-pub(super) const LEAVES: usize = 4;
-pub(super) const CHOICES: usize = 1 << LEAVES;
-/// For every four leaves of each tree, the agents that reach one of those chosen. Nobody does where none is chosen.
-pub(super) type Tables = [[[Plane; CHOICES]; TREES]; 64 / LEAVES];
+/// Trees that are added while their leaves' numbers are in the first-level cache; an even number.
+pub(super) const BATCH: usize = 16;
+/// Trees whose limbs add up to a word.
+const TREES_A_SUM: usize = 32 * BATCH;
+const _: () = assert!(TREES_A_SUM * ((1 << LIMB_DIGITS) - 1) <= u16::MAX as usize);
+
+/// The numbers of the leaves that agents reach in a tree: the lowest four binary digits as planes, and who is in the second sixteen, the third
+/// and the fourth.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Numbers {
+    pub digits: [Plane; 4],
+    pub further: [Plane; 3],
+}
+
+/// Sums of sixty-four agents. Of each limb there are words for two agents each: the second one's sum a byte higher than the first one's, and the
+/// second one's alone.
+pub(super) type LimbSums = [[Plane; 2]; LIMBS];
 
 /// Splits that a leaf has at hand; those of further ones are in [`SlicedForest::more`].
-const AT_HAND: usize = 3;
+const AT_HAND: usize = 4;
 /// The plane of all agents.
 const EVERYBODY: u16 = 0;
 
@@ -65,13 +76,16 @@ thread_local! {
 struct Scratch {
     live: Live,
     planes: Vec<Plane>,
-    tables: Box<Tables>,
+    numbers: Box<[Numbers; BATCH]>,
+    sums: [LimbSums; LANES / 64],
 }
 
 /// The trees of both sides, and the splits that test agents.
 #[derive(Debug, Clone)]
 pub(super) struct SlicedForest {
     trees: Vec<[Leaf; 64]>,
+    /// The least leaf of each tree, added up. Values are counted from it.
+    least: i64,
     /// Lists of planes, each after its length. The first one is empty.
     more: Vec<u16>,
     inputs: Vec<Tests>,
@@ -84,21 +98,29 @@ struct Tests {
     tree_input: usize,
     /// Ascending.
     tests: Vec<Test>,
+    /// By eights; the last ones are filled up.
+    missing_left: Vec<MissingLeft>,
     first_plane: usize,
 }
 
 /// A split, whichever trees have it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Test {
+struct Test {
     threshold: f32,
-    pub missing_right: bool,
+    missing_right: bool,
 }
 
+/// Of eight tests, all ones for those that send a missing value left.
 #[derive(Debug, Clone, Copy)]
-struct Leaf {
-    /// In units of the forest.
-    value: i32,
-    splits: Splits,
+#[repr(align(64))]
+pub(super) struct MissingLeft(pub [u64; EIGHT]);
+
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(16))]
+pub(super) struct Leaf {
+    /// In units of the forest, counted from the tree's least leaf; in limbs.
+    value: [u8; 4],
+    pub splits: Splits,
 }
 
 /// The splits of the agent's whose left child a leaf is under. Of the leaves that a context leaves, an agent reaches the leftmost one whose
@@ -115,19 +137,21 @@ pub(super) struct Splits {
 #[derive(Default)]
 struct Live {
     order: Vec<u32>,
-    /// The rightmost leaf of each tree, added up. Values of the others are counted from it.
-    rightmost: i64,
-    groups: Vec<Group>,
-    /// The other leaves, tree after tree.
-    leaves: Vec<Splits>,
-    /// Group after group, as many as it has tables.
-    digits: Vec<[Digits; TREES]>,
+    /// What all agents have in common.
+    decided: i64,
+    /// For each tree that is open, its leaves besides the rightmost one.
+    others: Vec<u8>,
+    /// All but the rightmost one, tree after tree.
+    leaves: Vec<Leaf>,
+    /// The rightmost leaf has number 0.
+    tables: Vec<Table>,
 }
 
-/// Trees that are added together.
-struct Group {
-    leaves: [u8; TREES],
-    tables: usize,
+impl MissingLeft {
+    fn of(tests: &[Test]) -> Self {
+        let is_left = |at: usize| tests.get(at).is_some_and(|test| !test.missing_right);
+        Self(std::array::from_fn(|at| if is_left(at) { u64::MAX } else { 0 }))
+    }
 }
 
 impl Test {
@@ -160,14 +184,15 @@ impl SlicedForest {
             }
             if !tests.is_empty() {
                 let first_plane = planes;
-                planes += tests.len();
-                inputs.push(Tests { tree_input, tests, first_plane });
+                let missing_left: Vec<MissingLeft> = tests.chunks(EIGHT).map(MissingLeft::of).collect();
+                planes += missing_left.len() * EIGHT;
+                inputs.push(Tests { tree_input, tests, missing_left, first_plane });
             }
         }
         if planes > usize::from(u16::MAX) {
             return None;
         }
-        let mut sliced = Self { trees: Vec::with_capacity(trees.len()), more: vec![0], inputs, planes };
+        let mut sliced = Self { trees: Vec::with_capacity(trees.len()), least: 0, more: vec![0], inputs, planes };
         for tree in trees {
             let leaves = sliced.leaves(tree, is_agent);
             sliced.trees.push(leaves);
@@ -176,6 +201,8 @@ impl SlicedForest {
     }
 
     fn leaves(&mut self, tree: &NumberedTree, is_agent: &[bool]) -> [Leaf; 64] {
+        let least = tree.leaves[..tree.leaf_count].iter().copied().min().unwrap_or(0);
+        self.least += i64::from(least);
         std::array::from_fn(|at| {
             let bit = 1 << (63 - at);
             let above = tree.splits.iter().filter(|split| is_agent[split.input] && split.right & bit == 0);
@@ -187,7 +214,7 @@ impl SlicedForest {
                 }
             }
             let planes: Vec<u16> = lefts.iter().filter_map(|(input, test)| self.plane(*input, test)).collect();
-            Leaf { value: tree.leaves[at], splits: self.splits(&planes) }
+            Leaf { value: limbs(tree.leaves[at].saturating_sub(least)), splits: self.splits(&planes) }
         })
     }
 
@@ -238,7 +265,7 @@ impl SlicedForest {
     /// What the masks of a context leave.
     #[inline(always)]
     fn fill_live(&self, wide: Wide, context: &[u64], live: &mut Live) {
-        let Live { order, rightmost, groups, leaves, digits } = live;
+        let Live { order, decided, others, leaves, tables } = live;
         let mut counts = [0; 65];
         for mask in context {
             counts[mask.count_ones() as usize] += 1;
@@ -248,44 +275,43 @@ impl SlicedForest {
             ends[count] = ends[count - 1] + counts[count - 1];
         }
         order.resize(context.len(), 0);
-        *rightmost = 0;
         for (tree, mask) in context.iter().enumerate() {
             let end = &mut ends[mask.count_ones() as usize];
             order[*end] = tree as u32;
             *end += 1;
-            *rightmost += i64::from(self.rightmost(tree, *mask));
         }
+        let (decided_trees, open) = order.split_at(counts[0] + counts[1]);
+        let leaf = |tree: u32, mask: u64| &self.trees[tree as usize][63 - mask.trailing_zeros() as usize % 64];
+        *decided = self.least
+            + decided_trees.iter().map(|tree| of_limbs(leaf(*tree, context[*tree as usize]).value)).sum::<i64>();
         let all = (2..65).map(|count| (count - 1) * counts[count]).sum();
-        leaves.resize(all, Splits::default());
-        groups.clear();
-        digits.clear();
+        leaves.resize(all, Leaf::default());
+        others.clear();
+        tables.clear();
         let mut free = leaves.as_mut_slice();
-        for trees in order[counts[1]..].chunks(TREES) {
-            let others = |tree: u32| context[tree as usize].count_ones() as usize - 1;
-            let mut group = Group { leaves: [0; TREES], tables: others(trees[trees.len() - 1]).div_ceil(LEAVES) };
-            let first = digits.len();
-            digits.resize(first + group.tables, [Digits::default(); TREES]);
-            for (place, tree) in trees.iter().enumerate() {
-                let (mut mask, of_tree) = (context[*tree as usize], &self.trees[*tree as usize]);
-                let rightmost = self.rightmost(*tree as usize, mask);
-                let own;
-                (own, free) = free.split_at_mut(others(*tree));
-                group.leaves[place] = own.len() as u8;
-                for (own, digits) in own.chunks_mut(LEAVES).zip(&mut digits[first..]) {
-                    for (number, splits) in own.iter_mut().enumerate() {
-                        let at = mask.leading_zeros() as usize % 64;
-                        mask &= !(1 << (63 - at));
-                        *splits = of_tree[at].splits;
-                        wide.spread(of_tree[at].value - rightmost, number, &mut digits[place]);
-                    }
-                }
-            }
-            groups.push(group);
+        if open.len() % 2 == 1 {
+            others.push(0);
+            tables.push(Table::default());
         }
-    }
-
-    fn rightmost(&self, tree: usize, mask: u64) -> i32 {
-        self.trees[tree][63 - mask.trailing_zeros() as usize % 64].value
+        for tree in open {
+            let (of_tree, mut mask) = (&self.trees[*tree as usize], context[*tree as usize]);
+            let count = mask.count_ones() as usize - 1;
+            others.push(count as u8);
+            let own;
+            (own, free) = free.split_at_mut(count);
+            let mut values = [[0; 4]; SIXTEEN];
+            values[0] = leaf(*tree, mask).value;
+            for (leaf, number) in own.iter_mut().zip(1usize..) {
+                let at = mask.leading_zeros() as usize % 64;
+                mask &= !(1 << (63 - at));
+                *leaf = of_tree[at];
+                if number.is_multiple_of(SIXTEEN) {
+                    tables.push(wide.table(&values));
+                }
+                values[number % SIXTEEN] = leaf.value;
+            }
+            tables.push(wide.table(&values));
+        }
     }
 
     /// For each split, the agents that it sends left.
@@ -296,10 +322,10 @@ impl SlicedForest {
         let (mut places, mut turned) = ([0; LANES], Places::default());
         for (at, input) in self.inputs.iter().enumerate() {
             places_on(at, &mut places);
-            let digits = (input.tests.len().ilog2() as usize + 1).max(3);
+            let digits = (input.tests.len().ilog2() as usize + 1).max(6);
             wide.turn(&places, digits, &mut turned);
-            let planes = &mut all[input.first_plane..][..input.tests.len()];
-            wide.fill_tests(&turned, digits, &input.tests, planes);
+            let planes = &mut all[input.first_plane..][..input.missing_left.len() * EIGHT];
+            wide.fill_tests(&turned, digits, &input.missing_left, planes);
         }
     }
 }
@@ -322,27 +348,40 @@ where
 
     #[inline(always)]
     fn call(self) {
-        let Self { forest, wide, context, agents, scratch: Scratch { live, planes, tables } } = self;
+        let Self { forest, wide, context, agents, scratch: Scratch { live, planes, numbers, sums: part } } = self;
         forest.fill_live(wide, context, live);
         for (places_on, sums) in agents {
             forest.fill_planes(wide, places_on, planes);
-            sums.fill(live.rightmost);
-            let (mut leaves, mut digits) = (live.leaves.as_slice(), live.digits.as_slice());
-            for groups in live.groups.chunks(TREES_A_SUM / TREES) {
-                let mut part = Sums::default();
-                for group in groups {
-                    for (tree, count) in group.leaves.iter().enumerate() {
+            sums.fill(live.decided);
+            let part = &mut part[..sums.len().div_ceil(64)];
+            let (mut leaves, mut tables) = (live.leaves.as_slice(), live.tables.as_slice());
+            for trees in live.others.chunks(TREES_A_SUM) {
+                part.fill(Default::default());
+                for batch in trees.chunks(BATCH) {
+                    for (others, numbers) in batch.iter().zip(numbers.iter_mut()) {
                         let own;
-                        (own, leaves) = leaves.split_at(usize::from(*count));
-                        wide.fill_tables(own, &forest.more, planes, tables, tree);
+                        (own, leaves) = leaves.split_at(usize::from(*others));
+                        wide.fill_numbers(own, &forest.more, planes, numbers);
                     }
                     let own;
-                    (own, digits) = digits.split_at(group.tables);
-                    wide.add_trees(own, tables, &mut part);
+                    (own, tables) = tables.split_at(batch.iter().map(|others| tables_of(*others)).sum());
+                    wide.add_trees(batch, numbers, own, part);
                 }
-                let too_much = ((groups.len() * TREES) as i64) << (DIGITS - 1);
-                wide.add_lanes(&part, too_much, sums);
+                wide.add_lanes(part, sums);
             }
         }
     }
+}
+
+fn limbs(value: i32) -> [u8; 4] {
+    std::array::from_fn(|limb| ((value >> (limb * LIMB_DIGITS)) & 0x7f) as u8)
+}
+
+fn of_limbs(limbs: [u8; 4]) -> i64 {
+    limbs.iter().rev().fold(0, |value, limb| (value << LIMB_DIGITS) + i64::from(*limb))
+}
+
+/// How many tables a tree has.
+pub(super) fn tables_of(others: u8) -> usize {
+    usize::from(others) / SIXTEEN + 1
 }

@@ -6,26 +6,19 @@ use pulp::cast;
 
 use super::Wide;
 use crate::score::sliced::{
-    CHOICES, DIGITS, Digits, LANES, LEAVES, MISSING, Places, Plane, Splits, Sums, TREES, Tables, Test,
+    BATCH, EIGHT, LANES, LIMB_DIGITS, LIMBS, Leaf, LimbSums, MISSING, MissingLeft, Numbers, Places, Plane, SIXTEEN,
+    Table, tables_of,
 };
 
 /// What an operation on three planes makes of a bit of each: a digit for each of the eight cases.
 const AND: i32 = 0x80;
-const XOR: i32 = 0x96;
-const MAJORITY: i32 = 0xe8;
+const OR: i32 = 0xfe;
 /// `a | (b & c)`.
 const OR_AND: i32 = 0xf8;
 /// `a & (b ^ c)`.
 const AND_XOR: i32 = 0x60;
 
 impl Wide {
-    /// Sets `bit` in the byte of each binary digit that is one.
-    #[inline(always)]
-    pub fn spread(self, value: i32, bit: usize, bytes: &mut Digits) {
-        let ones = self.0.avx512bw._mm256_maskz_set1_epi8(value as u32, 1 << bit);
-        *bytes = cast(self.0.avx2._mm256_or_si256(cast(*bytes), ones));
-    }
-
     /// From places to their lowest binary digits, a plane each, and a plane of those that are missing.
     #[inline(always)]
     pub fn turn(self, places: &[u16; LANES], digits: usize, turned: &mut Places) {
@@ -42,151 +35,236 @@ impl Wide {
     /// For each test of an input, the agents that it sends left: those whose place is not higher, and those without a value if it
     /// says so. Eight tests have all but the lowest three digits of their place in common.
     #[inline(always)]
-    pub fn fill_tests(self, places: &Places, digits: usize, tests: &[Test], planes: &mut [Plane]) {
+    pub fn fill_tests(self, places: &Places, digits: usize, missing_left: &[MissingLeft], planes: &mut [Plane]) {
         let simd = self.0.avx512f;
         let ones = simd._mm512_set1_epi64(-1);
         let missing: __m512i = cast(places.missing);
-        let unless = |digit: usize| simd._mm512_set1_epi64(digit as i64 - 1);
-        let mut low = [simd._mm512_andnot_si512(missing, ones); 8];
-        for (at, low) in low.iter_mut().enumerate() {
-            for (digit, plane) in places.digits[..3].iter().enumerate() {
-                *low = simd._mm512_ternarylogic_epi64::<AND_XOR>(*low, cast(*plane), unless((at >> digit) & 1));
-            }
-        }
+        let none_missing = places.missing == [0; LANES / 32];
+        let low = self.eighths(simd._mm512_andnot_si512(missing, ones), &places.digits[..3]);
         let mut left = simd._mm512_setzero_si512();
-        for (at, (planes, tests)) in planes.chunks_mut(8).zip(tests.chunks(8)).enumerate() {
+        let planes = planes.as_chunks_mut::<EIGHT>().0;
+        for (upper, (planes, missing_left)) in planes.chunks_mut(8).zip(missing_left.chunks(8)).enumerate() {
             let mut high = ones;
-            for (digit, plane) in places.digits[3..digits].iter().enumerate() {
-                high = simd._mm512_ternarylogic_epi64::<AND_XOR>(high, cast(*plane), unless((at >> digit) & 1));
+            for (digit, plane) in places.digits[6..digits].iter().enumerate() {
+                let unless = simd._mm512_set1_epi64(((upper >> digit) & 1) as i64 - 1);
+                high = simd._mm512_ternarylogic_epi64::<AND_XOR>(high, cast(*plane), unless);
             }
-            for ((plane, test), low) in planes.iter_mut().zip(tests).zip(&low) {
-                left = simd._mm512_ternarylogic_epi64::<OR_AND>(left, high, *low);
-                let too = unless(usize::from(test.missing_right));
-                plane.0 = cast(simd._mm512_ternarylogic_epi64::<OR_AND>(left, missing, too));
+            let middle = self.eighths(high, &places.digits[3..6]);
+            for ((planes, missing_left), middle) in planes.iter_mut().zip(missing_left).zip(&middle) {
+                for (at, plane) in planes.iter_mut().enumerate() {
+                    left = simd._mm512_ternarylogic_epi64::<OR_AND>(left, *middle, low[at]);
+                    plane.0 = if none_missing {
+                        cast(left)
+                    } else {
+                        cast(simd._mm512_ternarylogic_epi64::<OR_AND>(
+                            left,
+                            missing,
+                            simd._mm512_set1_epi64(missing_left.0[at] as i64),
+                        ))
+                    };
+                }
             }
         }
     }
 
-    /// For every four leaves of a tree and each choice among them, the agents that reach one of the chosen.
+    /// Those of some agents with each of the eight cases of three binary digits.
     #[inline(always)]
-    pub fn fill_tables(self, leaves: &[Splits], more: &[u16], planes: &[Plane], tables: &mut Tables, tree: usize) {
+    fn eighths(self, all: __m512i, digits: &[[u32; LANES / 32]]) -> [__m512i; 8] {
+        let [one, two, four] = [0, 1, 2].map(|digit| cast::<[u32; LANES / 32], __m512i>(digits[digit]));
         let simd = self.0.avx512f;
+        let without = |some, digit| simd._mm512_andnot_si512(digit, some);
+        let with = |some, digit| simd._mm512_and_si512(digit, some);
+        let [a, b] = [without(all, four), with(all, four)];
+        let [a, b, c, d] = [without(a, two), with(a, two), without(b, two), with(b, two)];
+        [
+            without(a, one),
+            with(a, one),
+            without(b, one),
+            with(b, one),
+            without(c, one),
+            with(c, one),
+            without(d, one),
+            with(d, one),
+        ]
+    }
+
+    /// From sixteen values, each with its limbs, to each limb of all of them.
+    #[inline(always)]
+    pub fn table(self, values: &[[u8; 4]; SIXTEEN]) -> Table {
+        // The same exchange of rows and columns twice: of bytes among every four values, then of fours.
+        let bytes: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
+        let fours = self.0.avx512bw._mm512_shuffle_epi8(cast(*values), cast([bytes; 4]));
+        let limbs = self.0.avx512f._mm512_permutexvar_epi32(cast(bytes.map(u32::from)), fours);
+        let [first, second, third, _]: [[u8; SIXTEEN]; 4] = cast(limbs);
+        [first, second, third]
+    }
+
+    /// The numbers of the leaves that agents reach, from 1; 0 for those that reach none of these.
+    #[inline(always)]
+    pub fn fill_numbers(self, leaves: &[Leaf], more: &[u16], planes: &[Plane], numbers: &mut Numbers) {
+        let simd = self.0.avx512f;
+        let zero = simd._mm512_setzero_si512();
         let mut rest = simd._mm512_set1_epi64(-1);
-        for (leaves, tables) in leaves.chunks(LEAVES).zip(tables) {
-            let table = &mut tables[tree];
+        let mut digits = [zero; 4];
+        let mut further = [zero; 3];
+        for (at, leaves) in leaves.chunks(4).enumerate() {
+            // Four times `at`, and one to four more.
             let a = self.reach(&leaves[0], more, planes, &mut rest);
-            table[1].0 = cast(a);
-            let Some(leaf) = leaves.get(1) else { return };
-            let b = self.reach(leaf, more, planes, &mut rest);
-            let ab = simd._mm512_or_si512(a, b);
-            table[2].0 = cast(b);
-            table[3].0 = cast(ab);
-            let Some(leaf) = leaves.get(2) else { return };
-            let c = self.reach(leaf, more, planes, &mut rest);
-            let ac = simd._mm512_or_si512(a, c);
-            let bc = simd._mm512_or_si512(b, c);
-            let abc = simd._mm512_or_si512(ab, c);
-            table[4].0 = cast(c);
-            table[5].0 = cast(ac);
-            table[6].0 = cast(bc);
-            table[7].0 = cast(abc);
-            let Some(leaf) = leaves.get(3) else { return };
-            let d = self.reach(leaf, more, planes, &mut rest);
-            table[8].0 = cast(d);
-            table[9].0 = cast(simd._mm512_or_si512(a, d));
-            table[10].0 = cast(simd._mm512_or_si512(b, d));
-            table[11].0 = cast(simd._mm512_or_si512(ab, d));
-            table[12].0 = cast(simd._mm512_or_si512(c, d));
-            table[13].0 = cast(simd._mm512_or_si512(ac, d));
-            table[14].0 = cast(simd._mm512_or_si512(bc, d));
-            table[15].0 = cast(simd._mm512_or_si512(abc, d));
+            let (mut b, mut c, mut d) = (zero, zero, zero);
+            if let Some(leaf) = leaves.get(1) {
+                b = self.reach(leaf, more, planes, &mut rest);
+                if let Some(leaf) = leaves.get(2) {
+                    c = self.reach(leaf, more, planes, &mut rest);
+                    if let Some(leaf) = leaves.get(3) {
+                        d = self.reach(leaf, more, planes, &mut rest);
+                    }
+                }
+            }
+            digits[0] = simd._mm512_ternarylogic_epi64::<OR>(digits[0], a, c);
+            digits[1] = simd._mm512_ternarylogic_epi64::<OR>(digits[1], b, c);
+            let abc = simd._mm512_ternarylogic_epi64::<OR>(a, b, c);
+            for (high, reached) in [(at, abc), (at + 1, d)] {
+                if high & 1 != 0 {
+                    digits[2] = simd._mm512_or_si512(digits[2], reached);
+                }
+                if high & 2 != 0 {
+                    digits[3] = simd._mm512_or_si512(digits[3], reached);
+                }
+                if high >= 4
+                    && let Some(further) = further.get_mut(high / 4 - 1)
+                {
+                    *further = simd._mm512_or_si512(*further, reached);
+                }
+            }
+        }
+        for (plane, digit) in numbers.digits.iter_mut().zip(digits) {
+            plane.0 = cast(digit);
+        }
+        if leaves.len() >= SIXTEEN {
+            for (plane, further) in numbers.further.iter_mut().zip(further) {
+                plane.0 = cast(further);
+            }
         }
     }
 
     /// The agents that reach a leaf; `rest` are those that have reached none so far.
     #[inline(always)]
-    fn reach(self, leaf: &Splits, more: &[u16], planes: &[Plane], rest: &mut __m512i) -> __m512i {
+    fn reach(self, leaf: &Leaf, more: &[u16], planes: &[Plane], rest: &mut __m512i) -> __m512i {
         let simd = self.0.avx512f;
-        let [a, b, c] = leaf.lefts;
-        let [a, b, c] = [planes[usize::from(a)].0, planes[usize::from(b)].0, planes[usize::from(c)].0];
-        let mut left = simd._mm512_ternarylogic_epi64::<AND>(cast(a), cast(b), cast(c));
+        let leaf = leaf.splits;
+        let [a, b, c, d] = leaf.lefts;
+        let [a, b, c, d] =
+            [planes[usize::from(a)].0, planes[usize::from(b)].0, planes[usize::from(c)].0, planes[usize::from(d)].0];
+        let left = simd._mm512_ternarylogic_epi64::<AND>(cast(a), cast(b), cast(c));
+        let mut reached = simd._mm512_ternarylogic_epi64::<AND>(left, cast(d), *rest);
         if leaf.more > 0 {
             let list = &more[leaf.more as usize..];
             for further in &list[1..][..usize::from(list[0])] {
-                left = simd._mm512_and_si512(left, cast(planes[usize::from(*further)].0));
+                reached = simd._mm512_and_si512(reached, cast(planes[usize::from(*further)].0));
             }
         }
-        let reached = simd._mm512_and_si512(left, *rest);
-        *rest = simd._mm512_andnot_si512(left, *rest);
+        *rest = simd._mm512_andnot_si512(reached, *rest);
         reached
     }
 
-    /// Adds the leaves that agents reach in some trees. A table each for every four leaves, and a digit is a look-up in each.
-    /// The highest digit of a difference, its sign, is turned round: each tree adds half of what the digits hold too much.
+    /// Adds what agents reach in an even number of trees; `others` is the highest number of a leaf in each, and the last tree has most.
     #[inline(always)]
-    pub fn add_trees(self, digits: &[[Digits; TREES]], tables: &Tables, sums: &mut Sums) {
-        // Straight code for the usual numbers of leaves.
-        match digits.len() {
-            1 => self.add_digits(&digits[..1], tables, sums),
-            2 => self.add_digits(&digits[..2], tables, sums),
-            3 => self.add_digits(&digits[..3], tables, sums),
-            _ => self.add_digits(digits, tables, sums),
+    pub fn add_trees(self, others: &[u8], numbers: &[Numbers; BATCH], tables: &[Table], sums: &mut [LimbSums]) {
+        // Straight code for each number of digits.
+        match others.last().copied().unwrap_or(0) {
+            0..2 => self.add_digits::<1, false>(others, numbers, tables, sums),
+            2..4 => self.add_digits::<2, false>(others, numbers, tables, sums),
+            4..8 => self.add_digits::<3, false>(others, numbers, tables, sums),
+            8..16 => self.add_digits::<4, false>(others, numbers, tables, sums),
+            _ => self.add_digits::<4, true>(others, numbers, tables, sums),
         }
     }
 
     #[inline(always)]
-    fn add_digits(self, digits: &[[Digits; TREES]], tables: &Tables, sums: &mut Sums) {
-        let simd = self.0.avx512f;
-        let zero = simd._mm512_setzero_si512();
-        let mut carries = [zero; TREES];
-        let (low, high) = sums.split_at_mut(DIGITS);
-        for (digit, sum) in low.iter_mut().enumerate() {
-            let mut of_trees = [zero; TREES];
-            for (tables, digits) in tables.iter().zip(digits) {
-                for ((of_tree, table), digits) in of_trees.iter_mut().zip(tables).zip(digits) {
-                    let chosen = table[usize::from(digits[digit]) % CHOICES].0;
-                    *of_tree = simd._mm512_or_si512(*of_tree, cast(chosen));
+    fn add_digits<const DIGITS: usize, const FURTHER: bool>(
+        self,
+        others: &[u8],
+        numbers: &[Numbers; BATCH],
+        tables: &[Table],
+        sums: &mut [LimbSums],
+    ) {
+        let simd = self.0.avx512bw;
+        let (pairs, numbers) = (others.as_chunks::<2>().0, numbers.as_chunks::<2>().0);
+        for (at, sums) in sums.iter_mut().enumerate() {
+            let mut own = [[self.0.avx512f._mm512_setzero_si512(); 2]; LIMBS];
+            for (own, sums) in own.iter_mut().zip(sums.iter()) {
+                *own = [cast(sums[0].0), cast(sums[1].0)];
+            }
+            let mut rest = tables;
+            for (others, numbers) in pairs.iter().zip(numbers) {
+                let first = self.values::<DIGITS, FURTHER>(others[0], &numbers[0], &mut rest, at);
+                let second = self.values::<DIGITS, FURTHER>(others[1], &numbers[1], &mut rest, at);
+                for ((own, first), second) in own.iter_mut().zip(first).zip(second) {
+                    let both = simd._mm512_add_epi8(first, second);
+                    own[0] = simd._mm512_add_epi16(own[0], both);
+                    own[1] = simd._mm512_add_epi16(own[1], simd._mm512_srli_epi16::<8>(both));
                 }
             }
-            if digit == DIGITS - 1 {
-                for of_tree in &mut of_trees {
-                    *of_tree = simd._mm512_xor_si512(*of_tree, simd._mm512_set1_epi64(-1));
+            for (own, sums) in own.iter().zip(sums.iter_mut()) {
+                sums[0].0 = cast(own[0]);
+                sums[1].0 = cast(own[1]);
+            }
+        }
+    }
+
+    /// The limbs of what sixty-four agents reach in a tree, a byte each.
+    #[inline(always)]
+    fn values<const DIGITS: usize, const FURTHER: bool>(
+        self,
+        others: u8,
+        numbers: &Numbers,
+        tables: &mut &[Table],
+        at: usize,
+    ) -> [__m512i; LIMBS] {
+        let (simd, plain) = (self.0.avx512bw, self.0.avx512f);
+        let mut digits = [plain._mm512_setzero_si512(); 4];
+        for (digit, (value, plane)) in digits[..DIGITS].iter_mut().zip(&numbers.digits).enumerate() {
+            *value = simd._mm512_maskz_set1_epi8(plane.0[at], 1 << digit);
+        }
+        let [one, two, four, eight] = digits;
+        let mut number = match DIGITS {
+            1 => one,
+            2 => plain._mm512_or_si512(one, two),
+            _ => plain._mm512_ternarylogic_epi64::<OR>(one, two, four),
+        };
+        if DIGITS == 4 {
+            number = plain._mm512_or_si512(number, eight);
+        }
+        let own;
+        (own, *tables) = tables.split_at(if FURTHER { tables_of(others) } else { 1 });
+        let mut values = [number; LIMBS];
+        for (value, limb) in values.iter_mut().zip(&own[0]) {
+            *value = simd._mm512_shuffle_epi8(plain._mm512_broadcast_i32x4(cast(*limb)), number);
+        }
+        if FURTHER {
+            for (table, reached) in own[1..].iter().zip(&numbers.further) {
+                for (value, limb) in values.iter_mut().zip(table) {
+                    let row = plain._mm512_broadcast_i32x4(cast(*limb));
+                    *value = simd._mm512_mask_shuffle_epi8(*value, reached.0[at], row, number);
                 }
             }
-            let (one, first) = self.add_pair(cast(sum.0), of_trees[0], of_trees[1]);
-            let (one, second) = self.add_pair(one, of_trees[2], of_trees[3]);
-            let (one, third) = self.add_pair(one, carries[0], carries[1]);
-            let (one, fourth) = self.add_pair(one, carries[2], carries[3]);
-            sum.0 = cast(one);
-            carries = [first, second, third, fourth];
         }
-        for sum in high {
-            let (one, first) = self.add_pair(cast(sum.0), carries[0], carries[1]);
-            let (one, second) = self.add_pair(one, carries[2], carries[3]);
-            sum.0 = cast(one);
-            carries = [first, second, zero, zero];
-        }
+        values
     }
 
-    /// The digit of a sum of three, and what is carried to the next one.
+    /// Adds sums of limbs to those of agents.
     #[inline(always)]
-    fn add_pair(self, sum: __m512i, a: __m512i, b: __m512i) -> (__m512i, __m512i) {
-        let simd = self.0.avx512f;
-        (simd._mm512_ternarylogic_epi64::<XOR>(sum, a, b), simd._mm512_ternarylogic_epi64::<MAJORITY>(sum, a, b))
-    }
-
-    /// From planes to numbers, `too_much` less.
-    #[inline(always)]
-    pub fn add_lanes(self, part: &Sums, too_much: i64, sums: &mut [i64]) {
-        let simd = self.0.avx512f;
-        for (at, sums) in sums.chunks_mut(16).enumerate() {
-            let mut values = simd._mm512_setzero_si512();
-            for (digit, plane) in part.iter().enumerate() {
-                let lanes = (plane.0[at / 4 % (LANES / 64)] >> (16 * (at % 4))) as u16;
-                values = simd._mm512_mask_or_epi32(values, lanes, values, simd._mm512_set1_epi32(1 << digit));
-            }
-            for (sum, value) in sums.iter_mut().zip(cast::<__m512i, [u32; 16]>(values)) {
-                *sum += i64::from(value) - too_much;
+    pub fn add_lanes(self, part: &[LimbSums], sums: &mut [i64]) {
+        for (part, sums) in part.iter().zip(sums.chunks_mut(64)) {
+            let limbs = part.map(|[both, second]| {
+                let [both, second] = [both, second].map(|plane| cast::<[u64; 8], [u16; 32]>(plane.0));
+                let first: [u16; 32] = std::array::from_fn(|at| both[at].wrapping_sub(second[at] << 8));
+                [first, second]
+            });
+            for (pair, sums) in sums.chunks_mut(2).enumerate() {
+                for (place, sum) in sums.iter_mut().enumerate() {
+                    *sum += limbs.iter().rev().fold(0, |sum, limb| (sum << LIMB_DIGITS) + i64::from(limb[place][pair]));
+                }
             }
         }
     }

@@ -4,7 +4,7 @@ use pulp::NullaryFnOnce;
 
 use super::WIDE;
 use crate::score::factorised::{AgentMasks, Mask};
-use crate::score::sliced::{Digits, LANES, Places, Plane, Splits, Sums, TREES, Tables, Test};
+use crate::score::sliced::{BATCH, LANES, Leaf, LimbSums, MissingLeft, Numbers, Places, Plane, SIXTEEN, Table};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Wide {}
@@ -32,27 +32,27 @@ impl Wide {
         match self {}
     }
 
-    pub fn spread(self, _: i32, _: usize, _: &mut Digits) {
-        match self {}
-    }
-
     pub fn turn(self, _: &[u16; LANES], _: usize, _: &mut Places) {
         match self {}
     }
 
-    pub fn fill_tests(self, _: &Places, _: usize, _: &[Test], _: &mut [Plane]) {
+    pub fn fill_tests(self, _: &Places, _: usize, _: &[MissingLeft], _: &mut [Plane]) {
         match self {}
     }
 
-    pub fn fill_tables(self, _: &[Splits], _: &[u16], _: &[Plane], _: &mut Tables, _: usize) {
+    pub fn table(self, _: &[[u8; 4]; SIXTEEN]) -> Table {
         match self {}
     }
 
-    pub fn add_trees(self, _: &[[Digits; TREES]], _: &Tables, _: &mut Sums) {
+    pub fn fill_numbers(self, _: &[Leaf], _: &[u16], _: &[Plane], _: &mut Numbers) {
         match self {}
     }
 
-    pub fn add_lanes(self, _: &Sums, _: i64, _: &mut [i64]) {
+    pub fn add_trees(self, _: &[u8], _: &[Numbers; BATCH], _: &[Table], _: &mut [LimbSums]) {
+        match self {}
+    }
+
+    pub fn add_lanes(self, _: &[LimbSums], _: &mut [i64]) {
         match self {}
     }
 }

@@ -28,8 +28,8 @@ pub struct Server {
     pub token: String,
     pub runtime: Runtime,
     client: Client,
-    /// The model that is not active, of the same size.
-    other_model: String,
+    /// Of the same size; the first one is active at the start.
+    models: [String; 2],
     _folder: Folder,
 }
 
@@ -41,7 +41,7 @@ impl Server {
         let config = local_config(&folder.0);
         let username = config.super_user.clone();
         let app = runtime.block_on(App::start(config, Arc::new(SystemClock)))?;
-        let (client, other_model) = runtime.block_on(async {
+        let (client, models) = runtime.block_on(async {
             let client = Client::sign_in(&app.url, &username, PASSWORD).await?;
             let agents = 2 * options.agents;
             post_agents(&client, (0..agents).map(agent_record)).await?;
@@ -49,11 +49,11 @@ impl Server {
             create_predictor(&client, &dataset).await?;
             let model = train(&client, options, 1).await?;
             client.post(&format!("{model}/activate"), &json!({})).await?;
-            let other_model = train(&client, options, 2).await?;
-            anyhow::Ok((client, other_model))
+            let other = train(&client, options, 2).await?;
+            anyhow::Ok((client, [model, other]))
         })?;
         let token = client.token().to_owned();
-        Ok(Self { app, token, runtime, client, other_model, _folder: folder })
+        Ok(Self { app, token, runtime, client, models, _folder: folder })
     }
 
     /// Requests for scores with these bodies.
@@ -66,9 +66,9 @@ impl Server {
         (0..REQUESTS).map(request).collect()
     }
 
-    /// The other model takes the active one's place.
-    pub fn swap_models(&self) -> anyhow::Result<()> {
-        self.runtime.block_on(self.client.post(&format!("{}/activate", self.other_model), &json!({}))).map(drop)
+    /// One of the two models takes the active one's place.
+    pub fn activate(&self, model: usize) -> anyhow::Result<()> {
+        self.runtime.block_on(self.client.post(&format!("{}/activate", self.models[model]), &json!({}))).map(drop)
     }
 
     /// Adds [`CROWD`] agents to so many, and waits until [`crowd_filter`] finds all of them.

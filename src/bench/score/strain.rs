@@ -10,7 +10,7 @@ use serde_json::json;
 use super::load::{Load, Reached};
 use super::server::{CROWD, Server, agent_record, crowd_filter};
 use super::simulated::{context, mixed};
-use super::{Options, http};
+use super::{Options, http, percentile};
 use crate::bench::{lean_client, peak_memory_mb, reset_peak_memory};
 
 const CONNECTIONS: usize = 64;
@@ -19,42 +19,51 @@ const TIMES: usize = 10;
 /// Agents that change in one call, and calls a second.
 const CHANGED: usize = 50;
 const CALLS_PER_SECOND: usize = 20;
+/// Times that a calm load and one with changes follow each other.
+const ROUNDS: usize = 5;
 
 pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()> {
-    let duration = Duration::from_secs(options.seconds as u64);
-    let address = server.app.address;
     let many = server.requests(&http::best_by_filter);
-    let load = |requests, connections, rate| Load { address, requests, connections, rate, duration }.run();
-
     much_at_once(options.agents, &many, options, server, false, out)?;
+    while_agents_change(&many, server, options, out)?;
+    server.add_crowd(2 * options.agents)?;
+    let crowd = |at: usize| json!({"context": context(at), "action_filters": crowd_filter(at), "top": 10});
+    much_at_once(CROWD, &server.requests(&crowd), options, server, true, out)
+}
 
+/// A steady rate while nothing changes and while agents and the active model do, in turn: what the machine does besides hits both.
+fn while_agents_change(requests: &[Vec<u8>], server: &Server, options: &Options, out: &mut dyn Write) -> Result<()> {
+    let duration = Duration::from_secs(options.seconds as u64);
+    let load = |rate| Load { address: server.app.address, requests, connections: CONNECTIONS, rate, duration }.run();
     writeln!(
         out,
         "While agents change: {} agents by filter, top 10, at a quarter of the greatest rate",
         options.agents
     )?;
-    let rate = Some(load(&many, CONNECTIONS, None)?.rate / 4.0);
-    let calm = load(&many, CONNECTIONS, rate)?;
-    tell(out, "nothing changes", &calm, None)?;
-    let over = AtomicBool::new(false);
-    let (busy, changed) = std::thread::scope(|scope| {
-        let changes = scope.spawn(|| change_agents(server, options, &over));
-        let swap = scope.spawn(|| {
-            std::thread::sleep(duration / 2);
-            server.swap_models()
-        });
-        let busy = load(&many, CONNECTIONS, rate);
-        over.store(true, Ordering::Relaxed);
-        let ended = |_| anyhow!("a client died");
-        swap.join().map_err(ended)??;
-        let changed = changes.join().map_err(ended)??;
-        anyhow::Ok((busy?, changed))
-    })?;
-    tell(out, &format!("{changed:.0} changes/s, a swap"), &busy, Some(&calm))?;
-
-    server.add_crowd(2 * options.agents)?;
-    let crowd = |at: usize| json!({"context": context(at), "action_filters": crowd_filter(at), "top": 10});
-    much_at_once(CROWD, &server.requests(&crowd), options, server, true, out)
+    let rate = Some(load(None)?.rate / 4.0);
+    let mut ratios = Vec::new();
+    for round in 0..ROUNDS {
+        let calm = load(rate)?;
+        tell(out, "nothing changes", &calm, None)?;
+        let over = AtomicBool::new(false);
+        let (busy, changed) = std::thread::scope(|scope| {
+            let changes = scope.spawn(|| change_agents(server, options, &over));
+            let swap = scope.spawn(|| {
+                std::thread::sleep(duration / 2);
+                server.activate((round + 1) % 2)
+            });
+            let busy = load(rate);
+            over.store(true, Ordering::Relaxed);
+            let ended = |_| anyhow!("a client died");
+            swap.join().map_err(ended)??;
+            let changed = changes.join().map_err(ended)??;
+            anyhow::Ok((busy?, changed))
+        })?;
+        tell(out, &format!("{changed:.0} changes/s, a swap"), &busy, Some(&calm))?;
+        ratios.push(busy.p99 / calm.p99);
+    }
+    writeln!(out, "  p99, median of {ROUNDS}       {:.1} ×", percentile(&mut ratios, 0.5))?;
+    Ok(())
 }
 
 /// Some connections, then so many times as many; or as many times their rate from clients that do not wait for each other. Refusing takes so much

@@ -21,10 +21,8 @@ use super::wide::{WIDE, Wide};
 
 /// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
 const BLOCK: usize = WIDE;
-/// Agents that pass by the same trees, one after the other.
-const AT_ONCE: usize = 4 * WIDE;
 /// As many agents are quicker by their bits than by their masks.
-const WORTH_BITS: usize = 256;
+const WORTH_BITS: usize = 192;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -289,9 +287,9 @@ impl AgentSet {
             return vec![trees.decided(); positions.len()];
         }
         let mut sums = Vec::with_capacity(positions.len());
-        for some in positions.chunks(AT_ONCE) {
-            let (small, large): (Vec<_>, Vec<_>) = some.chunks(WIDE).map(|few| self.masks(few)).unzip();
-            sums.extend(model.forest.sums(trees, &small, &large, some.len()).into_iter().take(some.len()));
+        for some in positions.chunks(WIDE) {
+            let (small, large) = self.masks(some);
+            sums.extend_from_slice(&model.forest.sums(trees, &small, &large, some.len())[..some.len()]);
         }
         sums
     }

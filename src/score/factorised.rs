@@ -13,7 +13,7 @@
 use pulp::{Arch, NullaryFnOnce};
 
 use super::encoding::Encoding;
-use super::forest::Forest;
+use super::forest::{Forest, LEAF_DIGITS};
 use super::numbered::{NumberedTree, below};
 use super::sliced::SlicedForest;
 use super::splits::InputSplits;
@@ -25,8 +25,8 @@ pub(super) const SIDE_BY_SIDE: usize = 8;
 const LANES: usize = 4;
 /// Fewer agents than this are quicker by [`LANES`] than as [`WIDE`].
 const WORTH_WIDE: usize = 7;
-/// Trees after which sums of 24 bits leave their 32 bits.
-pub(super) const TREES_A_SUM: usize = 128;
+/// Trees whose sums fit 32 bits.
+pub(super) const TREES_A_SUM: usize = 1 << (30 - LEAF_DIGITS);
 /// Of the trees with masks, the share that a context must decide for leaving them out to pay: without and with [`Wide`].
 const WORTH_SKIPPING: [f64; 2] = [0.2, 0.6];
 
@@ -288,42 +288,35 @@ impl FactorisedForest {
         ContextTrees { all, masks, open, context_alone, decided }
     }
 
-    /// The sums of the first `count` agents' trees, apart from those that test an agent alone. Agents of one call share what is read
-    /// of the trees: some hundred are best.
+    /// The sums of the first `count` agents' trees, apart from those that test an agent alone.
     pub fn sums(
         &self,
         context: &ContextTrees,
-        small: &[[AgentMasks<'_, u32>; WIDE]],
-        large: &[[AgentMasks<'_, u64>; WIDE]],
+        small: &[AgentMasks<'_, u32>; WIDE],
+        large: &[AgentMasks<'_, u64>; WIDE],
         count: usize,
-    ) -> Vec<i64> {
-        let mut sums = vec![[context.decided; WIDE]; small.len()];
-        let whole = match (&context.open, self.wide) {
-            (None, Some(wide)) => {
-                let whole = count / WIDE + usize::from(count % WIDE >= WORTH_WIDE);
-                wide.add_sums::<u32>(&self.small.leaves, &context.masks.small, &small[..whole], &mut sums[..whole]);
-                wide.add_sums::<u64>(&self.large.leaves, &context.masks.large, &large[..whole], &mut sums[..whole]);
-                whole
-            }
-            _ => 0,
-        };
-        for few in whole * WIDE / LANES..count.div_ceil(LANES) {
-            let (at, first) = (few * LANES / WIDE, few * LANES % WIDE);
-            let sums = &mut sums[at].as_chunks_mut().0[first / LANES];
-            let small = std::array::from_fn(|lane| small[at][first + lane]);
-            let large = std::array::from_fn(|lane| large[at][first + lane]);
+    ) -> [i64; WIDE] {
+        let mut sums = [context.decided; WIDE];
+        if let (None, Some(wide), WORTH_WIDE..) = (&context.open, self.wide, count) {
+            wide.add_sums::<u32>(&self.small.leaves, &context.masks.small, small, &mut sums);
+            wide.add_sums::<u64>(&self.large.leaves, &context.masks.large, large, &mut sums);
+            return sums;
+        }
+        let (small, large) = (small.as_chunks::<LANES>().0, large.as_chunks::<LANES>().0);
+        let few = sums.as_chunks_mut::<LANES>().0.iter_mut().zip(small.iter().zip(large));
+        for (sums, (small, large)) in few.take(count.div_ceil(LANES)) {
             match &context.open {
                 None => {
-                    self.small.add_sums(&context.masks.small, small, sums);
-                    self.large.add_sums(&context.masks.large, large, sums);
+                    self.small.add_sums(&context.masks.small, *small, sums);
+                    self.large.add_sums(&context.masks.large, *large, sums);
                 }
                 Some(open) => {
-                    self.small.add_open_sums(&open.small, small, sums);
-                    self.large.add_open_sums(&open.large, large, sums);
+                    self.small.add_open_sums(&open.small, *small, sums);
+                    self.large.add_open_sums(&open.large, *large, sums);
                 }
             }
         }
-        sums.into_flattened()
+        sums
     }
 
     /// The same trees for hundreds of agents at once; none where that is not possible.

@@ -26,8 +26,8 @@ impl Wide {
         self,
         _: &[M::Leaves],
         _: &[M::Eight],
-        _: &[[AgentMasks<'_, M>; WIDE]],
-        _: &mut [[i64; WIDE]],
+        _: &[AgentMasks<'_, M>; WIDE],
+        _: &mut [i64; WIDE],
     ) {
         match self {}
     }

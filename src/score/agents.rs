@@ -355,7 +355,7 @@ impl AgentSet {
     }
 }
 
-/// Neighbours that are in one block.
+/// Agents whose positions follow each other and who are in one block.
 #[derive(Clone, Copy)]
 pub(super) struct Together<'a, 'p> {
     block: &'a Block,

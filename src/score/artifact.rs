@@ -58,7 +58,7 @@ impl Outcome {
         }
     }
 
-    /// The same of many.
+    /// [`Outcome::score`] of many.
     pub fn scores(&self, p_scores: &[f64]) -> Vec<f64> {
         p_scores.iter().map(|p_score| self.score(*p_score)).collect()
     }

@@ -136,7 +136,7 @@ impl CompiledModel {
             None => self.artifact.outcome.score(p_score),
         };
         let scores = match input.expression {
-            Some(_) => p_scores.iter().map(|p_score| score_of(*p_score)).collect(),
+            Some(expression) => p_scores.iter().map(|p_score| held(expression(*p_score))).collect(),
             None => self.artifact.outcome.scores(&p_scores),
         };
         let global = match (plainly, context.overrides.is_empty()) {

@@ -63,9 +63,15 @@ impl Forest {
     /// Rounds every leaf to a whole number of the forest's unit. Sums of leaves are then exact, and the same in any order,
     /// which the engine makes use of. An artifact's leaves are rounded when it is made and when it is read.
     pub fn round_leaves(&mut self) {
-        let unit = self.unit();
-        for (_, value) in self.inputs.iter().zip(&mut self.values).filter(|(input, _)| **input == LEAF) {
-            *value = ((f64::from(*value) / unit).round() * unit) as f32;
+        loop {
+            let unit = self.unit();
+            for (_, value) in self.inputs.iter().zip(&mut self.values).filter(|(input, _)| **input == LEAF) {
+                *value = ((f64::from(*value) / unit).round() * unit) as f32;
+            }
+            // The largest one may have become the next power of two.
+            if self.unit() == unit {
+                return;
+            }
         }
     }
 

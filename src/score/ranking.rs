@@ -52,12 +52,12 @@ fn summary_of_keys(keys: &[i64]) -> Option<Summary> {
     }
     let score = |key_of: i64| f64::from_bits(key(key_of) as u64);
     let [min, upper, below, max] = Arch::new().dispatch(Middle { keys });
-    let median = if keys.len().is_multiple_of(2) { (score(below) + score(upper)) / 2.0 } else { score(upper) };
+    let median = if keys.len().is_multiple_of(2) { score(below).midpoint(score(upper)) } else { score(upper) };
     Some(Summary { median, max: score(max), min: score(min) })
 }
 
-/// The least of some keys, the middle one, the one before it, and the greatest. Found by counting how many are less than a bound, many at
-/// once, and moving the bound.
+/// The least of some keys, the middle one, the one before it, and the greatest: bounds close in on the middle one by counting, many at once, how
+/// many keys are below half way between them.
 struct Middle<'a> {
     keys: &'a [i64],
 }
@@ -74,30 +74,24 @@ impl NullaryFnOnce for Middle<'_> {
             max = max.max(*key);
         }
         let middle = keys.len() / 2;
-        // The middle one is one of the `until - from` in `low..=high`.
-        let (mut low, mut high, mut from, mut until) = (min, max, 0, keys.len());
-        while low < high && until - from > 1 {
+        // Bounds are keys; so many are less than `low`, and `before` is the greatest of those.
+        let (mut low, mut high, mut less, mut before) = (min, max, 0, min);
+        while low < high {
             let half = low + (high.wrapping_sub(low) as u64 / 2) as i64;
-            let mut count = 0;
+            let (mut count, mut greatest, mut least) = (0, i64::MIN, i64::MAX);
             for key in keys {
-                count += usize::from(*key <= half);
+                let is_lower = *key <= half;
+                count += usize::from(is_lower);
+                greatest = greatest.max(if is_lower { *key } else { i64::MIN });
+                least = least.min(if is_lower { i64::MAX } else { *key });
             }
             if count > middle {
-                (high, until) = (half, count);
+                high = greatest;
             } else {
-                (low, from) = (half + 1, count);
+                (low, less, before) = (least, count, greatest);
             }
         }
-        let mut upper = i64::MIN;
-        for key in keys {
-            upper = upper.max(if *key <= high { *key } else { i64::MIN });
-        }
-        let (mut below, mut count) = (i64::MIN, 0);
-        for key in keys {
-            count += usize::from(*key < upper);
-            below = below.max(if *key < upper { *key } else { i64::MIN });
-        }
-        [min, upper, if count < middle { upper } else { below }, max]
+        [min, low, if less < middle { low } else { before }, max]
     }
 }
 
@@ -165,6 +159,7 @@ pub(super) fn answer<'a>(
     warnings: Vec<String>,
 ) -> ScoreOutput<'a> {
     let Scored { positions, scores, p_scores } = scored;
+    debug_assert_eq!(positions.len(), p_scores.len());
     let mut keys = keys(scores.iter().copied());
     let known = summary_of_keys(&keys);
     let default = input.default.score(known, global);
@@ -206,13 +201,24 @@ mod tests {
 
     use super::*;
 
+    /// Any number, and those at the ends.
+    fn odd() -> impl Strategy<Value = f64> {
+        prop_oneof![
+            8 => -1e6f64..1e6,
+            1 => prop::sample::select(vec![0.0, -0.0, f64::MIN_POSITIVE, f64::MAX, f64::MIN, f64::INFINITY, f64::NEG_INFINITY]),
+        ]
+    }
+
     proptest! {
         #[test]
         fn the_best_few_are_the_first_of_all(
-            scores in prop::collection::vec((-3i32..3).prop_map(|n| f64::from(n) / 2.0), 0..80),
+            scores in prop_oneof![
+                prop::collection::vec((-3i32..3).prop_map(|n| f64::from(n) / 2.0), 0..80),
+                prop::collection::vec(odd(), 0..300),
+            ],
             top in 0usize..80,
         ) {
-            let ids: Vec<String> = (0..scores.len()).map(|at| (at * 7 % 80).to_string()).collect();
+            let ids: Vec<String> = (0..scores.len()).map(|at| (at * 7 % 80 + at / 80 * 80).to_string()).collect();
             let keys = keys(scores.iter().copied());
             let first = |top| best_first(&keys, top, |at| ids[at].as_str());
             let mut all: Vec<usize> = (0..scores.len()).collect();
@@ -223,13 +229,18 @@ mod tests {
         }
 
         #[test]
-        fn summaries_are_those_of_sorted_scores(scores in prop::collection::vec(-1e6f64..1e6, 1..40)) {
+        fn summaries_are_those_of_sorted_scores(scores in prop_oneof![
+            prop::collection::vec(odd(), 1..40),
+            prop::collection::vec((0i32..4).prop_map(f64::from), 1..40),
+            prop::collection::vec(-1e6f64..1e6, 1..1_500),
+        ]) {
             let mut sorted = scores.clone();
             sorted.sort_by(f64::total_cmp);
             let middle = sorted.len() / 2;
             let below = if sorted.len().is_multiple_of(2) { sorted[middle - 1] } else { sorted[middle] };
-            let expected = Summary { median: (below + sorted[middle]) / 2.0, max: sorted[sorted.len() - 1], min: sorted[0] };
-            prop_assert_eq!(summarize(scores), Some(expected));
+            let expected = [below.midpoint(sorted[middle]), sorted[0], sorted[sorted.len() - 1]];
+            let found = summarize(scores).map(|found| [found.median, found.min, found.max].map(f64::to_bits));
+            prop_assert_eq!(found, Some(expected.map(f64::to_bits)));
         }
     }
 }

@@ -25,7 +25,7 @@ pub(super) const LANES: usize = 512;
 pub(super) struct Plane(pub [u64; LANES / 64]);
 
 /// Splits that are found together: all but the lowest three digits of their places are the same.
-pub(super) const EIGHT: usize = 8;
+pub(super) const TESTS_TOGETHER: usize = 8;
 /// The place of a value that is missing.
 pub(super) const MISSING: u16 = 1 << 15;
 /// Places of agents, as planes.
@@ -39,13 +39,15 @@ pub(super) struct Places {
 /// A leaf's value in limbs of so many binary digits, the lowest first: two of them add up to a byte.
 pub(super) const LIMB_DIGITS: usize = 7;
 pub(super) const LIMBS: usize = 3;
+const _: () = assert!(2 * ((1 << LIMB_DIGITS) - 1) <= u8::MAX as usize);
 const _: () = assert!(LIMBS * LIMB_DIGITS > LEAF_DIGITS as usize, "two leaves of a tree differ by no more");
-/// What up to sixteen leaves add, limb by limb.
-pub(super) type Table = [[u8; SIXTEEN]; LIMBS];
-pub(super) const SIXTEEN: usize = 16;
+/// What up to sixteen leaves add to the tree's least one, limb by limb.
+pub(super) type Table = [[u8; LEAVES_A_TABLE]; LIMBS];
+pub(super) const LEAVES_A_TABLE: usize = 16;
 
 /// Trees that are added while their leaves' numbers are in the first-level cache; an even number.
 pub(super) const BATCH: usize = 16;
+const _: () = assert!(BATCH.is_multiple_of(2));
 /// Trees whose limbs add up to a word.
 const TREES_A_SUM: usize = 32 * BATCH;
 const _: () = assert!(TREES_A_SUM * ((1 << LIMB_DIGITS) - 1) <= u16::MAX as usize);
@@ -104,7 +106,7 @@ struct Tests {
 }
 
 /// A split, whichever trees have it.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 struct Test {
     threshold: f32,
     missing_right: bool,
@@ -113,7 +115,7 @@ struct Test {
 /// Of eight tests, all ones for those that send a missing value left.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct MissingLeft(pub [u64; EIGHT]);
+pub(super) struct MissingLeft(pub [u64; TESTS_TOGETHER]);
 
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(align(16))]
@@ -139,7 +141,7 @@ struct Live {
     order: Vec<u32>,
     /// What all agents have in common.
     decided: i64,
-    /// For each tree that is open, its leaves besides the rightmost one.
+    /// For each tree that is open, its leaves besides the rightmost one. Where their number is odd, one that adds nothing comes first.
     others: Vec<u8>,
     /// All but the rightmost one, tree after tree.
     leaves: Vec<Leaf>,
@@ -178,14 +180,14 @@ impl SlicedForest {
             let own = trees.iter().flat_map(|tree| &tree.splits).filter(|split| split.input == tree_input);
             let mut tests: Vec<Test> = own.map(Test::of).collect();
             tests.sort_by(Test::order);
-            tests.dedup();
+            tests.dedup_by(|a, b| a.order(b).is_eq());
             if tests.len() >= usize::from(MISSING) {
                 return None;
             }
             if !tests.is_empty() {
                 let first_plane = planes;
-                let missing_left: Vec<MissingLeft> = tests.chunks(EIGHT).map(MissingLeft::of).collect();
-                planes += missing_left.len() * EIGHT;
+                let missing_left: Vec<MissingLeft> = tests.chunks(TESTS_TOGETHER).map(MissingLeft::of).collect();
+                planes += missing_left.len() * TESTS_TOGETHER;
                 inputs.push(Tests { tree_input, tests, missing_left, first_plane });
             }
         }
@@ -214,7 +216,8 @@ impl SlicedForest {
                 }
             }
             let planes: Vec<u16> = lefts.iter().filter_map(|(input, test)| self.plane(*input, test)).collect();
-            Leaf { value: limbs(tree.leaves[at].saturating_sub(least)), splits: self.splits(&planes) }
+            let value = if at < tree.leaf_count { tree.leaves[at] - least } else { 0 };
+            Leaf { value: limbs(value), splits: self.splits(&planes) }
         })
     }
 
@@ -299,16 +302,16 @@ impl SlicedForest {
             others.push(count as u8);
             let own;
             (own, free) = free.split_at_mut(count);
-            let mut values = [[0; 4]; SIXTEEN];
+            let mut values = [[0; 4]; LEAVES_A_TABLE];
             values[0] = leaf(*tree, mask).value;
             for (leaf, number) in own.iter_mut().zip(1usize..) {
                 let at = mask.leading_zeros() as usize % 64;
                 mask &= !(1 << (63 - at));
                 *leaf = of_tree[at];
-                if number.is_multiple_of(SIXTEEN) {
+                if number.is_multiple_of(LEAVES_A_TABLE) {
                     tables.push(wide.table(&values));
                 }
-                values[number % SIXTEEN] = leaf.value;
+                values[number % LEAVES_A_TABLE] = leaf.value;
             }
             tables.push(wide.table(&values));
         }
@@ -324,7 +327,7 @@ impl SlicedForest {
             places_on(at, &mut places);
             let digits = (input.tests.len().ilog2() as usize + 1).max(6);
             wide.turn(&places, digits, &mut turned);
-            let planes = &mut all[input.first_plane..][..input.missing_left.len() * EIGHT];
+            let planes = &mut all[input.first_plane..][..input.missing_left.len() * TESTS_TOGETHER];
             wide.fill_tests(&turned, digits, &input.missing_left, planes);
         }
     }
@@ -374,6 +377,7 @@ where
 }
 
 fn limbs(value: i32) -> [u8; 4] {
+    debug_assert!((0..1 << (LIMBS * LIMB_DIGITS)).contains(&value), "leaves are rounded");
     std::array::from_fn(|limb| ((value >> (limb * LIMB_DIGITS)) & 0x7f) as u8)
 }
 
@@ -383,5 +387,5 @@ fn of_limbs(limbs: [u8; 4]) -> i64 {
 
 /// How many tables a tree has.
 pub(super) fn tables_of(others: u8) -> usize {
-    usize::from(others) / SIXTEEN + 1
+    usize::from(others) / LEAVES_A_TABLE + 1
 }

@@ -311,6 +311,91 @@ fn bits_say_what_masks_say(model: &CompiledModel, input: &ScoreInput<'_, '_>, ag
     assert_eq!(by_bits, agents.sums_by_masks(model, &trees, positions));
 }
 
+/// A tree that sends a context at or above 0 down a chain of so many of the agent's thresholds: one leaf more than those is left.
+fn chain(forest: &mut Forest, thresholds: &[f32]) {
+    let leaf = |at: usize| if at.is_multiple_of(2) { 1_048_575.0 } else { -1_048_575.0 + at as f32 };
+    forest.push_split(0, 0.0, [1, 2], 2, 1.0);
+    forest.push_leaf(leaf(0), 1.0);
+    for (at, threshold) in thresholds.iter().enumerate() {
+        let here = 2 + 2 * at as u16;
+        let children = [here + 1, here + 2];
+        forest.push_split(2, *threshold, children, children[at % 3 % 2], 1.0);
+        forest.push_leaf(leaf(at), 1.0);
+    }
+    forest.push_leaf(leaf(thresholds.len()), 1.0);
+    forest.starts.push(forest.inputs.len() as u32);
+}
+
+/// Each number of leaves and of thresholds at which the forms of the forest have an edge, with leaves that differ as much as they can.
+#[test]
+fn edges_of_leaves_thresholds_and_agents() {
+    const LENGTHS: [usize; 14] = [62, 48, 47, 32, 31, 17, 16, 15, 8, 7, 4, 3, 2, 1];
+    for count in [1, 63, 64, 65, 128, 511, 512, 513, 1_000] {
+        let mut forest = Forest { starts: vec![0], ..Forest::default() };
+        let thresholds: Vec<f32> = (0..count).map(|at| at as f32).collect();
+        let mut rest = thresholds.as_slice();
+        for length in LENGTHS.iter().cycle() {
+            let own;
+            (own, rest) = rest.split_at((*length).min(rest.len()));
+            chain(&mut forest, own);
+            if rest.is_empty() {
+                break;
+            }
+        }
+        forest.round_leaves();
+        let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
+        let fields = |at: usize| object(json!({"a0": (at * 7 % (2 * count + 3)) as f64 / 2.0 - 0.5}));
+        let profile: Vec<_> =
+            (0..720).map(|at| (at.to_string(), if at % 10 == 0 { Map::new() } else { fields(at) })).collect();
+        let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
+        let context = object(json!({"c0": 1}));
+        for agents_wanted in [0, 1, 63, 64, 65, 191, 192, 511, 512, 513, 703, 704] {
+            let positions: Vec<u32> = (0..agents_wanted).map(|at| (at * 11 % 720) as u32).collect();
+            let input = all_of(&context, &positions);
+            assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents), "{count}, {agents_wanted}");
+            bits_say_what_masks_say(&model, &input, &agents, &positions);
+        }
+        let (context, positions) = (object(json!({"c0": -1})), [3, 5]);
+        let input = all_of(&context, &positions);
+        assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
+    }
+}
+
+/// More trees of either kind than one sum can hold, each agent at the greatest leaf of all.
+#[test]
+fn trees_whose_sums_leave_their_bits() {
+    let mut forest = Forest { starts: vec![0], ..Forest::default() };
+    for tree in 0..2_300 {
+        let length = if tree % 2 == 0 { 2 } else { 40 };
+        chain(&mut forest, &(0..length).map(|at| (at + 1) as f32).collect::<Vec<_>>());
+    }
+    forest.round_leaves();
+    let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
+    let profile: Vec<_> = (0..70).map(|at| (at.to_string(), object(json!({"a0": at % 4})))).collect();
+    let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
+    let (context, positions) = (object(json!({"c0": 1})), (0..70).collect::<Vec<u32>>());
+    let input = all_of(&context, &positions);
+    assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
+    bits_say_what_masks_say(&model, &input, &agents, &positions);
+}
+
+/// Rounding may make the largest leaf a power of two, which has a larger unit.
+#[test]
+fn rounded_leaves_stay_as_they_are() {
+    let mut forest = Forest { starts: vec![0], ..Forest::default() };
+    let almost_two = f32::from_bits(2f32.to_bits() - 1);
+    forest.push_split(0, 0.0, [1, 2], 2, 1.0);
+    forest.push_leaf(almost_two, 1.0);
+    forest.push_leaf(3.0 / 524_288.0, 1.0);
+    forest.starts.push(3);
+    forest.round_leaves();
+    let once = forest.clone();
+    forest.round_leaves();
+    assert_eq!(forest, once);
+    assert_eq!(forest.values[1], 2.0);
+    assert_eq!((f64::from(forest.values[2]) / forest.unit()).fract(), 0.0);
+}
+
 /// More trees than one sum on planes can hold, more agents than planes have bits.
 #[test]
 fn many_agents_and_many_trees() {

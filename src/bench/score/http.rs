@@ -13,13 +13,11 @@ use super::echo::Echo;
 use super::load::{Load, Reached};
 use super::server::{SCORE, Server, agent_id, filters};
 use super::simulated::{context, mixed};
-use super::{Options, peer, percentile};
+use super::{Options, ROUNDS, of_rounds, peer, percentile};
 use crate::bench::lean_client::Connection;
 
 /// Connections that ask again as soon as they are answered.
 const CONNECTIONS: usize = 16;
-/// Times that both are asked in turn: what the machine does besides hits both.
-const ROUNDS: usize = 5;
 /// The peer computes no less for it.
 const BEST_BY_FILTER: &str = "half of the agents by filter, top 10";
 
@@ -44,10 +42,9 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
             rounds.push((tango, load(echo.address, &echoed, None, duration)?));
         }
         rounds.sort_by(|(a, a_bare), (b, b_bare)| (a.rate / a_bare.rate).total_cmp(&(b.rate / b_bare.rate)));
-        let ratios =
-            |(tango, bare): &(Reached, Reached)| (tango.rate / bare.rate, tango.cpu_us / (bare.cpu_us + engine_us));
-        let [(least, _), (rate_ratio, cpu_ratio), (most, _)] =
-            [0, ROUNDS / 2, ROUNDS - 1].map(|at| ratios(&rounds[at]));
+        let of_each = |ratio: &dyn Fn(&(Reached, Reached)) -> f64| of_rounds(rounds.iter().map(ratio).collect());
+        let rates = of_each(&|(tango, bare)| tango.rate / bare.rate);
+        let cpu_times = of_each(&|(tango, bare)| tango.cpu_us / (bare.cpu_us + engine_us));
         let (tango, bare) = &rounds[ROUNDS / 2];
         writeln!(out, "{name}: {} bytes are answered, the engine alone takes {engine_us:.0} µs", answer.len())?;
         for (name, reached) in [("tango", tango), ("parse and answer only", bare)] {
@@ -59,8 +56,7 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
         }
         writeln!(
             out,
-            "  ratio, median of {ROUNDS}     {rate_ratio:.2} × its rate ({least:.2} to {most:.2}), {cpu_ratio:.2} × the CPU time of it and the \
-             engine together"
+            "  medians of {ROUNDS}           {rates} its rate, {cpu_times} the CPU time of it and the engine together"
         )?;
         let half = load(server.app.address, &requests, Some(tango.rate / 2.0), duration)?;
         writeln!(

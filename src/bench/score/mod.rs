@@ -72,6 +72,15 @@ fn over_http(options: &Options, out: &mut dyn Write, parts: &[Part]) -> Result<(
     server.stop()
 }
 
+/// Times that two loads follow each other in turn: what the machine does besides hits both.
+const ROUNDS: usize = 5;
+
+/// The median of what rounds gave, with the least and the most.
+fn of_rounds(mut ratios: Vec<f64>) -> String {
+    let [least, median, most] = [0.0, 0.5, 1.0].map(|share| percentile(&mut ratios, share));
+    format!("{median:.2} × ({least:.2} to {most:.2})")
+}
+
 /// Median and other shares of some figures.
 fn percentile(figures: &mut [f64], share: f64) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::load::{Load, Reached};
 use super::server::{CROWD, Server, agent_record, crowd_filter};
 use super::simulated::{context, mixed};
-use super::{Options, http, percentile};
+use super::{Options, ROUNDS, http, of_rounds};
 use crate::bench::{lean_client, peak_memory_mb, reset_peak_memory};
 
 const CONNECTIONS: usize = 64;
@@ -19,8 +19,6 @@ const TIMES: usize = 10;
 /// Agents that change in one call, and calls a second.
 const CHANGED: usize = 50;
 const CALLS_PER_SECOND: usize = 20;
-/// Times that two loads follow each other in turn: what the machine does besides hits both.
-const ROUNDS: usize = 5;
 
 pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()> {
     let many = server.requests(&http::best_by_filter);
@@ -43,6 +41,8 @@ fn while_agents_change(requests: &[Vec<u8>], server: &Server, options: &Options,
     let rate = Some(load(None)?.rate / 4.0);
     let mut ratios = Vec::new();
     for round in 0..ROUNDS {
+        // What the round before left to do is not counted.
+        load(rate)?;
         let calm = load(rate)?;
         tell(out, "nothing changes", &calm, None)?;
         let over = AtomicBool::new(false);
@@ -62,7 +62,7 @@ fn while_agents_change(requests: &[Vec<u8>], server: &Server, options: &Options,
         tell(out, &format!("{changed:.0} changes/s, a swap"), &busy, Some(&calm))?;
         ratios.push(busy.p99 / calm.p99);
     }
-    tell_median(out, ratios)
+    Ok(writeln!(out, "  p99, median of {ROUNDS}       {}", of_rounds(ratios))?)
 }
 
 /// Some connections, then so many times as many; or as many times their rate from clients that do not wait for each other. Refusing takes so much
@@ -78,12 +78,15 @@ fn much_at_once(
     let duration = Duration::from_secs(options.seconds as u64);
     let load = |connections, rate| Load { address: server.app.address, requests, connections, rate, duration }.run();
     writeln!(out, "Much at once: {agents} agents by filter, top 10")?;
-    let (mut ratios, mut usual_mb, mut most_mb) = (Vec::new(), 0.0f64, 0.0f64);
-    for _ in 0..ROUNDS {
+    let (mut ratios, mut usual_mb, mut most_mb) = (Vec::new(), f64::NAN, f64::NAN);
+    for round in 0..ROUNDS {
         reset_peak_memory();
         let usual = load(CONNECTIONS, None)?;
         tell(out, &format!("{CONNECTIONS} connections"), &usual, None)?;
-        usual_mb = usual_mb.max(peak_memory_mb());
+        // Later ones begin with what was not given back.
+        if round == 0 {
+            usual_mb = peak_memory_mb();
+        }
         reset_peak_memory();
         let (name, rate) = match at_a_rate {
             false => (format!("{} connections", TIMES * CONNECTIONS), None),
@@ -94,16 +97,9 @@ fn much_at_once(
         most_mb = most_mb.max(peak_memory_mb());
         ratios.push(strained.p99 / usual.p99);
     }
-    tell_median(out, ratios)?;
+    writeln!(out, "  p99, median of {ROUNDS}       {}", of_rounds(ratios))?;
     writeln!(out, "  peak memory            {usual_mb:.0} MB, then {most_mb:.0} MB")?;
     Ok(())
-}
-
-/// Of the 99th percentiles of two loads that followed each other several times.
-fn tell_median(out: &mut dyn Write, mut ratios: Vec<f64>) -> Result<()> {
-    let median = percentile(&mut ratios, 0.5);
-    let (least, most) = (percentile(&mut ratios, 0.0), percentile(&mut ratios, 1.0));
-    Ok(writeln!(out, "  p99, median of {ROUNDS}       {median:.1} × ({least:.1} to {most:.1})")?)
 }
 
 fn tell(out: &mut dyn Write, name: &str, reached: &Reached, against: Option<&Reached>) -> Result<()> {

@@ -6,8 +6,8 @@ use pulp::cast;
 
 use super::Wide;
 use crate::score::sliced::{
-    BATCH, EIGHT, LANES, LIMB_DIGITS, LIMBS, Leaf, LimbSums, MISSING, MissingLeft, Numbers, Places, Plane, SIXTEEN,
-    Table, tables_of,
+    BATCH, LANES, LEAVES_A_TABLE, LIMB_DIGITS, LIMBS, Leaf, LimbSums, MISSING, MissingLeft, Numbers, Places, Plane,
+    TESTS_TOGETHER, Table, tables_of,
 };
 
 /// What an operation on three planes makes of a bit of each: a digit for each of the eight cases.
@@ -42,7 +42,7 @@ impl Wide {
         let none_missing = places.missing == [0; LANES / 32];
         let low = self.eighths(simd._mm512_andnot_si512(missing, ones), &places.digits[..3]);
         let mut left = simd._mm512_setzero_si512();
-        let planes = planes.as_chunks_mut::<EIGHT>().0;
+        let planes = planes.as_chunks_mut::<TESTS_TOGETHER>().0;
         for (upper, (planes, missing_left)) in planes.chunks_mut(8).zip(missing_left.chunks(8)).enumerate() {
             let mut high = ones;
             for (digit, plane) in places.digits[6..digits].iter().enumerate() {
@@ -90,12 +90,12 @@ impl Wide {
 
     /// From sixteen values, each with its limbs, to each limb of all of them.
     #[inline(always)]
-    pub fn table(self, values: &[[u8; 4]; SIXTEEN]) -> Table {
+    pub fn table(self, values: &[[u8; 4]; LEAVES_A_TABLE]) -> Table {
         // The same exchange of rows and columns twice: of bytes among every four values, then of fours.
         let bytes: [u8; 16] = [0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15];
         let fours = self.0.avx512bw._mm512_shuffle_epi8(cast(*values), cast([bytes; 4]));
         let limbs = self.0.avx512f._mm512_permutexvar_epi32(cast(bytes.map(u32::from)), fours);
-        let [first, second, third, _]: [[u8; SIXTEEN]; 4] = cast(limbs);
+        let [first, second, third, _]: [[u8; LEAVES_A_TABLE]; 4] = cast(limbs);
         [first, second, third]
     }
 
@@ -140,7 +140,7 @@ impl Wide {
         for (plane, digit) in numbers.digits.iter_mut().zip(digits) {
             plane.0 = cast(digit);
         }
-        if leaves.len() >= SIXTEEN {
+        if leaves.len() >= LEAVES_A_TABLE {
             for (plane, further) in numbers.further.iter_mut().zip(further) {
                 plane.0 = cast(further);
             }

@@ -4,7 +4,8 @@
 //! zeros fits a byte, so that shifting each agent's eight numbers to a byte of their own and ORing them turns them from "trees of an agent" into
 //! "agents of a tree" on the way. A tree's leaves fill two or four registers, from which sixteen are looked up by one or two permutations. What
 //! remains is reading the masks: each agent's from the first to the last, which the processor foresees. (Keeping some trees' leaves, twice as many
-//! bytes, in the first-level cache while more agents pass by is a seventh faster with masks in the second level, and 1.7 times slower without.)
+//! bytes, in the first-level cache while more agents pass by is a seventh faster where the masks are in the second-level one, and takes 1.7 times as long
+//! where they are not.)
 
 use std::arch::x86_64::{__m128i, __m512i};
 

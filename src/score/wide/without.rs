@@ -4,7 +4,7 @@ use pulp::NullaryFnOnce;
 
 use super::WIDE;
 use crate::score::factorised::{AgentMasks, Mask};
-use crate::score::sliced::{BATCH, LANES, Leaf, LimbSums, MissingLeft, Numbers, Places, Plane, SIXTEEN, Table};
+use crate::score::sliced::{BATCH, LANES, LEAVES_A_TABLE, Leaf, LimbSums, MissingLeft, Numbers, Places, Plane, Table};
 
 #[derive(Debug, Clone, Copy)]
 pub enum Wide {}
@@ -40,7 +40,7 @@ impl Wide {
         match self {}
     }
 
-    pub fn table(self, _: &[[u8; 4]; SIXTEEN]) -> Table {
+    pub fn table(self, _: &[[u8; 4]; LEAVES_A_TABLE]) -> Table {
         match self {}
     }
 

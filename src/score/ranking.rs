@@ -65,6 +65,7 @@ struct Middle<'a> {
 impl NullaryFnOnce for Middle<'_> {
     type Output = [i64; 4];
 
+    // Short loops, each of which becomes a few instructions on many keys.
     #[inline(always)]
     fn call(self) -> [i64; 4] {
         let keys = self.keys;
@@ -74,24 +75,30 @@ impl NullaryFnOnce for Middle<'_> {
             max = max.max(*key);
         }
         let middle = keys.len() / 2;
-        // Bounds are keys; so many are less than `low`, and `before` is the greatest of those.
-        let (mut low, mut high, mut less, mut before) = (min, max, 0, min);
-        while low < high {
+        // The middle one is one of the `until - from` keys in `low..=high`.
+        let (mut low, mut high, mut from, mut until) = (min, max, 0, keys.len());
+        while low < high && until - from > 1 {
             let half = low + (high.wrapping_sub(low) as u64 / 2) as i64;
-            let (mut count, mut greatest, mut least) = (0, i64::MIN, i64::MAX);
+            let mut count = 0;
             for key in keys {
-                let is_lower = *key <= half;
-                count += usize::from(is_lower);
-                greatest = greatest.max(if is_lower { *key } else { i64::MIN });
-                least = least.min(if is_lower { i64::MAX } else { *key });
+                count += usize::from(*key <= half);
             }
             if count > middle {
-                high = greatest;
+                (high, until) = (half, count);
             } else {
-                (low, less, before) = (least, count, greatest);
+                (low, from) = (half + 1, count);
             }
         }
-        [min, low, if less < middle { low } else { before }, max]
+        let mut upper = i64::MIN;
+        for key in keys {
+            upper = upper.max(if *key <= high { *key } else { i64::MIN });
+        }
+        let (mut less, mut before) = (0, i64::MIN);
+        for key in keys {
+            less += usize::from(*key < upper);
+            before = before.max(if *key < upper { *key } else { i64::MIN });
+        }
+        [min, upper, if less < middle { upper } else { before }, max]
     }
 }
 

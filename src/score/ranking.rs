@@ -1,7 +1,5 @@
 //! From scores to the answer: defaults for unknown agents, order, summary.
 
-use std::cmp::Ordering;
-
 use pulp::{Arch, NullaryFnOnce};
 
 use super::agents::{AgentSet, Together};
@@ -14,11 +12,6 @@ pub(super) struct Scored<'a> {
     pub scores: Vec<f64>,
     pub p_scores: Vec<f64>,
 }
-
-/// So many of the best are kept in order on the way; more are selected, then sorted.
-const FEW: usize = 32;
-/// Scores that are looked at together for one that is better than the worst of them.
-const LOOKED_AT: usize = 32;
 
 /// Median, maximum and minimum of some scores.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,31 +44,39 @@ fn summary_of_keys(keys: &[i64]) -> Option<Summary> {
         return None;
     }
     let score = |key_of: i64| f64::from_bits(key(key_of) as u64);
-    let [min, upper, below, max] = Arch::new().dispatch(Middle { keys });
-    let median = if keys.len().is_multiple_of(2) { score(below).midpoint(score(upper)) } else { score(upper) };
-    Some(Summary { median, max: score(max), min: score(min) })
+    let middle = keys.len() / 2;
+    let [min, upper, max] = select(keys, middle).map(score);
+    let median = match keys.len().is_multiple_of(2) {
+        true => score(select(keys, middle - 1)[1]).midpoint(upper),
+        false => upper,
+    };
+    Some(Summary { median, max, min })
 }
 
-/// The least of some keys, the middle one, the one before it, and the greatest: bounds close in on the middle one by counting, many at once, how
-/// many keys are below half way between them.
-struct Middle<'a> {
+/// The least of some keys, the one that `less` others come before in ascending order, and the greatest.
+fn select(keys: &[i64], less: usize) -> [i64; 3] {
+    Arch::new().dispatch(Select { keys, less })
+}
+
+/// Bounds close in on the key by counting, many at once, how many are below half way between them.
+struct Select<'a> {
     keys: &'a [i64],
+    less: usize,
 }
 
-impl NullaryFnOnce for Middle<'_> {
-    type Output = [i64; 4];
+impl NullaryFnOnce for Select<'_> {
+    type Output = [i64; 3];
 
     // Short loops, each of which becomes a few instructions on many keys.
     #[inline(always)]
-    fn call(self) -> [i64; 4] {
-        let keys = self.keys;
+    fn call(self) -> [i64; 3] {
+        let Self { keys, less } = self;
         let (mut min, mut max) = (i64::MAX, i64::MIN);
         for key in keys {
             min = min.min(*key);
             max = max.max(*key);
         }
-        let middle = keys.len() / 2;
-        // The middle one is one of the `until - from` keys in `low..=high`.
+        // It is one of the `until - from` keys in `low..=high`.
         let (mut low, mut high, mut from, mut until) = (min, max, 0, keys.len());
         while low < high && until - from > 1 {
             let half = low + (high.wrapping_sub(low) as u64 / 2) as i64;
@@ -83,22 +84,17 @@ impl NullaryFnOnce for Middle<'_> {
             for key in keys {
                 count += usize::from(*key <= half);
             }
-            if count > middle {
+            if count > less {
                 (high, until) = (half, count);
             } else {
                 (low, from) = (half + 1, count);
             }
         }
-        let mut upper = i64::MIN;
+        let mut selected = i64::MIN;
         for key in keys {
-            upper = upper.max(if *key <= high { *key } else { i64::MIN });
+            selected = selected.max(if *key <= high { *key } else { i64::MIN });
         }
-        let (mut less, mut before) = (0, i64::MIN);
-        for key in keys {
-            less += usize::from(*key < upper);
-            before = before.max(if *key < upper { *key } else { i64::MIN });
-        }
-        [min, upper, if less < middle { upper } else { before }, max]
+        [min, selected, max]
     }
 }
 
@@ -119,34 +115,18 @@ pub fn rank(scores: &mut Vec<AgentScore<'_>>, top: Option<usize>) {
 
 /// Which of the scores are the best `top`, in their order. What moves is small: a score's key and where it comes from.
 fn best_first<'a>(keys: &[i64], top: Option<usize>, id: impl Fn(usize) -> &'a str) -> Vec<usize> {
-    let by_id = |a: &(i64, u32), b: &(i64, u32)| id(a.1 as usize).cmp(id(b.1 as usize));
-    let compare = |a: &(i64, u32), b: &(i64, u32)| -> Ordering { a.0.cmp(&b.0).then_with(|| by_id(a, b)) };
-    if let Some(few) = top.filter(|top| (1..=FEW).contains(top)) {
-        // In order, the worst one last: nearly every score is no better than that.
-        let mut best: Vec<(i64, u32)> = Vec::with_capacity(few + 1);
-        for (chunk, some) in keys.chunks(LOOKED_AT).enumerate() {
-            let worst = if best.len() == few { !best[few - 1].0 } else { i64::MIN };
-            if !some.iter().fold(false, |any, key| any | (*key >= worst)) {
-                continue;
-            }
-            for (key, at) in some.iter().zip((chunk * LOOKED_AT) as u32..) {
-                let one = (!key, at);
-                if best.len() == few && (one.0 > best[few - 1].0 || compare(&one, &best[few - 1]).is_ge()) {
-                    continue;
-                }
-                let place = best.partition_point(|better| compare(better, &one).is_lt());
-                best.insert(place, one);
-                best.truncate(few);
-            }
-        }
-        return best.into_iter().map(|(_, at)| at as usize).collect();
+    let top = top.unwrap_or(keys.len()).min(keys.len());
+    if top == 0 {
+        return Vec::new();
     }
+    let least = if top < keys.len() { select(keys, keys.len() - top)[1] } else { i64::MIN };
     // The lower the better.
-    let mut order: Vec<(i64, u32)> = keys.iter().map(|key| !key).zip(0..).collect();
-    if let Some(top) = top.filter(|top| *top < order.len()) {
-        if top > 0 {
-            order.select_nth_unstable_by(top - 1, compare);
-        }
+    let good_enough = keys.iter().zip(0..).filter(|(key, _)| **key >= least);
+    let mut order: Vec<(i64, u32)> = good_enough.map(|(key, at)| (!key, at)).collect();
+    let by_id = |a: &(i64, u32), b: &(i64, u32)| id(a.1 as usize).cmp(id(b.1 as usize));
+    if top < order.len() {
+        // As good as the last one: the ids decide.
+        order.select_nth_unstable_by(top - 1, |a, b| a.0.cmp(&b.0).then_with(|| by_id(a, b)));
         order.truncate(top);
     }
     // By keys alone there is nothing to branch on; then those with the same one, seldom many.

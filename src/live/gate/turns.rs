@@ -117,7 +117,8 @@ impl Turns {
                 self.queueing.store(true, Ordering::SeqCst);
             }
             let (given, waiting) = (self.given.load(Ordering::SeqCst), self.waiting.load(Ordering::SeqCst));
-            let turns = self.at_once().saturating_sub(given).min(waiting);
+            // Who was given a turn waits until the runtime comes to them.
+            let turns = self.at_once().min(waiting).saturating_sub(given);
             if self.given.fetch_add(turns, Ordering::SeqCst) + turns == 0 {
                 // Who waited has left meanwhile. No turn will end, so the usher has to look once more by itself.
                 self.usher.notify_one();
@@ -239,6 +240,22 @@ mod tests {
         assert_eq!(with_usher(&turns, 500).await, (0..500).collect::<Vec<_>>());
         assert_eq!((turns.waiting.load(Ordering::SeqCst), turns.given.load(Ordering::SeqCst)), (0, 0));
         assert!(turns.pace_ns.load(Ordering::SeqCst) > 0);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_given_two_turns() {
+        let turns = queueing(2);
+        let mut waiting: Vec<_> = (0..3).map(|number| Box::pin(turns.compute(move || number))).collect();
+        assert!(waiting.iter_mut().all(|one| one.as_mut().now_or_never().is_none()));
+        let mut usher = Box::pin(turns.usher());
+        for _ in 0..3 {
+            turns.usher.notify_one();
+            // Once to be told, once more from the end of the queue.
+            assert!((0..2).all(|_| usher.as_mut().now_or_never().is_none()));
+        }
+        assert_eq!(turns.given.load(Ordering::SeqCst), 3);
+        assert_eq!(join_all(waiting).await, [0, 1, 2]);
+        assert_eq!(turns.given.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]

@@ -21,6 +21,8 @@ use super::wide::{WIDE, Wide};
 
 /// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
 const BLOCK: usize = WIDE;
+/// Blocks whose coefficients are read one right after the other: they are far apart in memory, and a short loop waits for many at once.
+const READ_AHEAD: usize = 16;
 /// As many agents are quicker by their bits than by their masks.
 const WORTH_BITS: usize = 192;
 /// Set in the positions of agents whom only training knows.
@@ -190,7 +192,9 @@ impl AgentSet {
         };
         match eligible {
             Eligible::Positions(positions) => {
-                (self.held(positions).into_iter().filter(|at| first_time(*at)).collect(), Vec::new())
+                let mut held = self.held(positions);
+                held.retain(|at| first_time(*at));
+                (held, Vec::new())
             }
             Eligible::Ids(ids) => {
                 let mut positions = Vec::with_capacity(ids.len());
@@ -400,9 +404,6 @@ struct Margins<'a> {
     agents: &'a [Together<'a, 'a>],
     margins: &'a mut [f64],
 }
-
-/// Blocks whose coefficients are read one right after the other: they are far apart in memory, and a short loop waits for many at once.
-const READ_AHEAD: usize = 16;
 
 impl NullaryFnOnce for Margins<'_> {
     type Output = ();

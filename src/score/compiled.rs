@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::agents::{AgentPart, AgentSet, margins};
+use super::agents::{AgentPart, AgentSet, Together, margins};
 use super::artifact::{Artifact, held};
 use super::context::ContextPart;
 use super::encoding::{Encoded, Raw, Side, TreeInput, read_value};
@@ -122,11 +122,12 @@ impl CompiledModel {
     fn score_by<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet, way: Way) -> ScoreOutput<'a> {
         let context = self.encode_context(input);
         let (positions, unknown) = agents.find(input.eligible);
+        let together = agents.together(&positions);
         let plainly = way == Way::Plain;
         let mut p_scores: Vec<f64> = if plainly {
             positions.iter().filter_map(|at| Some(self.plain_margin(&context, agents.part(*at)?))).collect()
         } else if context.overrides.is_empty() {
-            self.margins(&context, agents, &positions, way)
+            self.margins(&context, agents, &positions, &together, way)
         } else {
             positions.iter().filter_map(|at| Some(self.overridden_margin(&context, agents.part(*at)?))).collect()
         };
@@ -145,7 +146,8 @@ impl CompiledModel {
             (false, false) => self.overridden_margin(&context, self.nobody_part()),
         };
         let global = score_of(self.artifact.outcome.p_score(global));
-        let scored = Scored { positions: &positions, scores, p_scores };
+        let local = together.iter().map(Together::locals).sum();
+        let scored = Scored { positions: &positions, scores, p_scores, local };
         answer(scored, agents, &unknown, global, input, context.warnings)
     }
 
@@ -154,15 +156,22 @@ impl CompiledModel {
     /// of many thousand interactions.
     pub fn margins_of_encoded(&self, inputs: Vec<Encoded>, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
         let context = self.context_part(inputs, Vec::new(), Vec::new());
-        self.margins(&context, agents, positions, Way::Best)
+        self.margins(&context, agents, positions, &agents.together(positions), Way::Best)
     }
 
-    fn margins(&self, context: &ContextPart, agents: &AgentSet, positions: &[u32], way: Way) -> Vec<f64> {
+    fn margins(
+        &self,
+        context: &ContextPart,
+        agents: &AgentSet,
+        positions: &[u32],
+        together: &[Together<'_, '_>],
+        way: Way,
+    ) -> Vec<f64> {
         let sums = match way {
             Way::Masks => agents.sums_by_masks(self, &context.trees, positions),
             _ => agents.sums(self, &context.trees, positions),
         };
-        margins(self, context.linear, &context.crosses, &sums, &agents.together(positions))
+        margins(self, context.linear, &context.crosses, &sums, together)
     }
 
     /// Intercept and terms of both sides, the crosses, the trees, in this order.

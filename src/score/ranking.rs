@@ -2,7 +2,7 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
-use super::agents::{AgentSet, Together};
+use super::agents::AgentSet;
 use super::request::{AgentScore, DefaultPolicy, ScoreInput, ScoreOutput, ScoreSource};
 
 /// Agents that the model scored.
@@ -11,6 +11,8 @@ pub(super) struct Scored<'a> {
     pub positions: &'a [u32],
     pub scores: Vec<f64>,
     pub p_scores: Vec<f64>,
+    /// So many of them have a local model.
+    pub local: usize,
 }
 
 /// Median, maximum and minimum of some scores.
@@ -145,7 +147,7 @@ pub(super) fn answer<'a>(
     input: &ScoreInput<'_, '_>,
     warnings: Vec<String>,
 ) -> ScoreOutput<'a> {
-    let Scored { positions, scores, p_scores } = scored;
+    let Scored { positions, scores, p_scores, local } = scored;
     debug_assert_eq!(positions.len(), p_scores.len());
     let mut keys = keys(scores.iter().copied());
     let known = summary_of_keys(&keys);
@@ -176,7 +178,7 @@ pub(super) fn answer<'a>(
         min: summary.map(|summary| summary.min),
         global,
         eligible: positions.len() + unknown.len(),
-        local: agents.together(positions).iter().map(Together::locals).sum(),
+        local,
         predicted: p_scores,
         warnings,
     }

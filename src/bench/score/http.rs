@@ -41,9 +41,10 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
             let tango = load(server.app.address, &requests, None, duration)?;
             rounds.push((tango, load(echo.address, &echoed, None, duration)?));
         }
-        rounds.sort_by(|(a, a_bare), (b, b_bare)| (a.rate / a_bare.rate).total_cmp(&(b.rate / b_bare.rate)));
+        let rate = |(tango, bare): &(Reached, Reached)| tango.rate / bare.rate;
+        rounds.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
         let of_each = |ratio: &dyn Fn(&(Reached, Reached)) -> f64| of_rounds(rounds.iter().map(ratio).collect());
-        let rates = of_each(&|(tango, bare)| tango.rate / bare.rate);
+        let rates = of_each(&rate);
         let cpu_times = of_each(&|(tango, bare)| tango.cpu_us / (bare.cpu_us + engine_us));
         let (tango, bare) = &rounds[ROUNDS / 2];
         writeln!(out, "{name}: {} bytes are answered, the engine alone takes {engine_us:.0} µs", answer.len())?;

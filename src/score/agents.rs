@@ -11,20 +11,18 @@ use std::sync::Arc;
 use pulp::{Arch, NullaryFnOnce};
 use serde_json::{Map, Value};
 
+use super::bytes::GROUP;
 use super::compiled::CompiledModel;
 use super::encoding::Encoded;
-use super::factorised::{AgentMasks, ContextTrees, LargeEight, SIDE_BY_SIDE, SmallEight};
+use super::factorised::{AgentMasks, AgentTrees, ContextTrees, LargeEight, SIDE_BY_SIDE, SmallEight};
 use super::request::Eligible;
 use super::roster::Roster;
-use super::sliced::{LANES, SlicedForest};
-use super::wide::{WIDE, Wide};
+use super::wide::WIDE;
 
 /// Agents a block: few enough to copy on a change, enough to share little bookkeeping.
 const BLOCK: usize = WIDE;
 /// Blocks whose coefficients are read one right after the other: they are far apart in memory, and a short loop waits for many at once.
 const READ_AHEAD: usize = 16;
-/// As many agents are quicker by their bits than by their masks.
-const WORTH_BITS: usize = 192;
 /// Set in the positions of agents whom only training knows.
 const ONLY_TRAINED: u32 = 1 << 31;
 
@@ -61,8 +59,8 @@ struct Block {
     trees: [i64; BLOCK],
     /// Per coefficient, that of each agent.
     crosses: Vec<[f32; BLOCK]>,
-    /// Per input of the trees', the place of each agent's value among its thresholds.
-    places: Vec<[u16; BLOCK]>,
+    /// Per row (see [`super::bytes::ByteForest`]), the place of each agent's value among an input's thresholds; with places there are no masks.
+    places: Vec<[u8; BLOCK]>,
     /// Agent after agent.
     inputs: Vec<Encoded>,
     /// Agent after agent, by eights of trees.
@@ -113,13 +111,11 @@ impl AgentSet {
         profile: impl IntoIterator<Item = AgentInput<'a>>,
     ) -> AgentSet {
         let counts = model.forest.counts();
-        let widths = Widths {
-            crosses: model.cross_width(),
-            places: model.forest.sliced().map_or(0, |(sliced, _)| sliced.width()),
-            inputs: model.agent_inputs.len(),
-            small: counts.small.div_ceil(SIDE_BY_SIDE),
-            large: counts.large.div_ceil(SIDE_BY_SIDE),
+        let (places, small, large) = match model.forest.bytes() {
+            Some(forest) => (forest.width(), 0, 0),
+            None => (0, counts.small.div_ceil(SIDE_BY_SIDE), counts.large.div_ceil(SIDE_BY_SIDE)),
         };
+        let widths = Widths { crosses: model.cross_width(), places, inputs: model.agent_inputs.len(), small, large };
         let empty = |roster| Bank { roster, blocks: Vec::new() };
         let mut set = AgentSet { profile: empty(roster), only_trained: empty(Roster::default()), widths };
         for agent in profile {
@@ -237,10 +233,14 @@ impl AgentSet {
     /// Those that hold an agent.
     fn held(&self, positions: &[u32]) -> Vec<u32> {
         let mut held = Vec::with_capacity(positions.len());
-        for together in in_blocks(positions) {
+        for (together, whole) in in_blocks(positions) {
             let (bank, first) = self.bank(together[0]);
-            if let Some((block, _)) = bank.block(first) {
-                held.extend(together.iter().copied().filter(|at| block.present[*at as usize % BLOCK]));
+            match bank.block(first) {
+                Some((block, _)) if whole && block.present == [true; BLOCK] => held.extend_from_slice(together),
+                Some((block, _)) => {
+                    held.extend(together.iter().copied().filter(|at| block.present[*at as usize % BLOCK]));
+                }
+                None => {}
             }
         }
         held
@@ -254,10 +254,8 @@ impl AgentSet {
 
     /// Positions that hold agents, block by block.
     pub(super) fn together<'p>(&self, positions: &'p [u32]) -> Vec<Together<'_, 'p>> {
-        let of_block = |positions: &'p [u32]| {
-            let whole = positions.len() == BLOCK && positions.is_sorted_by(|a, b| a < b);
-            Together { block: self.place(positions[0]).0, positions, whole }
-        };
+        let of_block =
+            |(positions, whole): (&'p [u32], bool)| Together { block: self.place(positions[0]).0, positions, whole };
         in_blocks(positions).map(of_block).collect()
     }
 
@@ -273,62 +271,34 @@ impl AgentSet {
         })
     }
 
-    /// The sums of the trees but for those that test an agent alone: by bits as far as they are worth it, the others by masks.
-    pub(super) fn sums(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
-        let Some((sliced, wide)) = model.forest.sliced().filter(|_| positions.len() >= WORTH_BITS) else {
-            return self.sums_by_masks(model, trees, positions);
-        };
-        let rest = positions.len() % LANES;
-        let few = if rest < WORTH_BITS { rest } else { 0 };
-        let (many, few) = positions.split_at(positions.len() - few);
-        let mut sums = self.sums_by_bits(sliced, wide, trees, many);
-        sums.extend(self.sums_by_masks(model, trees, few));
-        sums
+    /// The sums of the trees but for those that test an agent alone, and last those of an agent of whom nothing is known.
+    pub(super) fn sums(
+        &self,
+        model: &CompiledModel,
+        trees: &ContextTrees,
+        positions: &[u32],
+        together: &[Together<'_, '_>],
+        nobody: &AgentTrees,
+    ) -> Vec<i64> {
+        match model.forest.bytes() {
+            Some(forest) => {
+                let mut sums = vec![0; positions.len() + 1];
+                forest.sums(trees, groups(together, &nobody.places, &mut sums));
+                sums
+            }
+            None => {
+                let mut sums = self.sums_by_masks(model, trees, positions);
+                sums.push(model.forest.sum(trees, &nobody.masks));
+                sums
+            }
+        }
     }
 
-    pub(super) fn sums_by_masks(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
-        if self.widths.small + self.widths.large == 0 {
-            return vec![trees.decided(); positions.len()];
-        }
+    fn sums_by_masks(&self, model: &CompiledModel, trees: &ContextTrees, positions: &[u32]) -> Vec<i64> {
         let mut sums = Vec::with_capacity(positions.len());
         for some in positions.chunks(WIDE) {
             let (small, large) = self.masks(some);
-            sums.extend_from_slice(&model.forest.sums(trees, &small, &large, some.len())[..some.len()]);
-        }
-        sums
-    }
-
-    pub(super) fn sums_by_bits(
-        &self,
-        sliced: &SlicedForest,
-        wide: Wide,
-        trees: &ContextTrees,
-        positions: &[u32],
-    ) -> Vec<i64> {
-        let mut sums = vec![0; positions.len()];
-        let agents = positions.chunks(LANES).zip(sums.chunks_mut(LANES)).map(|(some, sums)| {
-            let together = self.together(some);
-            let places_on = move |input: usize, places: &mut [u16; LANES]| {
-                let mut rest = places.as_mut_slice();
-                for some in &together {
-                    let own;
-                    (own, rest) = rest.split_at_mut(some.positions.len());
-                    let row = &some.block.places[input];
-                    if some.whole {
-                        own.copy_from_slice(row);
-                    } else {
-                        for (place, slot) in own.iter_mut().zip(some.slots()) {
-                            *place = row[slot];
-                        }
-                    }
-                }
-            };
-            (places_on, sums)
-        });
-        let (masks, alone) = trees.all();
-        sliced.sums(wide, masks, agents);
-        for sum in &mut sums {
-            *sum += alone;
+            sums.extend_from_slice(&model.forest.sums_by_masks(trees, &small, &large, some.len())[..some.len()]);
         }
         sums
     }
@@ -381,6 +351,46 @@ impl Together<'_, '_> {
     }
 }
 
+/// As many of them as are scored at once by their bytes: what writes their places, and where their sums go. Last comes an agent of whom nothing
+/// is known.
+fn groups<'a>(
+    mut rest: &'a [Together<'_, '_>],
+    nobody: &'a [u8],
+    mut sums: &'a mut [i64],
+) -> impl Iterator<Item = (impl Fn(usize, &mut [u8; GROUP]) + 'a, &'a mut [i64])> {
+    std::iter::from_fn(move || {
+        let (mut blocks, mut agents) = (0, 0);
+        while let Some(next) = rest.get(blocks).filter(|next| agents + next.positions.len() <= GROUP) {
+            agents += next.positions.len();
+            blocks += 1;
+        }
+        debug_assert!(rest.is_empty() || blocks > 0, "a block's agents come once each");
+        let own;
+        (own, rest) = rest.split_at(blocks);
+        let room_for_nobody = rest.is_empty() && agents < GROUP;
+        let own_sums = sums.split_off_mut(..agents + usize::from(room_for_nobody)).filter(|own| !own.is_empty())?;
+        let places_on = move |row: usize, places: &mut [u8; GROUP]| {
+            let mut rest = places.as_mut_slice();
+            for together in own {
+                let own;
+                (own, rest) = rest.split_at_mut(together.positions.len());
+                let row = &together.block.places[row];
+                if together.whole {
+                    own.copy_from_slice(row);
+                } else {
+                    for (place, slot) in own.iter_mut().zip(together.slots()) {
+                        *place = row[slot];
+                    }
+                }
+            }
+            if let Some(place) = rest.first_mut() {
+                *place = nobody[row];
+            }
+        };
+        Some((places_on, own_sums))
+    })
+}
+
 /// The margins of agents, in their order: `context` is what the context adds to the regression, `crosses` the places of the coefficients
 /// that count for it, `sums` those of the trees.
 pub(super) fn margins(
@@ -390,7 +400,9 @@ pub(super) fn margins(
     sums: &[i64],
     agents: &[Together<'_, '_>],
 ) -> Vec<f64> {
-    let mut margins = vec![0.0; sums.len()];
+    // Somebody is added.
+    let mut margins = Vec::with_capacity(sums.len() + 1);
+    margins.resize(sums.len(), 0.0);
     Arch::new().dispatch(Margins { model, context, crosses, sums, agents, margins: &mut margins });
     margins
 }
@@ -437,9 +449,25 @@ impl NullaryFnOnce for Margins<'_> {
     }
 }
 
-/// Neighbours that are in one block.
-fn in_blocks(positions: &[u32]) -> impl Iterator<Item = &[u32]> {
-    positions.chunk_by(|a, b| a / BLOCK as u32 == b / BLOCK as u32)
+/// Neighbours that are in one block, and whether they are all of it, in its order.
+fn in_blocks(mut rest: &[u32]) -> impl Iterator<Item = (&[u32], bool)> {
+    std::iter::from_fn(move || {
+        let block = rest.first()? / BLOCK as u32;
+        let whole = rest.first_chunk().is_some_and(is_whole_block);
+        let count = match whole {
+            true => BLOCK,
+            false => rest.iter().take_while(|position| *position / BLOCK as u32 == block).count(),
+        };
+        let own;
+        (own, rest) = rest.split_at(count);
+        Some((own, whole))
+    })
+}
+
+// All of them without a branch.
+fn is_whole_block(positions: &[u32; BLOCK]) -> bool {
+    let first = positions[0] & !(BLOCK as u32 - 1);
+    positions.iter().zip(0..).fold(0, |odd, (position, slot)| odd | (position ^ (first + slot))) == 0
 }
 
 impl Bank {
@@ -457,20 +485,20 @@ impl Bank {
         if self.blocks[at].holds(widths, slot, trained, &inputs) {
             return;
         }
-        let (part, masks, trees, places) = model.agent(trained, inputs);
+        let (part, AgentTrees { places, masks }, alone) = model.agent(trained, inputs);
         let block = Arc::make_mut(&mut self.blocks[at]);
         block.present[slot] = true;
         block.local[slot] = part.local;
         block.trained[slot] = part.trained;
         block.linear[slot] = part.linear;
-        block.trees[slot] = trees;
+        block.trees[slot] = alone;
         for (at, row) in block.crosses.iter_mut().enumerate() {
             row[slot] = part.crosses.get(at).copied().unwrap_or(0.0);
         }
+        block.inputs[slot * widths.inputs..][..widths.inputs].copy_from_slice(&part.inputs);
         for (row, place) in block.places.iter_mut().zip(places) {
             row[slot] = place;
         }
-        block.inputs[slot * widths.inputs..][..widths.inputs].copy_from_slice(&part.inputs);
         block.small[slot * widths.small..][..widths.small].copy_from_slice(&masks.small);
         block.large[slot * widths.large..][..widths.large].copy_from_slice(&masks.large);
     }

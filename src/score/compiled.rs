@@ -7,21 +7,14 @@ use serde_json::{Map, Value};
 
 use super::agents::{AgentPart, AgentSet, Together, margins};
 use super::artifact::{Artifact, held};
+use super::bytes::GROUP;
 use super::context::ContextPart;
 use super::encoding::{Encoded, Raw, Side, TreeInput, read_value};
-use super::factorised::{FactorisedForest, Masks, TreeCounts};
+use super::factorised::{AgentTrees, FactorisedForest, TreeCounts};
 use super::ranking::{Scored, answer};
 use super::request::{ScoreInput, ScoreOutput};
+use super::wide::ByteInstructions;
 use crate::domain::predictor::AgentSource;
-
-/// How the trees' sums are found: they are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    /// By masks or by bits, whatever is quicker.
-    Best,
-    Masks,
-    Plain,
-}
 
 /// A model that scores. Immutable; share it by `Arc`.
 #[derive(Debug)]
@@ -40,11 +33,21 @@ pub struct CompiledModel {
     pub(super) cross_starts: Vec<usize>,
     pub(super) forest: FactorisedForest,
     /// An agent of whom nothing is known.
-    nobody: (AgentPart, Masks, i64),
+    nobody: (AgentPart, AgentTrees, i64),
 }
 
 impl CompiledModel {
     pub fn new(artifact: Arc<Artifact>) -> CompiledModel {
+        Self::with(artifact, ByteInstructions::new())
+    }
+
+    /// The same model with agents by their masks, as for processors without the instructions for bytes: what those are measured and
+    /// tested against.
+    pub fn by_masks(artifact: Arc<Artifact>) -> CompiledModel {
+        Self::with(artifact, None)
+    }
+
+    fn with(artifact: Arc<Artifact>, bytes: Option<ByteInstructions>) -> CompiledModel {
         let encoding = &artifact.encoding;
         let mut fields: HashMap<String, Vec<usize>> = HashMap::new();
         for (index, field) in encoding.fields.iter().enumerate() {
@@ -65,18 +68,17 @@ impl CompiledModel {
             cross_starts.push(start);
             start += levels_of(&artifact, cross.input as usize);
         }
-        let forest = FactorisedForest::new(&artifact.forest, encoding);
+        let forest = FactorisedForest::new(&artifact.forest, encoding, bytes);
         let texts = encoding.text_index();
         let nobody = (
             AgentPart { local: false, trained: None, linear: 0.0, crosses: Vec::new(), inputs: Vec::new() },
-            Masks::default(),
+            AgentTrees::default(),
             0,
         );
         let mut model =
             Self { artifact, texts, fields, field_inputs, agent_inputs, agent_slots, cross_starts, forest, nobody };
         let nothing = model.nobody_part().inputs;
-        let (part, masks, trees, _) = model.agent(None, nothing);
-        model.nobody = (part, masks, trees);
+        model.nobody = model.agent(None, nothing);
         model
     }
 
@@ -106,72 +108,63 @@ impl CompiledModel {
 
     /// Scores the eligible agents, best first. `agents` must have been built for this model.
     pub fn score<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet) -> ScoreOutput<'a> {
-        self.score_by(input, agents, Way::Best)
-    }
-
-    /// The same answer with masks for any number of agents: what bits are measured against.
-    pub fn score_by_masks<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet) -> ScoreOutput<'a> {
-        self.score_by(input, agents, Way::Masks)
+        self.score_by(input, agents, false)
     }
 
     /// The same answer by walking every tree for every agent: what the factorised form is measured and tested against.
     pub fn score_plainly<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet) -> ScoreOutput<'a> {
-        self.score_by(input, agents, Way::Plain)
+        self.score_by(input, agents, true)
     }
 
-    fn score_by<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet, way: Way) -> ScoreOutput<'a> {
+    fn score_by<'a>(&self, input: &ScoreInput<'_, 'a>, agents: &'a AgentSet, plainly: bool) -> ScoreOutput<'a> {
         let context = self.encode_context(input);
         let (positions, unknown) = agents.find(input.eligible);
         let together = agents.together(&positions);
-        let plainly = way == Way::Plain;
+        let parts = || positions.iter().filter_map(|at| agents.part(*at)).chain([self.nobody_part()]);
+        // The last one is that of an agent of whom nothing is known.
         let mut p_scores: Vec<f64> = if plainly {
-            positions.iter().filter_map(|at| Some(self.plain_margin(&context, agents.part(*at)?))).collect()
+            parts().map(|agent| self.plain_margin(&context, agent)).collect()
         } else if context.overrides.is_empty() {
-            self.margins(&context, agents, &positions, &together, way)
+            self.margins(&context, agents, &positions, &together)
         } else {
-            positions.iter().filter_map(|at| Some(self.overridden_margin(&context, agents.part(*at)?))).collect()
+            self.overridden_margins(&context, parts())
         };
         self.artifact.outcome.p_scores(&mut p_scores);
-        let score_of = |p_score: f64| match input.expression {
-            Some(expression) => held(expression(p_score)),
-            None => self.artifact.outcome.score(p_score),
-        };
-        let scores = match input.expression {
+        let mut scores = match input.expression {
             Some(expression) => p_scores.iter().map(|p_score| held(expression(*p_score))).collect(),
             None => self.artifact.outcome.scores(&p_scores),
         };
-        let global = match (plainly, context.overrides.is_empty()) {
-            (true, _) => self.plain_margin(&context, self.nobody_part()),
-            (false, true) => self.nobodys_margin(&context),
-            (false, false) => self.overridden_margin(&context, self.nobody_part()),
-        };
-        let global = score_of(self.artifact.outcome.p_score(global));
+        p_scores.pop();
+        let global = scores.pop().unwrap_or_default();
         let local = together.iter().map(Together::locals).sum();
         let scored = Scored { positions: &positions, scores, p_scores, local };
         answer(scored, agents, &unknown, global, input, context.warnings)
     }
 
-    /// Margins of the agents at these positions, in their order, for an interaction whose inputs are encoded already (one
+    /// Margins of the agents at these positions (each once), in their order, for an interaction whose inputs are encoded already (one
     /// an input of the encoding; those of the agent's side are not read). What [`CompiledModel::score`] ranks by, for evaluations
     /// of many thousand interactions.
     pub fn margins_of_encoded(&self, inputs: Vec<Encoded>, agents: &AgentSet, positions: &[u32]) -> Vec<f64> {
         let context = self.context_part(inputs, Vec::new(), Vec::new());
-        self.margins(&context, agents, positions, &agents.together(positions), Way::Best)
+        let mut margins = self.margins(&context, agents, positions, &agents.together(positions));
+        margins.pop();
+        margins
     }
 
+    /// Of the agents in their order, and last of one of whom nothing is known.
     fn margins(
         &self,
         context: &ContextPart,
         agents: &AgentSet,
         positions: &[u32],
         together: &[Together<'_, '_>],
-        way: Way,
     ) -> Vec<f64> {
-        let sums = match way {
-            Way::Masks => agents.sums_by_masks(self, &context.trees, positions),
-            _ => agents.sums(self, &context.trees, positions),
-        };
-        margins(self, context.linear, &context.crosses, &sums, together)
+        let (nobody, trees, alone) = &self.nobody;
+        let mut sums = agents.sums(self, &context.trees, positions, together, trees);
+        let sum = sums.pop().unwrap_or_default();
+        let mut margins = margins(self, context.linear, &context.crosses, &sums, together);
+        margins.push(self.margin(context, nobody, self.forest.in_margin(sum + alone)));
+        margins
     }
 
     /// Intercept and terms of both sides, the crosses, the trees, in this order.
@@ -191,18 +184,23 @@ impl CompiledModel {
         self.part_of(None, inputs)
     }
 
-    fn nobodys_margin(&self, context: &ContextPart) -> f64 {
-        let (part, masks, trees) = &self.nobody;
-        let sum = self.forest.sum(&context.trees, masks);
-        self.margin(context, part, self.forest.in_margin(sum + trees))
-    }
-
-    /// With the context's values of agent inputs in place of the agent's own: its masks are made on the spot.
-    fn overridden_margin(&self, context: &ContextPart, agent: AgentPart) -> f64 {
-        let (agent, tree_inputs) = self.overridden(context, agent);
-        let (masks, trees) = self.forest.agent(&tree_inputs);
-        let sum = self.forest.sum(&context.trees, &masks);
-        self.margin(context, &agent, self.forest.in_margin(sum + trees))
+    /// With the context's values of agent inputs in place of the agents' own.
+    fn overridden_margins(&self, context: &ContextPart, mut agents: impl Iterator<Item = AgentPart>) -> Vec<f64> {
+        let mut margins = Vec::new();
+        loop {
+            let some = agents.by_ref().take(GROUP).map(|agent| {
+                let (agent, tree_inputs) = self.overridden(context, agent);
+                ((agent, self.forest.agent_alone(&tree_inputs)), self.forest.agent(&tree_inputs))
+            });
+            let (parts, trees): (Vec<_>, Vec<_>) = some.unzip();
+            if parts.is_empty() {
+                return margins;
+            }
+            let sums = self.forest.sums(&context.trees, &trees);
+            for ((agent, alone), sum) in parts.iter().zip(sums) {
+                margins.push(self.margin(context, agent, self.forest.in_margin(sum + alone)));
+            }
+        }
     }
 
     /// The margin by walking the trees.
@@ -233,15 +231,14 @@ impl CompiledModel {
         (trained, inputs)
     }
 
-    /// Everything of an agent that does not depend on the interaction, its masks, the sum of the trees that test it alone, and its places
-    /// among the trees' thresholds.
-    pub(super) fn agent(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> (AgentPart, Masks, i64, Vec<u16>) {
+    /// Everything of an agent that does not depend on the interaction: for the regression, the trees of both sides, and the sum of those that
+    /// test it alone.
+    pub(super) fn agent(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> (AgentPart, AgentTrees, i64) {
         let part = self.part_of(trained, inputs);
         let mut tree_inputs = vec![f32::NAN; self.artifact.encoding.tree_inputs.len()];
         self.agent_tree_inputs(&part, &mut tree_inputs);
-        let (masks, trees) = self.forest.agent(&tree_inputs);
-        let places = self.forest.sliced().map(|(sliced, _)| sliced.places(&tree_inputs).collect());
-        (part, masks, trees, places.unwrap_or_default())
+        let alone = self.forest.agent_alone(&tree_inputs);
+        (part, self.forest.agent(&tree_inputs), alone)
     }
 
     fn part_of(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> AgentPart {

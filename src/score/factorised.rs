@@ -8,16 +8,17 @@
 //!
 //! Leaves are whole numbers of the forest's unit (see [`Forest::round_leaves`]), so that sums do not depend on their order. Trees that test
 //! one side alone are summed on that side; trees of at most 32 leaves have masks of half the size; a tree whose leaf is
-//! decided by the context is added once for all agents.
+//! decided by the context is added once for all agents. Where the processor can, agents go by their bytes instead (`bytes.rs`), and only contexts
+//! have masks.
 
 use pulp::{Arch, NullaryFnOnce};
 
+use super::bytes::{ByteForest, GROUP};
 use super::encoding::Encoding;
 use super::forest::{Forest, LEAF_DIGITS};
 use super::numbered::{NumberedTree, below};
-use super::sliced::SlicedForest;
 use super::splits::InputSplits;
-use super::wide::{WIDE, Wide, WideMask};
+use super::wide::{ByteInstructions, WIDE, Wide, WideMask};
 
 /// Trees whose masks lie side by side.
 pub(super) const SIDE_BY_SIDE: usize = 8;
@@ -36,7 +37,7 @@ const WORTH_SKIPPING: [f64; 2] = [0.2, 0.6];
 pub(super) struct FactorisedForest {
     wide: Option<Wide>,
     /// The same trees for many agents at once.
-    sliced: Option<SlicedForest>,
+    bytes: Option<ByteForest>,
     unit: f64,
     /// Per tree, a bit for each leaf.
     leaves: Vec<u64>,
@@ -45,9 +46,9 @@ pub(super) struct FactorisedForest {
     is_agent: Vec<bool>,
     small: Trees<u32>,
     large: Trees<u64>,
-    /// Trees that test the context alone or nothing, and those that test the agent alone: their leaves, from the left.
+    /// Trees that test the context alone or nothing, and those that test the agent alone.
     context_alone: Vec<[i32; 64]>,
-    agent_alone: Vec<[i32; 64]>,
+    agent_alone: Vec<NumberedTree>,
 }
 
 /// Trees that test both sides.
@@ -150,11 +151,19 @@ pub(super) struct SmallEight(pub [u32; SIDE_BY_SIDE]);
 #[repr(align(64))]
 pub(super) struct LargeEight(pub [u64; SIDE_BY_SIDE]);
 
+/// What the trees of both sides read of an agent: places where agents go by their bytes, masks where they do not.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AgentTrees {
+    pub places: Vec<u8>,
+    pub masks: Masks,
+}
+
 /// What a request knows of the trees.
 #[derive(Debug, Clone)]
 pub(super) struct ContextTrees {
     /// Of all trees.
     all: Vec<u64>,
+    /// The same for agents by their masks.
     masks: Masks,
     /// Trees that an agent decides and their masks; none when too few are decided already for leaving them out.
     open: Option<Open>,
@@ -167,11 +176,6 @@ impl ContextTrees {
     /// The masks of all trees, those that test both sides first; and the sum of the trees that test the context alone.
     pub fn all(&self) -> (&[u64], i64) {
         (&self.all, self.context_alone)
-    }
-
-    /// The sum that all agents have in common: all of it, where no tree tests both sides.
-    pub fn decided(&self) -> i64 {
-        self.decided
     }
 }
 
@@ -189,16 +193,19 @@ pub struct TreeCounts {
     pub large: usize,
     pub context_alone: usize,
     pub agent_alone: usize,
+    /// Agents go by their bytes, not by their masks.
+    pub by_bytes: bool,
 }
 
 impl FactorisedForest {
-    pub fn new(forest: &Forest, encoding: &Encoding) -> Self {
+    /// `bytes` for agents by their bytes, if the trees fit; otherwise they go by their masks.
+    pub fn new(forest: &Forest, encoding: &Encoding, bytes: Option<ByteInstructions>) -> Self {
         let is_agent: Vec<bool> =
             encoding.tree_inputs.iter().map(|input| encoding.is_agent_tree_input(*input)).collect();
         let unit = forest.unit();
         let mut factorised = Self {
             wide: Wide::new(),
-            sliced: None,
+            bytes: None,
             unit,
             leaves: Vec::new(),
             inputs: Vec::new(),
@@ -221,31 +228,35 @@ impl FactorisedForest {
         let kinds: Vec<usize> = trees.iter().map(kind).collect();
         let mut order: Vec<usize> = (0..trees.len()).collect();
         order.sort_by_key(|tree| kinds[*tree]);
+        factorised.bytes = bytes.and_then(|instructions| {
+            let both = order.iter().filter(|tree| kinds[**tree] < 2).map(|tree| &trees[*tree]);
+            ByteForest::new(instructions, &both.collect::<Vec<_>>(), &factorised.is_agent)
+        });
         let mut splits = vec![Vec::new(); factorised.is_agent.len()];
         for (place, tree) in order.iter().enumerate() {
             factorised.add(kinds[*tree], &trees[*tree]);
-            for split in &trees[*tree].splits {
+            // Agents who go by their bytes have no masks.
+            let by_masks = |input: usize| factorised.bytes.is_none() || !factorised.is_agent[input];
+            for split in trees[*tree].splits.iter().filter(|split| by_masks(split.input)) {
                 splits[split.input].push((split, place));
             }
         }
         factorised.inputs = splits.into_iter().map(|splits| InputSplits::new(splits, trees.len())).collect();
-        if factorised.wide.is_some() {
-            let both: Vec<&NumberedTree> =
-                order.iter().filter(|tree| kinds[**tree] < 2).map(|tree| &trees[*tree]).collect();
-            factorised.sliced = SlicedForest::new(&both, &factorised.is_agent);
+        if factorised.bytes.is_none() {
+            factorised.small.fill_up();
+            factorised.large.fill_up();
         }
-        factorised.small.fill_up();
-        factorised.large.fill_up();
         factorised
     }
 
     fn add(&mut self, kind: usize, tree: &NumberedTree) {
         self.leaves.push(!below(64 - tree.leaf_count));
+        let by_masks = self.bytes.is_none();
         match kind {
-            0 => self.small.push(tree),
-            1 => self.large.push(tree),
+            0 => self.small.add(tree, by_masks),
+            1 => self.large.add(tree, by_masks),
             2 => self.context_alone.push(tree.leaves),
-            _ => self.agent_alone.push(tree.leaves),
+            _ => self.agent_alone.push(tree.clone()),
         }
     }
 
@@ -255,6 +266,7 @@ impl FactorisedForest {
             large: self.large.count,
             context_alone: self.context_alone.len(),
             agent_alone: self.agent_alone.len(),
+            by_bytes: self.bytes.is_some(),
         }
     }
 
@@ -263,20 +275,28 @@ impl FactorisedForest {
         sum as f64 * self.unit
     }
 
-    /// The masks of an agent, and the sum of the trees that test nothing else.
-    pub fn agent(&self, tree_inputs: &[f32]) -> (Masks, i64) {
-        let all = self.masks(true, tree_inputs);
-        let alone = &all[self.small.count + self.large.count + self.context_alone.len()..];
-        (self.split_masks(&all), sum_alone(&self.agent_alone, alone))
+    pub fn agent(&self, tree_inputs: &[f32]) -> AgentTrees {
+        match &self.bytes {
+            Some(forest) => AgentTrees { places: forest.places(tree_inputs).collect(), masks: Masks::default() },
+            None => AgentTrees { places: Vec::new(), masks: self.split_masks(&self.masks(true, tree_inputs)) },
+        }
+    }
+
+    /// The sum of the trees that test the agent alone.
+    pub fn agent_alone(&self, tree_inputs: &[f32]) -> i64 {
+        self.agent_alone.iter().map(|tree| i64::from(tree.value(tree_inputs))).sum()
     }
 
     pub fn context(&self, tree_inputs: &[f32]) -> ContextTrees {
         let all = self.masks(false, tree_inputs);
-        let masks = self.split_masks(&all);
         let undecided = self.small.count + self.large.count;
         let alone = &all[undecided..][..self.context_alone.len()];
         let context_alone = sum_alone(&self.context_alone, alone);
+        if self.bytes.is_some() {
+            return ContextTrees { all, masks: Masks::default(), open: None, context_alone, decided: context_alone };
+        }
         let mut decided = context_alone;
+        let masks = self.split_masks(&all);
         let skipped = self.small.decided(&masks.small) + self.large.decided(&masks.large);
         let worth = WORTH_SKIPPING[usize::from(self.wide.is_some())];
         let open = (skipped as f64 >= worth * undecided as f64 && skipped > 0).then(|| {
@@ -288,8 +308,23 @@ impl FactorisedForest {
         ContextTrees { all, masks, open, context_alone, decided }
     }
 
-    /// The sums of the first `count` agents' trees, apart from those that test an agent alone.
-    pub fn sums(
+    /// The sums of up to [`GROUP`] agents' trees, apart from those that test an agent alone.
+    pub fn sums(&self, context: &ContextTrees, agents: &[AgentTrees]) -> Vec<i64> {
+        let Some(forest) = &self.bytes else {
+            return agents.iter().map(|agent| self.sum(context, &agent.masks)).collect();
+        };
+        let mut sums = vec![0; agents.len()];
+        let places_on = |row: usize, places: &mut [u8; GROUP]| {
+            for (place, agent) in places.iter_mut().zip(agents) {
+                *place = agent.places[row];
+            }
+        };
+        forest.sums(context, [(places_on, sums.as_mut_slice())].into_iter());
+        sums
+    }
+
+    /// The same of the first `count` agents, by their masks.
+    pub fn sums_by_masks(
         &self,
         context: &ContextTrees,
         small: &[AgentMasks<'_, u32>; WIDE],
@@ -319,9 +354,9 @@ impl FactorisedForest {
         sums
     }
 
-    /// The same trees for hundreds of agents at once; none where that is not possible.
-    pub fn sliced(&self) -> Option<(&SlicedForest, Wide)> {
-        self.sliced.as_ref().zip(self.wide)
+    /// The same trees for many agents at once; none where that is not possible.
+    pub fn bytes(&self) -> Option<&ByteForest> {
+        self.bytes.as_ref()
     }
 
     /// The sum of one agent's trees, apart from those that test it alone.
@@ -388,8 +423,10 @@ impl<M: WideMask> Trees<M> {
         Self { leaves: Vec::new(), count: 0 }
     }
 
-    fn push(&mut self, tree: &NumberedTree) {
-        self.leaves.push(M::leaves(&tree.leaves));
+    fn add(&mut self, tree: &NumberedTree, by_masks: bool) {
+        if by_masks {
+            self.leaves.push(M::leaves(&tree.leaves));
+        }
         self.count += 1;
     }
 

@@ -10,6 +10,7 @@ mod agents;
 pub mod artifact;
 pub mod assignment;
 pub mod bins;
+mod bytes;
 mod compiled;
 mod container;
 mod context;
@@ -24,7 +25,6 @@ mod ranking;
 mod request;
 mod roster;
 mod shapley;
-mod sliced;
 mod splits;
 mod wide;
 

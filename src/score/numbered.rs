@@ -3,6 +3,7 @@
 use super::forest::{Forest, LEAF};
 
 /// Leaves count from the left, the first one being a mask's highest bit.
+#[derive(Debug, Clone)]
 pub(super) struct NumberedTree {
     pub splits: Vec<NumberedSplit>,
     /// In units of the forest.
@@ -10,6 +11,7 @@ pub(super) struct NumberedTree {
     pub leaf_count: usize,
 }
 
+#[derive(Debug, Clone)]
 pub(super) struct NumberedSplit {
     pub input: usize,
     pub threshold: f32,
@@ -24,6 +26,16 @@ impl NumberedTree {
         let mut numbered = Self { splits: Vec::new(), leaves: [0; 64], leaf_count: 0 };
         numbered.number(forest, forest.starts[tree] as usize, 0, unit);
         numbered
+    }
+
+    /// The value of the leaf that is reached.
+    pub fn value(&self, tree_inputs: &[f32]) -> i32 {
+        let reached = self.splits.iter().fold(u64::MAX, |left, split| {
+            let value = tree_inputs[split.input];
+            let is_right = if value.is_nan() { split.missing_right } else { value >= split.threshold };
+            left & if is_right { split.right } else { split.left }
+        });
+        self.leaves[reached.leading_zeros() as usize % 64]
     }
 
     /// Walks a tree from the left. A tree is at most 63 splits deep.

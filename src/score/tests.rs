@@ -7,10 +7,13 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::assignment::{Assignment, Pairs};
+use super::bytes::ByteForest;
 use super::encoding::{Derive, EncodedField, Encoding, Input, Scale, Side, TreeInput};
 use super::forest::LEAF;
 use super::logistic::logistic;
+use super::numbered::NumberedTree;
 use super::samples;
+use super::wide::ByteInstructions;
 use super::*;
 use crate::domain::Timestamp;
 use crate::domain::predictor::{Goal, MetricKind};
@@ -301,14 +304,14 @@ fn all_of<'i>(context: &'i Map<String, Value>, positions: &'i [u32]) -> ScoreInp
     }
 }
 
-fn bits_say_what_masks_say(model: &CompiledModel, input: &ScoreInput<'_, '_>, agents: &AgentSet, positions: &[u32]) {
-    let Some((sliced, wide)) = model.forest.sliced() else {
-        println!("skipped: this processor has no AVX-512");
-        return;
-    };
-    let trees = model.encode_context(input).trees;
-    let by_bits = agents.sums_by_bits(sliced, wide, &trees, positions);
-    assert_eq!(by_bits, agents.sums_by_masks(model, &trees, positions));
+/// The same by walking the trees, and by masks.
+fn all_forms_say(model: &CompiledModel, profile: &[(String, Map<String, Value>)], input: &ScoreInput<'_, '_>) {
+    let agents = AgentSet::build(model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
+    let scored = model.score(input, &agents);
+    assert_eq!(scored, model.score_plainly(input, &agents));
+    let by_masks = CompiledModel::by_masks(Arc::new(model.artifact().clone()));
+    let agents = AgentSet::build(&by_masks, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
+    assert_eq!(scored, by_masks.score(input, &agents));
 }
 
 /// A tree that sends a context at or above 0 down a chain of so many of the agent's thresholds: one leaf more than those is left.
@@ -329,10 +332,12 @@ fn chain(forest: &mut Forest, thresholds: &[f32]) {
 /// Each number of leaves and of thresholds at which the forms of the forest have an edge, with leaves that differ as much as they can.
 #[test]
 fn edges_of_leaves_thresholds_and_agents() {
-    const LENGTHS: [usize; 14] = [62, 48, 47, 32, 31, 17, 16, 15, 8, 7, 4, 3, 2, 1];
-    for count in [1, 63, 64, 65, 128, 511, 512, 513, 1_000] {
+    const LENGTHS: [usize; 18] = [62, 48, 47, 33, 32, 31, 17, 16, 15, 9, 8, 7, 6, 5, 4, 3, 2, 1];
+    for count in [1, 6, 7, 63, 64, 65, 128, 254, 255, 256, 1_000] {
         let mut forest = Forest { starts: vec![0], ..Forest::default() };
-        let thresholds: Vec<f32> = (0..count).map(|at| at as f32).collect();
+        // Infinity is a threshold, too: all values go left, and those that are missing right.
+        let last = count - 1;
+        let thresholds: Vec<f32> = (0..count).map(|at| if at == last { f32::INFINITY } else { at as f32 }).collect();
         let mut rest = thresholds.as_slice();
         for length in LENGTHS.iter().cycle() {
             let own;
@@ -344,20 +349,18 @@ fn edges_of_leaves_thresholds_and_agents() {
         }
         forest.round_leaves();
         let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
+        assert_eq!(model.tree_counts().by_bytes, ByteInstructions::new().is_some() && count <= 255);
         let fields = |at: usize| object(json!({"a0": (at * 7 % (2 * count + 3)) as f64 / 2.0 - 0.5}));
         let profile: Vec<_> =
             (0..720).map(|at| (at.to_string(), if at % 10 == 0 { Map::new() } else { fields(at) })).collect();
-        let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
         let context = object(json!({"c0": 1}));
-        for agents_wanted in [0, 1, 63, 64, 65, 191, 192, 511, 512, 513, 703, 704] {
+        for agents_wanted in [0, 1, 63, 64, 65, 127, 128, 129, 191, 192, 193, 704] {
             let positions: Vec<u32> = (0..agents_wanted).map(|at| (at * 11 % 720) as u32).collect();
             let input = all_of(&context, &positions);
-            assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents), "{count}, {agents_wanted}");
-            bits_say_what_masks_say(&model, &input, &agents, &positions);
+            all_forms_say(&model, &profile, &input);
         }
         let (context, positions) = (object(json!({"c0": -1})), [3, 5]);
-        let input = all_of(&context, &positions);
-        assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
+        all_forms_say(&model, &profile, &all_of(&context, &positions));
     }
 }
 
@@ -372,11 +375,29 @@ fn trees_whose_sums_leave_their_bits() {
     forest.round_leaves();
     let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
     let profile: Vec<_> = (0..70).map(|at| (at.to_string(), object(json!({"a0": at % 4})))).collect();
-    let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
     let (context, positions) = (object(json!({"c0": 1})), (0..70).collect::<Vec<u32>>());
-    let input = all_of(&context, &positions);
-    assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
-    bits_say_what_masks_say(&model, &input, &agents, &positions);
+    all_forms_say(&model, &profile, &all_of(&context, &positions));
+}
+
+/// A byte names one of 256 rows, and an input has one for each way of its missing values.
+#[test]
+fn more_inputs_than_bytes_can_name_go_by_masks() {
+    let Some(instructions) = ByteInstructions::new() else {
+        println!("skipped: this processor goes by masks anyway");
+        return;
+    };
+    for (inputs, missing_both_ways, fits) in [(256, 0, true), (257, 0, false), (255, 1, true), (255, 2, false)] {
+        let mut forest = Forest { starts: vec![0], ..Forest::default() };
+        for tree in 0..inputs + missing_both_ways {
+            forest.push_split(tree % inputs, 0.0, [1, 2], if tree < inputs { 1 } else { 2 }, 1.0);
+            forest.push_leaf(1.0, 1.0);
+            forest.push_leaf(2.0, 1.0);
+            forest.starts.push(forest.inputs.len() as u32);
+        }
+        let trees: Vec<_> = (0..forest.trees()).map(|tree| NumberedTree::new(&forest, tree, forest.unit())).collect();
+        let bytes = ByteForest::new(instructions, &trees.iter().collect::<Vec<_>>(), &vec![true; usize::from(inputs)]);
+        assert_eq!(bytes.is_some(), fits, "{inputs} {missing_both_ways}");
+    }
 }
 
 /// Rounding may make the largest leaf a power of two, which has a larger unit.
@@ -396,7 +417,7 @@ fn rounded_leaves_stay_as_they_are() {
     assert_eq!((f64::from(forest.values[2]) / forest.unit()).fract(), 0.0);
 }
 
-/// More trees than one sum on planes can hold, more agents than planes have bits.
+/// More trees than one sum of words can hold, more agents than are scored at once.
 #[test]
 fn many_agents_and_many_trees() {
     let mut forest = Forest { starts: vec![0], ..Forest::default() };
@@ -413,13 +434,9 @@ fn many_agents_and_many_trees() {
     let fields = |at: usize| object(json!({"a0": (dice(at) % 9) as i64 - 4, "a1": (dice(at) / 9 % 9) as i64 - 4}));
     let profile: Vec<_> =
         (0..1_100).map(|at| (at.to_string(), if at % 10 == 0 { Map::new() } else { fields(at) })).collect();
-    let agents = AgentSet::build(&model, profile.iter().map(|(id, fields)| AgentInput { id, fields }));
     let positions: Vec<u32> = (0..1_100).collect();
     for context in [json!({"c0": 1, "c1": -2}), json!({"c1": 3}), json!({"c0": 0})] {
-        let context = object(context);
-        let input = all_of(&context, &positions);
-        assert_eq!(model.score(&input, &agents), model.score_plainly(&input, &agents));
-        bits_say_what_masks_say(&model, &input, &agents, &positions);
+        all_forms_say(&model, &profile, &all_of(&object(context), &positions));
     }
 }
 
@@ -451,8 +468,7 @@ proptest! {
         let positions = set.all_positions();
         let input = all_of(&context, &positions);
         let scored = model.score(&input, &set);
-        prop_assert_eq!(&scored, &model.score_plainly(&input, &set));
-        bits_say_what_masks_say(&model, &input, &set, &positions);
+        all_forms_say(&model, &profile, &input);
         let ids: Vec<&str> = scored.scores.iter().map(|score| score.agent_id).collect();
         for (score, explained) in scored.scores.iter().zip(model.explain(&input, &set, &ids)) {
             let explained = explained.unwrap();

@@ -12,7 +12,7 @@ use std::arch::x86_64::{__m128i, __m512i};
 use pulp::x86::V4;
 use pulp::{NullaryFnOnce, cast};
 
-use super::{WIDE, Wide};
+use super::WIDE;
 use crate::score::factorised::{AgentMasks, LargeEight, Mask, SIDE_BY_SIDE, SmallEight, TREES_A_SUM};
 
 /// What differs between masks of 32 and 64 bits.
@@ -55,7 +55,15 @@ impl WideMask for u64 {
 /// Eights of trees whose sums fit 32 bits.
 const EIGHTS_A_SUM: usize = TREES_A_SUM / SIDE_BY_SIDE;
 
+/// A processor that can.
+#[derive(Debug, Clone, Copy)]
+pub struct Wide(V4);
+
 impl Wide {
+    pub fn new() -> Option<Self> {
+        V4::try_new().map(Self)
+    }
+
     /// Adds sixteen agents' sums over all trees. A tree has one place in each of the lists.
     pub fn add_sums<M: WideMask>(
         self,
@@ -64,7 +72,7 @@ impl Wide {
         agents: &[AgentMasks<'_, M>; WIDE],
         sums: &mut [i64; WIDE],
     ) {
-        self.vectorize(MaskSums::<M> { simd: self.0, leaves, context, agents, sums });
+        self.0.vectorize(MaskSums::<M> { simd: self.0, leaves, context, agents, sums });
     }
 }
 

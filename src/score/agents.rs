@@ -357,7 +357,7 @@ fn groups<'a>(
     mut rest: &'a [Together<'_, '_>],
     nobody: &'a [u8],
     mut sums: &'a mut [i64],
-) -> impl Iterator<Item = (impl Fn(usize, &mut [u8; GROUP]) + 'a, &'a mut [i64])> {
+) -> impl Iterator<Item = (impl Fn(usize, &mut [u8]) + 'a, &'a mut [i64])> {
     std::iter::from_fn(move || {
         let (mut blocks, mut agents) = (0, 0);
         while let Some(next) = rest.get(blocks).filter(|next| agents + next.positions.len() <= GROUP) {
@@ -369,8 +369,7 @@ fn groups<'a>(
         (own, rest) = rest.split_at(blocks);
         let room_for_nobody = rest.is_empty() && agents < GROUP;
         let own_sums = sums.split_off_mut(..agents + usize::from(room_for_nobody)).filter(|own| !own.is_empty())?;
-        let places_on = move |row: usize, places: &mut [u8; GROUP]| {
-            let mut rest = places.as_mut_slice();
+        let places_on = move |row: usize, mut rest: &mut [u8]| {
             for together in own {
                 let own;
                 (own, rest) = rest.split_at_mut(together.positions.len());
@@ -400,7 +399,7 @@ pub(super) fn margins(
     sums: &[i64],
     agents: &[Together<'_, '_>],
 ) -> Vec<f64> {
-    // Somebody is added.
+    // One more is added: nobody's.
     let mut margins = Vec::with_capacity(sums.len() + 1);
     margins.resize(sums.len(), 0.0);
     Arch::new().dispatch(Margins { model, context, crosses, sums, agents, margins: &mut margins });
@@ -485,7 +484,7 @@ impl Bank {
         if self.blocks[at].holds(widths, slot, trained, &inputs) {
             return;
         }
-        let (part, AgentTrees { places, masks }, alone) = model.agent(trained, inputs);
+        let (part, AgentTrees { places, masks, alone }) = model.agent(trained, inputs);
         let block = Arc::make_mut(&mut self.blocks[at]);
         block.present[slot] = true;
         block.local[slot] = part.local;

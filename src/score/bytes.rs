@@ -102,7 +102,6 @@ pub(super) struct Split {
 
 /// Of the first ones of a tree, what an agent's place has to be below, and on which row.
 #[derive(Debug, Clone, Copy, Default)]
-#[repr(C)]
 pub(super) struct First {
     pub bounds: Apart,
     pub rows: Apart,
@@ -246,7 +245,7 @@ impl ByteForest {
     }
 
     /// The sums of agents' trees, by up to [`GROUP`] of them: what writes their places of one row, and where their sums go.
-    pub fn sums<'a, P: Fn(usize, &mut [u8; GROUP])>(
+    pub fn sums<'a, P: Fn(usize, &mut [u8])>(
         &self,
         context: &ContextTrees,
         agents: impl Iterator<Item = (P, &'a mut [i64])>,
@@ -258,9 +257,7 @@ impl ByteForest {
             live.even();
             for (places_on, sums) in agents {
                 for (at, row) in rows[..self.rows.len()].iter_mut().enumerate() {
-                    if let Ok(row) = row.0.as_flattened_mut().try_into() {
-                        places_on(at, row);
-                    }
+                    places_on(at, row.0.as_flattened_mut());
                 }
                 sums.fill(self.least + live.decided + alone);
                 self.instructions.add_sums(live, rows, sums);

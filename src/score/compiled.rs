@@ -33,7 +33,7 @@ pub struct CompiledModel {
     pub(super) cross_starts: Vec<usize>,
     pub(super) forest: FactorisedForest,
     /// An agent of whom nothing is known.
-    nobody: (AgentPart, AgentTrees, i64),
+    nobody: (AgentPart, AgentTrees),
 }
 
 impl CompiledModel {
@@ -73,7 +73,6 @@ impl CompiledModel {
         let nobody = (
             AgentPart { local: false, trained: None, linear: 0.0, crosses: Vec::new(), inputs: Vec::new() },
             AgentTrees::default(),
-            0,
         );
         let mut model =
             Self { artifact, texts, fields, field_inputs, agent_inputs, agent_slots, cross_starts, forest, nobody };
@@ -159,11 +158,11 @@ impl CompiledModel {
         positions: &[u32],
         together: &[Together<'_, '_>],
     ) -> Vec<f64> {
-        let (nobody, trees, alone) = &self.nobody;
+        let (nobody, trees) = &self.nobody;
         let mut sums = agents.sums(self, &context.trees, positions, together, trees);
         let sum = sums.pop().unwrap_or_default();
         let mut margins = margins(self, context.linear, &context.crosses, &sums, together);
-        margins.push(self.margin(context, nobody, self.forest.in_margin(sum + alone)));
+        margins.push(self.margin(context, nobody, self.forest.in_margin(sum + trees.alone)));
         margins
     }
 
@@ -190,15 +189,15 @@ impl CompiledModel {
         loop {
             let some = agents.by_ref().take(GROUP).map(|agent| {
                 let (agent, tree_inputs) = self.overridden(context, agent);
-                ((agent, self.forest.agent_alone(&tree_inputs)), self.forest.agent(&tree_inputs))
+                (agent, self.forest.agent(&tree_inputs))
             });
             let (parts, trees): (Vec<_>, Vec<_>) = some.unzip();
             if parts.is_empty() {
                 return margins;
             }
             let sums = self.forest.sums(&context.trees, &trees);
-            for ((agent, alone), sum) in parts.iter().zip(sums) {
-                margins.push(self.margin(context, agent, self.forest.in_margin(sum + alone)));
+            for (agent, sum) in parts.iter().zip(sums) {
+                margins.push(self.margin(context, agent, self.forest.in_margin(sum)));
             }
         }
     }
@@ -231,14 +230,12 @@ impl CompiledModel {
         (trained, inputs)
     }
 
-    /// Everything of an agent that does not depend on the interaction: for the regression, the trees of both sides, and the sum of those that
-    /// test it alone.
-    pub(super) fn agent(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> (AgentPart, AgentTrees, i64) {
+    /// Everything of an agent that does not depend on the interaction: for the regression, and for the trees.
+    pub(super) fn agent(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> (AgentPart, AgentTrees) {
         let part = self.part_of(trained, inputs);
         let mut tree_inputs = vec![f32::NAN; self.artifact.encoding.tree_inputs.len()];
         self.agent_tree_inputs(&part, &mut tree_inputs);
-        let alone = self.forest.agent_alone(&tree_inputs);
-        (part, self.forest.agent(&tree_inputs), alone)
+        (part, self.forest.agent(&tree_inputs))
     }
 
     fn part_of(&self, trained: Option<u32>, inputs: Vec<Encoded>) -> AgentPart {

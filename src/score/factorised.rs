@@ -13,7 +13,7 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
-use super::bytes::{ByteForest, GROUP};
+use super::bytes::ByteForest;
 use super::encoding::Encoding;
 use super::forest::{Forest, LEAF_DIGITS};
 use super::numbered::{NumberedTree, below};
@@ -151,11 +151,13 @@ pub(super) struct SmallEight(pub [u32; SIDE_BY_SIDE]);
 #[repr(align(64))]
 pub(super) struct LargeEight(pub [u64; SIDE_BY_SIDE]);
 
-/// What the trees of both sides read of an agent: places where agents go by their bytes, masks where they do not.
+/// What trees know of an agent: those of both sides its places where agents go by their bytes, its masks where they do not; and the sum of those
+/// that test the agent alone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AgentTrees {
     pub places: Vec<u8>,
     pub masks: Masks,
+    pub alone: i64,
 }
 
 /// What a request knows of the trees.
@@ -235,17 +237,16 @@ impl FactorisedForest {
         let mut splits = vec![Vec::new(); factorised.is_agent.len()];
         for (place, tree) in order.iter().enumerate() {
             factorised.add(kinds[*tree], &trees[*tree]);
-            // Agents who go by their bytes have no masks.
-            let by_masks = |input: usize| factorised.bytes.is_none() || !factorised.is_agent[input];
+            // Agents who go by their bytes have no masks, and trees that test the agent alone need none.
+            let by_masks =
+                |input: usize| !factorised.is_agent[input] || (factorised.bytes.is_none() && kinds[*tree] < 3);
             for split in trees[*tree].splits.iter().filter(|split| by_masks(split.input)) {
                 splits[split.input].push((split, place));
             }
         }
         factorised.inputs = splits.into_iter().map(|splits| InputSplits::new(splits, trees.len())).collect();
-        if factorised.bytes.is_none() {
-            factorised.small.fill_up();
-            factorised.large.fill_up();
-        }
+        factorised.small.fill_up();
+        factorised.large.fill_up();
         factorised
     }
 
@@ -276,15 +277,12 @@ impl FactorisedForest {
     }
 
     pub fn agent(&self, tree_inputs: &[f32]) -> AgentTrees {
-        match &self.bytes {
-            Some(forest) => AgentTrees { places: forest.places(tree_inputs).collect(), masks: Masks::default() },
-            None => AgentTrees { places: Vec::new(), masks: self.split_masks(&self.masks(true, tree_inputs)) },
-        }
-    }
-
-    /// The sum of the trees that test the agent alone.
-    pub fn agent_alone(&self, tree_inputs: &[f32]) -> i64 {
-        self.agent_alone.iter().map(|tree| i64::from(tree.value(tree_inputs))).sum()
+        let (places, masks) = match &self.bytes {
+            Some(forest) => (forest.places(tree_inputs).collect(), Masks::default()),
+            None => (Vec::new(), self.split_masks(&self.masks(true, tree_inputs))),
+        };
+        let alone = self.agent_alone.iter().map(|tree| i64::from(tree.value(tree_inputs))).sum();
+        AgentTrees { places, masks, alone }
     }
 
     pub fn context(&self, tree_inputs: &[f32]) -> ContextTrees {
@@ -308,22 +306,25 @@ impl FactorisedForest {
         ContextTrees { all, masks, open, context_alone, decided }
     }
 
-    /// The sums of up to [`GROUP`] agents' trees, apart from those that test an agent alone.
+    /// The sums of agents' trees, of no more agents than are scored at once by their bytes.
     pub fn sums(&self, context: &ContextTrees, agents: &[AgentTrees]) -> Vec<i64> {
         let Some(forest) = &self.bytes else {
-            return agents.iter().map(|agent| self.sum(context, &agent.masks)).collect();
+            return agents.iter().map(|agent| self.sum(context, &agent.masks) + agent.alone).collect();
         };
         let mut sums = vec![0; agents.len()];
-        let places_on = |row: usize, places: &mut [u8; GROUP]| {
+        let places_on = |row: usize, places: &mut [u8]| {
             for (place, agent) in places.iter_mut().zip(agents) {
                 *place = agent.places[row];
             }
         };
         forest.sums(context, [(places_on, sums.as_mut_slice())].into_iter());
+        for (sum, agent) in sums.iter_mut().zip(agents) {
+            *sum += agent.alone;
+        }
         sums
     }
 
-    /// The same of the first `count` agents, by their masks.
+    /// The sums of the first `count` agents' trees by their masks, apart from those that test an agent alone.
     pub fn sums_by_masks(
         &self,
         context: &ContextTrees,

@@ -1,4 +1,5 @@
-//! The engine alone, on one core: beside the time to stream the masks that agents would have, plain traversal of the same trees and another library's prediction.
+//! The engine alone, on one core: beside the time to stream the masks that agents would have, plain traversal of the same trees and another
+//! library's prediction.
 
 use std::hint::black_box;
 use std::io::Write;

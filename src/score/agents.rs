@@ -11,7 +11,7 @@ use std::sync::Arc;
 use pulp::{Arch, NullaryFnOnce};
 use serde_json::{Map, Value};
 
-use super::bytes::GROUP;
+use super::bytes::{GROUP, Row};
 use super::compiled::CompiledModel;
 use super::encoding::Encoded;
 use super::factorised::{AgentMasks, AgentTrees, ContextTrees, LargeEight, SIDE_BY_SIDE, SmallEight};
@@ -345,6 +345,21 @@ impl Together<'_, '_> {
         self.positions.iter().map(|position| *position as usize % BLOCK)
     }
 
+    /// Their places, from a place of the rows on.
+    fn write_places(&self, at: usize, rows: &mut [Row]) {
+        if self.whole {
+            for (row, places) in rows.iter_mut().zip(&self.block.places) {
+                row.0[at..][..BLOCK].copy_from_slice(places);
+            }
+        } else {
+            for (at, slot) in (at..GROUP).zip(self.slots()) {
+                for (row, places) in rows.iter_mut().zip(&self.block.places) {
+                    row.0[at] = places[slot];
+                }
+            }
+        }
+    }
+
     /// How many of them have a local model.
     pub fn locals(&self) -> usize {
         self.slots().filter(|slot| self.block.local[*slot]).count()
@@ -357,7 +372,7 @@ fn groups<'a>(
     mut rest: &'a [Together<'_, '_>],
     nobody: &'a [u8],
     mut sums: &'a mut [i64],
-) -> impl Iterator<Item = (impl Fn(usize, &mut [u8]) + 'a, &'a mut [i64])> {
+) -> impl Iterator<Item = (impl FnOnce(&mut [Row]) + 'a, &'a mut [i64])> {
     std::iter::from_fn(move || {
         let (mut blocks, mut agents) = (0, 0);
         while let Some(next) = rest.get(blocks).filter(|next| agents + next.positions.len() <= GROUP) {
@@ -367,26 +382,19 @@ fn groups<'a>(
         debug_assert!(rest.is_empty() || blocks > 0, "a block's agents come once each");
         let own;
         (own, rest) = rest.split_at(blocks);
-        let room_for_nobody = rest.is_empty() && agents < GROUP;
-        let own_sums = sums.split_off_mut(..agents + usize::from(room_for_nobody)).filter(|own| !own.is_empty())?;
-        let places_on = move |row: usize, mut rest: &mut [u8]| {
+        let has_nobody = rest.is_empty() && agents < GROUP;
+        let own_sums = sums.split_off_mut(..agents + usize::from(has_nobody)).filter(|own| !own.is_empty())?;
+        let write_places = move |rows: &mut [Row]| {
+            let mut at = 0;
             for together in own {
-                let own;
-                (own, rest) = rest.split_at_mut(together.positions.len());
-                let row = &together.block.places[row];
-                if together.whole {
-                    own.copy_from_slice(row);
-                } else {
-                    for (place, slot) in own.iter_mut().zip(together.slots()) {
-                        *place = row[slot];
-                    }
-                }
+                together.write_places(at, rows);
+                at += together.positions.len();
             }
-            if let Some(place) = rest.first_mut() {
-                *place = nobody[row];
+            if has_nobody {
+                rows.iter_mut().zip(nobody).for_each(|(row, place)| row.0[at] = *place);
             }
         };
-        Some((places_on, own_sums))
+        Some((write_places, own_sums))
     })
 }
 

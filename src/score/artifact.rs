@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use pulp::Arch;
 use serde::{Deserialize, Serialize};
 
 use super::container::{self, Reader, Writer};
@@ -60,11 +61,14 @@ impl Outcome {
 
     /// [`Outcome::score`] of many.
     pub fn scores(&self, p_scores: &[f64]) -> Vec<f64> {
-        p_scores.iter().map(|p_score| self.score(*p_score)).collect()
+        Arch::new().dispatch(
+            #[inline(always)]
+            || p_scores.iter().map(|p_score| self.score(*p_score)).collect(),
+        )
     }
 
     /// The score without a score expression: higher is better, finite, ≥ 0.
-    #[inline]
+    #[inline(always)]
     pub fn score(&self, p_score: f64) -> f64 {
         let score = match (self.kind, self.goal) {
             (MetricKind::Classification, Goal::Maximize) => 1000.0 * p_score,
@@ -76,16 +80,10 @@ impl Outcome {
     }
 }
 
-/// Finite and ≥ 0, whatever an expression gave.
-#[inline]
+/// Finite and ≥ 0, whatever an expression gave: what is no number is 0.
+#[inline(always)]
 pub fn held(score: f64) -> f64 {
-    if score.is_finite() {
-        score.max(0.0)
-    } else if score == f64::INFINITY {
-        f64::MAX
-    } else {
-        0.0
-    }
+    score.max(0.0).min(f64::MAX)
 }
 
 /// The agents that training saw.

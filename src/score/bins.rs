@@ -1,13 +1,10 @@
 //! Few bins for what a model reads and predicts, made from the artifact's own encoding: so training and every server count alike, and
 //! what they counted can be compared and added up.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use serde_json::{Map, Value};
 
 use super::artifact::Outcome;
-use super::encoding::{Derive, Encoding, Levels, Raw, Side, read_value};
+use super::encoding::{Derive, Encoding, Levels, Raw, Side, TextLevels, read_value};
 use crate::domain::Timestamp;
 use crate::domain::predictor::MetricKind;
 
@@ -44,7 +41,7 @@ pub struct Bins {
 struct Counted {
     input: usize,
     /// The frequent texts.
-    texts: HashMap<Arc<str>, u32>,
+    texts: TextLevels,
 }
 
 /// What an input is called, and what its bins stand for.
@@ -63,7 +60,7 @@ impl Bins {
             .map(|input| {
                 let texts = match &encoding.inputs[input].levels {
                     Some(Levels::Texts(texts)) => texts.iter().take(MAX_TEXTS).cloned().zip(0..).collect(),
-                    _ => HashMap::new(),
+                    _ => TextLevels::default(),
                 };
                 Counted { input, texts }
             })
@@ -201,6 +198,8 @@ fn interaction_time(encoding: &Encoding, context: &Map<String, Value>, now: Time
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
 
     use super::*;

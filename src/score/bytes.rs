@@ -14,6 +14,7 @@
 
 use std::array::from_fn;
 use std::cell::RefCell;
+use std::ops::Range;
 
 use super::factorised::ContextTrees;
 use super::forest::LEAF_DIGITS;
@@ -29,19 +30,19 @@ const MOST_ROWS: usize = 256;
 
 /// A leaf's value in limbs of so many binary digits, the lowest first: two of them add up to a byte.
 pub(super) const LIMB_DIGITS: usize = 7;
-pub(super) const LIMBS: usize = 3;
+pub(super) const LIMBS: usize = 2;
 const _: () = assert!(2 * ((1 << LIMB_DIGITS) - 1) <= u8::MAX as usize);
 const _: () = assert!(LIMBS * LIMB_DIGITS > LEAF_DIGITS as usize, "two leaves of a tree differ by no more");
-/// Trees whose limbs add up to a word; half of them are an even number.
-pub(super) const TREES_A_SUM: usize = 512;
-const _: () = assert!(TREES_A_SUM * ((1 << LIMB_DIGITS) - 1) <= u16::MAX as usize);
+/// Bytes that add up to a word.
+pub(super) const BYTES_A_SUM: usize = 257;
+const _: () = assert!(BYTES_A_SUM * u8::MAX as usize <= u16::MAX as usize);
 
 /// Splits whose outcomes number the entries of a table.
 pub(super) const OUTCOMES: usize = 6;
-/// Splits of a tree that are looked at together.
-pub(super) const SPLITS: usize = 32;
+/// Splits of a tree that are few: half a register of them.
+pub(super) const FEW: usize = 32;
 /// Most leaves of a tree.
-const LEAVES: usize = 64;
+pub(super) const LEAVES: usize = 64;
 
 /// What the leaves of a tree add to its least one, limb by limb.
 pub(super) type Limbs = [[u8; LEAVES]; LIMBS];
@@ -49,25 +50,24 @@ pub(super) type Limbs = [[u8; LEAVES]; LIMBS];
 /// Places of a group's agents on one input, as numbers from -128.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(64))]
-pub(super) struct Row(pub [[u8; LANES / 2]; 4]);
+pub(super) struct Row(pub [u8; GROUP]);
 pub(super) type Rows = [Row; MOST_ROWS];
 
 thread_local! {
     /// Taken up again by the thread's next request: new memory of this size would cost as much as what is done in it.
     static SCRATCH: RefCell<(Live, Box<Rows>)> =
-        RefCell::new((Live::default(), Box::new([Row([[0; LANES / 2]; 4]); MOST_ROWS])));
+        RefCell::new((Live::default(), Box::new([Row([0; GROUP]); MOST_ROWS])));
 }
 
 /// The trees of both sides.
 #[derive(Debug, Clone)]
 pub(super) struct ByteForest {
     instructions: ByteInstructions,
-    /// Of each tree, by bits of a mask: the last leaf comes first.
+    /// Of each tree, by bits of a mask: the last leaf comes first. One more adds nothing.
     pub limbs: Vec<TreeLimbs>,
-    /// Of each tree, those of its splits that test the agent: [`SPLITS`] or twice as many.
-    pub splits: Vec<Splits>,
-    /// Where each tree's end in `splits`.
-    pub splits_until: Vec<u32>,
+    /// Of each tree, those of its splits that test the agent: first the trees with few of them, then those with more.
+    pub few: Vec<Splits<FEW>>,
+    pub many: Vec<Splits<LEAVES>>,
     /// The least leaf of each tree, added up. Values are counted from it.
     pub least: i64,
     inputs: Vec<Input>,
@@ -78,29 +78,40 @@ pub(super) struct ByteForest {
 #[repr(align(64))]
 pub(super) struct TreeLimbs(pub Limbs);
 
-/// Splits of a tree that test the agent, parents before children, each with the bits of a mask under it: those under its right child come first. What
-/// fills up has none.
-#[derive(Debug, Clone, Default)]
+/// Splits of a tree that test the agent, parents before children, each with the bits of a mask under it: those under its right child come
+/// first. What fills up has none.
+#[derive(Debug, Clone)]
 #[repr(align(32))]
-pub(super) struct Splits {
+pub(super) struct Splits<const N: usize> {
     /// The first bit under the right child, and the first one under the left child.
-    pub firsts: [[u8; SPLITS]; 2],
-    pub last: [u8; SPLITS],
-    /// A value whose place is below the bound goes left.
-    pub bounds: [u8; SPLITS],
-    pub rows: [u8; SPLITS],
+    pub firsts: [[u8; N]; 2],
+    pub last: [u8; N],
+    /// The bound that a value's place is below to go left, and the row of places.
+    pub tested: [[u8; N]; 2],
 }
 
-/// A split that a context leaves: agents at a leaf whose place on a row is below a bound go left, which changes bits of their leaf.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Split {
-    pub leaf: u8,
-    pub change: u8,
-    pub bound: u8,
-    pub row: u8,
+/// A split that a context leaves: agents at a leaf, the first byte, whose place is below a bound, the third, on a row, the fourth, go left, which
+/// changes bits of their leaf, the second.
+pub(super) type Split = [u8; 4];
+
+/// The first ones of a tree.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(32))]
+pub(super) struct Head {
+    pub leaves: [u8; 8],
+    pub changes: [u8; 8],
+    pub bounds: [u8; 8],
+    pub rows: [u8; 8],
 }
 
-/// Of the first ones of a tree, what an agent's place has to be below, and on which row.
+impl From<[u64; 4]> for Head {
+    fn from(words: [u64; 4]) -> Self {
+        let [leaves, changes, bounds, rows] = words.map(u64::to_le_bytes);
+        Self { leaves, changes, bounds, rows }
+    }
+}
+
+/// Of the first ones of one tree or two, what an agent's place has to be below, and on which row.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct First {
     pub bounds: Apart,
@@ -111,6 +122,24 @@ pub(super) struct First {
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(align(32))]
 pub(super) struct Apart(pub [u8; 8]);
+
+impl From<Head> for First {
+    fn from(head: Head) -> Self {
+        Self { bounds: Apart(head.bounds), rows: Apart(head.rows) }
+    }
+}
+
+impl First {
+    /// So many of them, then those of another tree.
+    pub fn before(self, other: First, count: usize) -> First {
+        let own = (1u64 << (8 * count)) - 1;
+        let both = |Apart(own_ones): Apart, Apart(others): Apart| {
+            let others = u64::from_le_bytes(others) << (8 * count);
+            Apart((u64::from_le_bytes(own_ones) & own | others).to_le_bytes())
+        };
+        First { bounds: both(self.bounds, other.bounds), rows: both(self.rows, other.rows) }
+    }
+}
 
 /// An input of the agent's that trees test.
 #[derive(Debug, Clone)]
@@ -127,27 +156,64 @@ struct InputRow {
     missing_right: bool,
 }
 
-/// What a context leaves of the trees: those with as many splits stand together, an even number of them, so that what is done for them is
-/// straight and the processor foresees it.
+/// What a context leaves of the trees: those with as many splits stand together, so that what is done for them is straight and the processor
+/// foresees it.
 #[derive(Debug)]
 pub(super) struct Live {
     /// The sum of the trees that the context decides.
     pub decided: i64,
-    /// By splits, with no more than [`OUTCOMES`].
+    pub by_splits: BySplits,
+    pub heads: Vec<Head>,
+    /// By tests, up to [`OUTCOMES`] of them.
     pub short: [Vec<Short>; OUTCOMES + 1],
-    /// By splits, with more.
-    pub long: [Vec<Long>; LEAVES],
-    /// The further splits of the long ones.
-    pub further: [Vec<Split>; LEAVES],
+    /// Trees with more splits.
+    pub long: Vec<Long>,
+    /// Where those with so many splits end: an even number of them.
+    pub long_ends: [usize; LEAVES],
+    /// Their further splits.
+    pub further: Vec<Split>,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { decided: 0, short: Default::default(), long: from_fn(|_| Vec::new()), further: from_fn(|_| Vec::new()) }
+        Self {
+            decided: 0,
+            by_splits: BySplits { left: Vec::new(), trees: Vec::new(), ends: [0; LEAVES] },
+            heads: Vec::new(),
+            short: Default::default(),
+            long: Vec::new(),
+            long_ends: [0; LEAVES],
+            further: Vec::new(),
+        }
     }
 }
 
-/// A tree with few splits: outcomes say what it adds.
+/// The trees by how many of their splits are left.
+#[derive(Debug)]
+pub(super) struct BySplits {
+    /// Of each tree.
+    pub left: Vec<u8>,
+    pub trees: Vec<u16>,
+    /// Where the trees with so many end.
+    pub ends: [usize; LEAVES],
+}
+
+impl BySplits {
+    pub fn left(&self, tree: u16) -> usize {
+        usize::from(self.left[usize::from(tree)])
+    }
+
+    /// Where the trees with so many stand.
+    pub fn range(&self, count: usize) -> Range<usize> {
+        count.checked_sub(1).map_or(0, |before| self.ends[before])..self.ends[count]
+    }
+
+    pub fn trees(&self, counts: Range<usize>) -> &[u16] {
+        &self.trees[self.range(counts.start).start..self.ends[counts.end - 1]]
+    }
+}
+
+/// A tree with few splits, or two: outcomes say what it adds.
 #[derive(Debug, Clone)]
 #[repr(align(64))]
 pub(super) struct Short {
@@ -160,12 +226,22 @@ pub(super) struct Short {
 #[repr(align(64))]
 pub(super) struct Long {
     pub leaf: [u8; LEAVES],
-    pub limbs: Limbs,
     pub first: First,
+    pub tree: u32,
+    /// Where its further splits begin.
+    pub further: u32,
+}
+
+impl Long {
+    /// What fills up: it adds nothing.
+    pub fn nothing(forest: &ByteForest) -> Self {
+        Self { leaf: [0; LEAVES], first: First::default(), tree: forest.trees() as u32, further: 0 }
+    }
 }
 
 impl ByteForest {
-    /// None where bytes do not suffice: with more than 255 thresholds of an input, or more than 256 rows.
+    /// Trees with few splits that test the agent ([`has_few`]) come first. None where bytes do not suffice: with more than 255 thresholds of an input,
+    /// more than 256 rows or 65,535 trees.
     pub fn new(instructions: ByteInstructions, trees: &[&NumberedTree], is_agent: &[bool]) -> Option<Self> {
         let mut inputs = Vec::new();
         let mut rows = Vec::new();
@@ -184,47 +260,57 @@ impl ByteForest {
                 inputs.push(Input { tree_input, thresholds });
             }
         }
-        if rows.len() > MOST_ROWS || inputs.iter().any(|input| input.thresholds.len() > usize::from(u8::MAX)) {
+        if trees.len() > usize::from(u16::MAX)
+            || rows.len() > MOST_ROWS
+            || inputs.iter().any(|input| input.thresholds.len() > usize::from(u8::MAX))
+        {
             return None;
         }
-        let (limbs, splits, splits_until) = (Vec::new(), Vec::new(), Vec::new());
-        let mut forest = Self { instructions, limbs, splits, splits_until, least: 0, inputs, rows };
+        let (limbs, few, many) = (Vec::new(), Vec::new(), Vec::new());
+        let mut forest = Self { instructions, limbs, few, many, least: 0, inputs, rows };
         for tree in trees {
             let least = tree.leaves[..tree.leaf_count].iter().copied().min().unwrap_or(0);
             forest.least += i64::from(least);
             let value = |bit: usize| (63 - bit < tree.leaf_count).then(|| tree.leaves[63 - bit] - least);
             let limbs = from_fn(|limb| from_fn(|bit| value(bit).map_or(0, |value| limb_of(value, limb))));
             forest.limbs.push(TreeLimbs(limbs));
-            forest.add_splits(tree, is_agent);
-            forest.splits_until.push(forest.splits.len() as u32);
+            if has_few(tree, is_agent) {
+                debug_assert!(forest.many.is_empty(), "they come first");
+                forest.few.push(forest.splits(tree, is_agent));
+            } else {
+                forest.many.push(forest.splits(tree, is_agent));
+            }
         }
+        forest.limbs.push(TreeLimbs([[0; LEAVES]; LIMBS]));
         Some(forest)
     }
 
-    fn add_splits(&mut self, tree: &NumberedTree, is_agent: &[bool]) {
+    fn splits<const N: usize>(&self, tree: &NumberedTree, is_agent: &[bool]) -> Splits<N> {
         // The mask of one way has zeros at the leaves under the other child.
         let bits = |split: &NumberedSplit| (!split.left, !split.right);
         let mut own: Vec<&NumberedSplit> = tree.splits.iter().filter(|split| is_agent[split.input]).collect();
         // Parents first: they begin with no later bit, and end with a later one.
         own.sort_by_key(|split| (bits(split).0.trailing_zeros(), bits(split).1.leading_zeros()));
-        for some in own.chunks(SPLITS) {
-            let mut splits = Splits::default();
-            for (at, split) in some.iter().enumerate() {
-                let (right, left) = bits(split);
-                splits.firsts[0][at] = right.trailing_zeros() as u8;
-                splits.firsts[1][at] = left.trailing_zeros() as u8;
-                splits.last[at] = 63 - left.leading_zeros() as u8;
-                let input = |row: &InputRow| &self.inputs[row.input];
-                let is_own =
-                    |row: &InputRow| input(row).tree_input == split.input && row.missing_right == split.missing_right;
-                let rows = self.rows.iter().enumerate();
-                for (row, own) in rows.filter(|(_, row)| is_own(row)) {
-                    let place = input(own).thresholds.partition_point(|other| *other < split.threshold);
-                    (splits.rows[at], splits.bounds[at]) = (row as u8, signed(place as u8 + 1));
-                }
+        let mut splits = Splits { firsts: [[0; N]; 2], last: [0; N], tested: [[0; N]; 2] };
+        for (at, split) in own.into_iter().enumerate() {
+            let (right, left) = bits(split);
+            splits.firsts[0][at] = right.trailing_zeros() as u8;
+            splits.firsts[1][at] = left.trailing_zeros() as u8;
+            splits.last[at] = 63 - left.leading_zeros() as u8;
+            let input = |row: &InputRow| &self.inputs[row.input];
+            let is_own =
+                |row: &InputRow| input(row).tree_input == split.input && row.missing_right == split.missing_right;
+            let rows = self.rows.iter().enumerate();
+            for (row, own) in rows.filter(|(_, row)| is_own(row)) {
+                let place = input(own).thresholds.partition_point(|other| *other < split.threshold);
+                (splits.tested[0][at], splits.tested[1][at]) = (signed(place as u8 + 1), row as u8);
             }
-            self.splits.push(splits);
         }
+        splits
+    }
+
+    pub fn trees(&self) -> usize {
+        self.few.len() + self.many.len()
     }
 
     /// Places that an agent has.
@@ -244,52 +330,33 @@ impl ByteForest {
         })
     }
 
-    /// The sums of agents' trees, by up to [`GROUP`] of them: what writes their places of one row, and where their sums go.
-    pub fn sums<'a, P: Fn(usize, &mut [u8])>(
+    /// The sums of agents' trees, by up to [`GROUP`] of them: what writes their places, and where their sums go.
+    pub fn sums<'a, P: FnOnce(&mut [Row])>(
         &self,
         context: &ContextTrees,
         agents: impl Iterator<Item = (P, &'a mut [i64])>,
     ) {
         let (masks, alone) = context.all();
         SCRATCH.with_borrow_mut(|(live, rows)| {
-            live.clear();
-            self.instructions.fill_live(self, masks, live);
-            live.even();
-            for (places_on, sums) in agents {
-                for (at, row) in rows[..self.rows.len()].iter_mut().enumerate() {
-                    places_on(at, row.0.as_flattened_mut());
-                }
+            self.instructions.fill(live, self, masks);
+            for (write_places, sums) in agents {
+                write_places(&mut rows[..self.rows.len()]);
                 sums.fill(self.least + live.decided + alone);
-                self.instructions.add_sums(live, rows, sums);
+                self.instructions.add_sums(live, self, rows, sums);
             }
         });
     }
 
     /// What a leaf adds to its tree's least one.
-    pub fn leaf(limbs: &Limbs, bit: usize) -> i64 {
-        limbs.iter().rev().fold(0, |value, limb| (value << LIMB_DIGITS) + i64::from(limb[bit]))
+    pub fn leaf(&self, tree: usize, bit: u32) -> i64 {
+        let limbs = self.limbs[tree].0.iter().rev();
+        limbs.fold(0, |value, limb| (value << LIMB_DIGITS) + i64::from(limb[bit as usize % LEAVES]))
     }
 }
 
-impl Live {
-    fn clear(&mut self) {
-        self.decided = 0;
-        self.short.iter_mut().for_each(Vec::clear);
-        self.long.iter_mut().for_each(Vec::clear);
-        self.further.iter_mut().for_each(Vec::clear);
-    }
-
-    /// Fills up with trees that add nothing.
-    fn even(&mut self) {
-        for trees in self.short.iter_mut().filter(|trees| !trees.len().is_multiple_of(2)) {
-            trees.push(Short { limbs: [[0; LEAVES]; LIMBS], first: First::default() });
-        }
-        let odd = self.long.iter_mut().zip(&mut self.further).enumerate();
-        for (splits, (trees, further)) in odd.filter(|(_, (trees, _))| !trees.len().is_multiple_of(2)) {
-            trees.push(Long { leaf: [0; LEAVES], limbs: [[0; LEAVES]; LIMBS], first: First::default() });
-            further.resize(trees.len() * (splits - OUTCOMES), Split::default());
-        }
-    }
+/// Whether a tree has few splits that test the agent.
+pub(super) fn has_few(tree: &NumberedTree, is_agent: &[bool]) -> bool {
+    tree.splits.iter().filter(|split| is_agent[split.input]).count() <= FEW
 }
 
 fn limb_of(value: i32, limb: usize) -> u8 {

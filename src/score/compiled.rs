@@ -9,7 +9,7 @@ use super::agents::{AgentPart, AgentSet, Together, margins};
 use super::artifact::{Artifact, held};
 use super::bytes::GROUP;
 use super::context::ContextPart;
-use super::encoding::{Encoded, Raw, Side, TreeInput, read_value};
+use super::encoding::{Encoded, Raw, Side, TextLevels, TreeInput, read_value};
 use super::factorised::{AgentTrees, FactorisedForest, TreeCounts};
 use super::ranking::{Scored, answer};
 use super::request::{ScoreInput, ScoreOutput};
@@ -21,9 +21,9 @@ use crate::domain::predictor::AgentSource;
 pub struct CompiledModel {
     artifact: Arc<Artifact>,
     /// Per input, texts to levels.
-    pub(super) texts: Vec<HashMap<Arc<str>, u32>>,
+    pub(super) texts: Vec<TextLevels>,
     /// Field names to the fields that have them (one a side).
-    pub(super) fields: HashMap<String, Vec<usize>>,
+    pub(super) fields: HashMap<String, Vec<usize>, foldhash::fast::RandomState>,
     /// Per field, its inputs.
     pub(super) field_inputs: Vec<Vec<usize>>,
     /// The agent-side inputs in order, and the place of each input among them.
@@ -49,7 +49,7 @@ impl CompiledModel {
 
     fn with(artifact: Arc<Artifact>, bytes: Option<ByteInstructions>) -> CompiledModel {
         let encoding = &artifact.encoding;
-        let mut fields: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut fields = HashMap::<_, Vec<usize>, _>::default();
         for (index, field) in encoding.fields.iter().enumerate() {
             fields.entry(field.name.clone()).or_default().push(index);
         }

@@ -31,8 +31,14 @@ impl CompiledModel {
         let now = self.interaction_time(request);
         let mut values = vec![Encoded { number: f32::NAN, level: 0 }; encoding.inputs.len()];
         let mut overrides = Vec::new();
-        for (index, field) in encoding.fields.iter().enumerate() {
-            let given = request.context.get(&field.name);
+        let mut given = vec![None; encoding.fields.len()];
+        for (name, value) in request.context {
+            match self.fields.get(name) {
+                Some(fields) => fields.iter().for_each(|field| given[*field] = Some(value)),
+                None => warnings.unused(name),
+            }
+        }
+        for ((index, field), given) in encoding.fields.iter().enumerate().zip(given) {
             let raw = match (field.side, given) {
                 (Side::Agent, None) => continue,
                 (_, Some(value)) => read_value(field.field_type, value).unwrap_or_else(|_| {
@@ -59,9 +65,6 @@ impl CompiledModel {
                     None => values[*input] = value,
                 }
             }
-        }
-        for name in request.context.keys().filter(|name| !self.fields.contains_key(*name)) {
-            warnings.unused(name);
         }
         self.context_part(values, overrides, warnings.into_texts())
     }

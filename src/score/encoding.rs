@@ -253,16 +253,19 @@ pub struct Encoded {
     pub level: u32,
 }
 
+/// Texts to their levels. Who asks cannot add any, so that a quick hash will do.
+pub type TextLevels = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
+
 impl Encoding {
-    /// Texts to levels, one map an input (empty for other levels). Built once per loaded model.
-    pub fn text_index(&self) -> Vec<HashMap<Arc<str>, u32>> {
+    /// One an input (empty for other levels). Built once per loaded model.
+    pub fn text_index(&self) -> Vec<TextLevels> {
         self.inputs
             .iter()
             .map(|input| match &input.levels {
                 Some(Levels::Texts(texts)) => {
                     texts.iter().enumerate().map(|(level, text)| (Arc::clone(text), level as u32)).collect()
                 }
-                _ => HashMap::new(),
+                _ => TextLevels::default(),
             })
             .collect()
     }
@@ -282,7 +285,7 @@ impl Encoding {
     }
 
     /// One input of one value. `interaction_us` is the interaction's time (for ages).
-    pub fn encode(&self, input: usize, texts: &HashMap<Arc<str>, u32>, raw: &Raw<'_>, interaction_us: i64) -> Encoded {
+    pub fn encode(&self, input: usize, texts: &TextLevels, raw: &Raw<'_>, interaction_us: i64) -> Encoded {
         let spec = &self.inputs[input];
         let missing = || Encoded { number: f32::NAN, level: spec.levels.as_ref().map_or(0, Levels::missing) };
         let number = match (&spec.derive, raw) {

@@ -13,7 +13,7 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
-use super::bytes::ByteForest;
+use super::bytes::{ByteForest, Row, has_few};
 use super::encoding::Encoding;
 use super::forest::{Forest, LEAF_DIGITS};
 use super::numbered::{NumberedTree, below};
@@ -229,7 +229,7 @@ impl FactorisedForest {
         };
         let kinds: Vec<usize> = trees.iter().map(kind).collect();
         let mut order: Vec<usize> = (0..trees.len()).collect();
-        order.sort_by_key(|tree| kinds[*tree]);
+        order.sort_by_key(|tree| (kinds[*tree], !has_few(&trees[*tree], &factorised.is_agent)));
         factorised.bytes = bytes.and_then(|instructions| {
             let both = order.iter().filter(|tree| kinds[**tree] < 2).map(|tree| &trees[*tree]);
             ByteForest::new(instructions, &both.collect::<Vec<_>>(), &factorised.is_agent)
@@ -312,12 +312,12 @@ impl FactorisedForest {
             return agents.iter().map(|agent| self.sum(context, &agent.masks) + agent.alone).collect();
         };
         let mut sums = vec![0; agents.len()];
-        let places_on = |row: usize, places: &mut [u8]| {
-            for (place, agent) in places.iter_mut().zip(agents) {
-                *place = agent.places[row];
+        let write_places = |rows: &mut [Row]| {
+            for (at, agent) in agents.iter().enumerate() {
+                rows.iter_mut().zip(&agent.places).for_each(|(row, place)| row.0[at] = *place);
             }
         };
-        forest.sums(context, [(places_on, sums.as_mut_slice())].into_iter());
+        forest.sums(context, [(write_places, sums.as_mut_slice())].into_iter());
         for (sum, agent) in sums.iter_mut().zip(agents) {
             *sum += agent.alone;
         }

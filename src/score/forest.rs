@@ -8,7 +8,7 @@ pub const MAX_LEAVES: usize = 64;
 /// In [`Forest::inputs`]: the node is a leaf.
 pub const LEAF: u16 = u16::MAX;
 /// Leaves have at most so many binary digits in the forest's common unit.
-pub(super) const LEAF_DIGITS: i32 = 20;
+pub(super) const LEAF_DIGITS: i32 = 13;
 
 /// Trees as arrays of nodes. A tree's first node is its root.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -46,17 +46,22 @@ fn summary_of_keys(keys: &[i64]) -> Option<Summary> {
         return None;
     }
     let score = |key_of: i64| f64::from_bits(key(key_of) as u64);
-    let middle = keys.len() / 2;
-    let [min, upper, max] = select(keys, middle).map(score);
-    let median = match keys.len().is_multiple_of(2) {
-        true => score(select(keys, middle - 1)[1]).midpoint(upper),
-        false => upper,
-    };
-    Some(Summary { median, max, min })
+    let Selected { min, before, own, max } = select(keys, keys.len() / 2);
+    let own = score(own);
+    let median = if keys.len().is_multiple_of(2) { score(before).midpoint(own) } else { own };
+    Some(Summary { median, max: score(max), min: score(min) })
 }
 
-/// The least of some keys, the one that `less` others come before in ascending order, and the greatest.
-fn select(keys: &[i64], less: usize) -> [i64; 3] {
+/// Of some keys in ascending order: the first, one with the one before it (itself if it is the first), and the last.
+struct Selected {
+    min: i64,
+    before: i64,
+    own: i64,
+    max: i64,
+}
+
+/// The key that `less` others come before.
+fn select(keys: &[i64], less: usize) -> Selected {
     Arch::new().dispatch(Select { keys, less })
 }
 
@@ -67,11 +72,11 @@ struct Select<'a> {
 }
 
 impl NullaryFnOnce for Select<'_> {
-    type Output = [i64; 3];
+    type Output = Selected;
 
     // Short loops, each of which becomes a few instructions on many keys.
     #[inline(always)]
-    fn call(self) -> [i64; 3] {
+    fn call(self) -> Selected {
         let Self { keys, less } = self;
         let (mut min, mut max) = (i64::MAX, i64::MIN);
         for key in keys {
@@ -92,11 +97,12 @@ impl NullaryFnOnce for Select<'_> {
                 (low, from) = (half + 1, count);
             }
         }
-        let mut selected = i64::MIN;
+        let (mut own, mut below) = (i64::MIN, i64::MIN);
         for key in keys {
-            selected = selected.max(if *key <= high { *key } else { i64::MIN });
+            own = own.max(if *key <= high { *key } else { i64::MIN });
+            below = below.max(if *key < low { *key } else { i64::MIN });
         }
-        [min, selected, max]
+        Selected { min, before: if less == from && less > 0 { below } else { own }, own, max }
     }
 }
 
@@ -121,10 +127,10 @@ fn best_first<'a>(keys: &[i64], top: Option<usize>, id: impl Fn(usize) -> &'a st
     if top == 0 {
         return Vec::new();
     }
-    let least = if top < keys.len() { select(keys, keys.len() - top)[1] } else { i64::MIN };
+    let least = if top < keys.len() { select(keys, keys.len() - top).own } else { i64::MIN };
     // The lower the better.
-    let good_enough = keys.iter().zip(0..).filter(|(key, _)| **key >= least);
-    let mut order: Vec<(i64, u32)> = good_enough.map(|(key, at)| (!key, at)).collect();
+    let mut order: Vec<(i64, u32)> = Vec::with_capacity(top);
+    order.extend(keys.iter().zip(0..).filter(|(key, _)| **key >= least).map(|(key, at)| (!key, at)));
     let by_id = |a: &(i64, u32), b: &(i64, u32)| id(a.1 as usize).cmp(id(b.1 as usize));
     if top < order.len() {
         // As good as the last one: the ids decide.

@@ -35,11 +35,11 @@ impl ByteInstructions {
         None
     }
 
-    pub fn fill_live(self, _: &ByteForest, _: &[u64], _: &mut Live) {
+    pub fn fill(self, _: &mut Live, _: &ByteForest, _: &[u64]) {
         match self {}
     }
 
-    pub fn add_sums(self, _: &Live, _: &Rows, _: &mut [i64]) {
+    pub fn add_sums(self, _: &Live, _: &ByteForest, _: &Rows, _: &mut [i64]) {
         match self {}
     }
 }

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::factorised::ContextTrees;
-use super::forest::LEAF_DIGITS;
+use super::forest::{LEAF_DIGITS, MAX_TREES};
 use super::numbered::{NumberedSplit, NumberedTree};
 use super::wide::ByteInstructions;
 
@@ -36,6 +36,8 @@ const _: () = assert!(LIMBS * LIMB_DIGITS > LEAF_DIGITS as usize, "two leaves of
 /// Bytes that add up to a word.
 pub(super) const BYTES_A_SUM: usize = 257;
 const _: () = assert!(BYTES_A_SUM * u8::MAX as usize <= u16::MAX as usize);
+
+const _: () = assert!(MAX_TREES <= u16::MAX as usize, "a tree's number");
 
 /// Splits whose outcomes number the entries of a table.
 pub(super) const OUTCOMES: usize = 6;
@@ -193,6 +195,7 @@ impl Default for Live {
 pub(super) struct BySplits {
     /// Of each tree.
     pub left: Vec<u8>,
+    /// Their numbers.
     pub trees: Vec<u16>,
     /// Where the trees with so many end.
     pub ends: [usize; LEAVES],
@@ -240,8 +243,8 @@ impl Long {
 }
 
 impl ByteForest {
-    /// Trees with few splits that test the agent ([`has_few`]) come first. None where bytes do not suffice: with more than 255 thresholds of an input,
-    /// more than 256 rows or 65,535 trees.
+    /// Trees with few splits that test the agent ([`has_few`]) come first. None where bytes do not suffice: with more than 255 thresholds of an
+    /// input, or more than 256 rows.
     pub fn new(instructions: ByteInstructions, trees: &[&NumberedTree], is_agent: &[bool]) -> Option<Self> {
         let mut inputs = Vec::new();
         let mut rows = Vec::new();

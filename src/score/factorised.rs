@@ -15,7 +15,7 @@ use pulp::{Arch, NullaryFnOnce};
 
 use super::bytes::{ByteForest, Row, has_few};
 use super::encoding::Encoding;
-use super::forest::{Forest, LEAF_DIGITS};
+use super::forest::Forest;
 use super::numbered::{NumberedTree, below};
 use super::splits::InputSplits;
 use super::wide::{ByteInstructions, WIDE, Wide, WideMask};
@@ -26,8 +26,6 @@ pub(super) const SIDE_BY_SIDE: usize = 8;
 const LANES: usize = 4;
 /// Fewer agents than this are quicker by [`LANES`] than as [`WIDE`].
 const WORTH_WIDE: usize = 7;
-/// Trees whose sums fit 32 bits.
-pub(super) const TREES_A_SUM: usize = 1 << (30 - LEAF_DIGITS);
 /// Of the trees with masks, the share that a context must decide for leaving them out to pay: without and with [`Wide`].
 const WORTH_SKIPPING: [f64; 2] = [0.2, 0.6];
 
@@ -478,38 +476,35 @@ impl<M: WideMask> Trees<M> {
     }
 
     fn add_sums(&self, context: &[M::Eight], agents: [AgentMasks<'_, M>; LANES], sums: &mut [i64; LANES]) {
-        const GROUPS: usize = TREES_A_SUM / SIDE_BY_SIDE;
-        let leaves = self.leaves.as_chunks::<SIDE_BY_SIDE>().0;
-        for (chunk, (leaves, context)) in leaves.chunks(GROUPS).zip(context.chunks(GROUPS)).enumerate() {
-            let mut part = [0i32; LANES];
-            for (group, (leaves, context)) in leaves.iter().zip(context).enumerate() {
-                let agents = agents.map(|agent| M::masks(&agent[chunk * GROUPS + group]));
-                for (tree, (leaves, context)) in leaves.iter().zip(M::masks(context)).enumerate() {
-                    for (sum, agent) in part.iter_mut().zip(&agents) {
-                        *sum += leaves.as_ref()[context.and(agent[tree]).leaf()];
-                    }
+        let mut part = [0i32; LANES];
+        let eights = self.leaves.as_chunks::<SIDE_BY_SIDE>().0.iter().zip(context);
+        for (at, (leaves, context)) in eights.enumerate() {
+            let agents = agents.map(|agent| M::masks(&agent[at]));
+            for (tree, (leaves, context)) in leaves.iter().zip(M::masks(context)).enumerate() {
+                for (sum, agent) in part.iter_mut().zip(&agents) {
+                    *sum += leaves.as_ref()[context.and(agent[tree]).leaf()];
                 }
             }
-            for (sum, part) in sums.iter_mut().zip(part) {
-                *sum += i64::from(part);
-            }
         }
+        add_to(sums, part);
     }
 
     fn add_open_sums(&self, open: &[(u32, M)], agents: [AgentMasks<'_, M>; LANES], sums: &mut [i64; LANES]) {
-        for chunk in open.chunks(TREES_A_SUM) {
-            let mut part = [0i32; LANES];
-            for (tree, context) in chunk {
-                let tree = *tree as usize;
-                let leaves = self.leaves[tree].as_ref();
-                for (sum, agent) in part.iter_mut().zip(&agents) {
-                    let mask = M::masks(&agent[tree / SIDE_BY_SIDE])[tree % SIDE_BY_SIDE];
-                    *sum += leaves[context.and(mask).leaf()];
-                }
-            }
-            for (sum, part) in sums.iter_mut().zip(part) {
-                *sum += i64::from(part);
+        let mut part = [0i32; LANES];
+        for (tree, context) in open {
+            let tree = *tree as usize;
+            let leaves = self.leaves[tree].as_ref();
+            for (sum, agent) in part.iter_mut().zip(&agents) {
+                let mask = M::masks(&agent[tree / SIDE_BY_SIDE])[tree % SIDE_BY_SIDE];
+                *sum += leaves[context.and(mask).leaf()];
             }
         }
+        add_to(sums, part);
+    }
+}
+
+fn add_to(sums: &mut [i64; LANES], part: [i32; LANES]) {
+    for (sum, part) in sums.iter_mut().zip(part) {
+        *sum += i64::from(part);
     }
 }

@@ -314,9 +314,13 @@ fn all_forms_say(model: &CompiledModel, profile: &[(String, Map<String, Value>)]
     assert_eq!(scored, by_masks.score(input, &agents));
 }
 
+/// As far from each other as leaves can be.
+const LEAST: f32 = -8_191.0;
+const GREATEST: f32 = 8_191.0;
+
 /// A tree that sends a context at or above 0 down a chain of so many of the agent's thresholds: one leaf more than those is left.
 fn chain(forest: &mut Forest, thresholds: &[f32]) {
-    let leaf = |at: usize| if at.is_multiple_of(2) { 1_048_575.0 } else { -1_048_575.0 + at as f32 };
+    let leaf = |at: usize| if at.is_multiple_of(2) { GREATEST } else { LEAST + at as f32 };
     forest.push_split(0, 0.0, [1, 2], 2, 1.0);
     forest.push_leaf(leaf(0), 1.0);
     for (at, threshold) in thresholds.iter().enumerate() {

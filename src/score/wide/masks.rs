@@ -13,7 +13,7 @@ use pulp::x86::V4;
 use pulp::{NullaryFnOnce, cast};
 
 use super::WIDE;
-use crate::score::factorised::{AgentMasks, LargeEight, Mask, SIDE_BY_SIDE, SmallEight, TREES_A_SUM};
+use crate::score::factorised::{AgentMasks, LargeEight, Mask, SIDE_BY_SIDE, SmallEight};
 
 /// What differs between masks of 32 and 64 bits.
 pub trait WideMask: Mask {
@@ -52,9 +52,6 @@ impl WideMask for u64 {
     }
 }
 
-/// Eights of trees whose sums fit 32 bits.
-const EIGHTS_A_SUM: usize = TREES_A_SUM / SIDE_BY_SIDE;
-
 /// A processor that can.
 #[derive(Debug, Clone, Copy)]
 pub struct Wide(V4);
@@ -91,16 +88,13 @@ impl<M: WideMask> NullaryFnOnce for MaskSums<'_, M> {
     #[inline(always)]
     fn call(self) {
         let MaskSums { simd, leaves, context, agents, sums } = self;
-        let leaves = leaves.as_chunks::<SIDE_BY_SIDE>().0;
-        let parts = leaves.chunks(EIGHTS_A_SUM).zip(context.chunks(EIGHTS_A_SUM));
-        for (at, (leaves, context)) in parts.enumerate() {
-            let mut part = simd.avx512f._mm512_setzero_si512();
-            for ((leaves, context), eight) in leaves.iter().zip(context).zip(at * EIGHTS_A_SUM..) {
-                part = add_eight::<M>(simd, part, leaves, context, |agent| &agents[agent][eight]);
-            }
-            for (sum, part) in sums.iter_mut().zip(cast::<__m512i, [i32; WIDE]>(part)) {
-                *sum += i64::from(part);
-            }
+        let mut part = simd.avx512f._mm512_setzero_si512();
+        let eights = leaves.as_chunks::<SIDE_BY_SIDE>().0.iter().zip(context);
+        for (at, (leaves, context)) in eights.enumerate() {
+            part = add_eight::<M>(simd, part, leaves, context, |agent| &agents[agent][at]);
+        }
+        for (sum, part) in sums.iter_mut().zip(cast::<__m512i, [i32; WIDE]>(part)) {
+            *sum += i64::from(part);
         }
     }
 }

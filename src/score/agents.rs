@@ -181,10 +181,15 @@ impl AgentSet {
         {
             return (self.held(positions), Vec::new());
         }
-        let mut seen = [&self.profile, &self.only_trained].map(|bank| vec![false; bank.roster.end() as usize]);
+        // A bit for each position.
+        let mut seen =
+            [&self.profile, &self.only_trained].map(|bank| vec![0u64; bank.roster.end().div_ceil(64) as usize]);
         let mut first_time = |position: u32| {
-            let place = &mut seen[usize::from(position & ONLY_TRAINED != 0)][(position & !ONLY_TRAINED) as usize];
-            !std::mem::replace(place, true)
+            let (bank, position) = (usize::from(position & ONLY_TRAINED != 0), position & !ONLY_TRAINED);
+            let (bits, bit) = (&mut seen[bank][position as usize / 64], 1 << (position % 64));
+            let first_time = *bits & bit == 0;
+            *bits |= bit;
+            first_time
         };
         match eligible {
             Eligible::Positions(positions) => {

@@ -17,7 +17,7 @@ use super::bytes::{ByteForest, Row, has_few};
 use super::encoding::Encoding;
 use super::forest::Forest;
 use super::numbered::{NumberedTree, below};
-use super::splits::InputSplits;
+use super::splits::{InputSplits, ValueMasks};
 use super::wide::{ByteInstructions, WIDE, Wide, WideMask};
 
 /// Trees whose masks lie side by side.
@@ -399,11 +399,10 @@ impl NullaryFnOnce for Apply<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { forest, agent_side, tree_inputs, masks } = self;
-        for ((input, value), is_agent) in forest.inputs.iter().zip(tree_inputs).zip(&forest.is_agent) {
-            if *is_agent == agent_side {
-                input.apply(*value, masks);
-            }
-        }
+        let inputs = forest.inputs.iter().zip(tree_inputs).zip(&forest.is_agent);
+        let own = inputs.filter(|(_, is_agent)| **is_agent == agent_side);
+        let all: Vec<ValueMasks<'_>> = own.filter_map(|((input, value), _)| input.of(*value)).collect();
+        ValueMasks::and_all(&all, masks);
     }
 }
 

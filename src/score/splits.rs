@@ -23,6 +23,9 @@ pub(super) struct InputSplits {
     missing: Vec<u64>,
 }
 
+/// Trees whose masks are ANDed at once: a few registers.
+const AT_ONCE: usize = 32;
+
 /// A split as masks: zeros at the leaves that are not reached when it sends a value right, and left.
 #[derive(Debug, Clone, Copy)]
 struct MaskedSplit {
@@ -62,30 +65,63 @@ impl InputSplits {
         Self { thresholds, ends, splits, step, together, missing }
     }
 
-    /// ANDs the masks that go with the value.
+    /// What goes with a value; none where no tree tests the input.
     #[inline(always)]
-    pub fn apply(&self, value: f32, masks: &mut [u64]) {
+    pub fn of(&self, value: f32) -> Option<ValueMasks<'_>> {
         if self.splits.is_empty() {
-            return;
+            return None;
         }
-        let and = |masks: &mut [u64], others: &[u64]| {
-            for (mask, other) in masks.iter_mut().zip(others) {
-                *mask &= other;
-            }
-        };
         if value.is_nan() {
-            return and(masks, &self.missing);
+            return Some(ValueMasks { together: &self.missing, right: &[], left: &[] });
         }
+        let trees = self.missing.len();
         let passed = self.thresholds.partition_point(|threshold| *threshold <= value);
         let count = passed.checked_sub(1).map_or(0, |last| self.ends[last]);
         let at = count / self.step;
         let first = at * self.step;
-        and(masks, &self.together[at * masks.len()..]);
-        for split in &self.splits[first..count] {
-            masks[split.tree] &= split.right;
+        let left = &self.splits[count..];
+        Some(ValueMasks {
+            together: &self.together[at * trees..][..trees],
+            right: &self.splits[first..count],
+            left: &left[..left.len().min(first + self.step - count)],
+        })
+    }
+}
+
+/// The masks that go with a value: of most splits together, one a tree, and of those that it passes or does not pass besides.
+pub(super) struct ValueMasks<'a> {
+    together: &'a [u64],
+    right: &'a [MaskedSplit],
+    left: &'a [MaskedSplit],
+}
+
+impl ValueMasks<'_> {
+    /// ANDs all of them. Some trees after the other: their masks stay in registers, while what is read comes one after the other anyway.
+    #[inline(always)]
+    pub fn and_all(all: &[Self], masks: &mut [u64]) {
+        let (chunks, rest) = masks.as_chunks_mut::<AT_ONCE>();
+        let done = chunks.len() * AT_ONCE;
+        for (at, chunk) in chunks.iter_mut().enumerate() {
+            let mut own = *chunk;
+            for others in all.iter().flat_map(|of| of.together[at * AT_ONCE..].first_chunk::<AT_ONCE>()) {
+                for (mask, other) in own.iter_mut().zip(others) {
+                    *mask &= other;
+                }
+            }
+            *chunk = own;
         }
-        for split in self.splits[count..].iter().take(first + self.step - count) {
-            masks[split.tree] &= split.left;
+        for of in all {
+            for (mask, other) in rest.iter_mut().zip(&of.together[done..]) {
+                *mask &= other;
+            }
+        }
+        for of in all {
+            for split in of.right {
+                masks[split.tree] &= split.right;
+            }
+            for split in of.left {
+                masks[split.tree] &= split.left;
+            }
         }
     }
 }

@@ -64,7 +64,7 @@ impl From<IssuedToken> for TokenBody {
 }
 
 /// Signs in; the token goes into `Authorization: Bearer …` of every other request.
-#[utoipa::path(post, path = "/auth/login", tag = "session", request_body = Credentials, security(()), responses(
+#[utoipa::path(post, path = "/api/v1/auth/login", tag = "session", request_body = Credentials, security(()), responses(
     (status = 200, body = TokenBody),
     (status = 401, body = ProblemBody, description = "`invalid_credentials`"),
     (status = 423, body = ProblemBody, description = "`account_locked`, with Retry-After"),
@@ -76,7 +76,7 @@ async fn login(State(app): State<AppState>, ApiJson(body): ApiJson<Credentials>)
 }
 
 /// Ends the token that the request carries.
-#[utoipa::path(post, path = "/auth/logout", tag = "session", responses((status = 204)))]
+#[utoipa::path(post, path = "/api/v1/auth/logout", tag = "session", responses((status = 204)))]
 async fn logout(State(app): State<AppState>, _session: Session, headers: HeaderMap) -> ApiResult<Response> {
     if let Some(token) = session::token(&headers, &app)? {
         app.auth.revoke(token).await?;
@@ -85,7 +85,7 @@ async fn logout(State(app): State<AppState>, _session: Session, headers: HeaderM
 }
 
 /// Who is signed in.
-#[utoipa::path(get, path = "/auth/me", tag = "session", responses((status = 200, body = MeBody)))]
+#[utoipa::path(get, path = "/api/v1/auth/me", tag = "session", responses((status = 200, body = MeBody)))]
 async fn me(State(app): State<AppState>, session: Session) -> ApiResult<Json<MeBody>> {
     let account = app.auth.account(&session.account_id).await?;
     Ok(Json(MeBody {
@@ -99,7 +99,7 @@ async fn me(State(app): State<AppState>, session: Session) -> ApiResult<Json<MeB
 }
 
 /// Changes the password. Every token made before ends; the answer holds a new one.
-#[utoipa::path(post, path = "/auth/password", tag = "session", request_body = PasswordChange, responses(
+#[utoipa::path(post, path = "/api/v1/auth/password", tag = "session", request_body = PasswordChange, responses(
     (status = 200, body = TokenBody),
     (status = 401, body = ProblemBody, description = "`invalid_credentials`: the current password is wrong"),
     (status = 422, body = ProblemBody, description = "`bad_password`"),

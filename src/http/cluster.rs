@@ -68,7 +68,7 @@ pub struct QueueBody {
 }
 
 /// Nodes, the document store's members and the queues.
-#[utoipa::path(get, path = "/cluster", tag = "cluster", responses((status = 200, body = ClusterBody)))]
+#[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses((status = 200, body = ClusterBody)))]
 async fn get(State(app): State<AppState>, _session: Session) -> ApiResult<Json<ClusterBody>> {
     Ok(Json(read(&app).await?))
 }

@@ -27,7 +27,7 @@ const FOLLOWED: [Collection; 3] = [Collection::Jobs, Collection::Datasets, Colle
 
 /// A stream of `jobs`, `datasets`, `models` and `cluster` events, each with the changed thing as JSON;
 /// `{"id", "deleted": true}` when it went. The event `reload` says that some were missed: read the lists again.
-#[utoipa::path(get, path = "/events", tag = "events",
+#[utoipa::path(get, path = "/api/v1/events", tag = "events",
     responses((status = 200, content_type = "text/event-stream", body = String)))]
 async fn events(
     State(app): State<AppState>,

@@ -89,7 +89,7 @@ struct Filters {
 }
 
 /// Jobs of the account; `sort=-created_at` shows the newest first.
-#[utoipa::path(get, path = "/jobs", tag = "jobs", params(ListParams, Filters),
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", params(ListParams, Filters),
     responses((status = 200, body = ListBody<JobBody>)))]
 async fn list(
     State(app): State<AppState>,
@@ -108,7 +108,7 @@ async fn list(
     Ok(Json(ListBody { items: jobs.into_iter().map(|stored| stored.value.into()).collect(), next }))
 }
 
-#[utoipa::path(get, path = "/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", params(("id" = String, Path)),
     responses((status = 200, body = JobBody), (status = 404, body = ProblemBody, description = "`job_not_found`")))]
 async fn get(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<Json<JobBody>> {
     let key = Key::new(session.account_id.as_str(), parse(&id)?.as_str());
@@ -117,7 +117,7 @@ async fn get(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath
 }
 
 /// Asks a job to stop. It ends as `cancelled` soon after.
-#[utoipa::path(post, path = "/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)),
     responses((status = 202, body = JobBody), (status = 409, body = ProblemBody, description = "`job_finished`")))]
 async fn cancel(
     State(app): State<AppState>,
@@ -129,7 +129,7 @@ async fn cancel(
 }
 
 /// Queues a job that failed, was cancelled or is dead once more, with all its attempts.
-#[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
     responses((status = 202, body = JobBody), (status = 409, body = ProblemBody, description = "`job_not_finished`, `job_finished`")))]
 async fn retry(
     State(app): State<AppState>,

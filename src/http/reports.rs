@@ -109,7 +109,7 @@ pub struct ReportStarted {
 }
 
 /// Makes a report.
-#[utoipa::path(post, path = "/reports", tag = "reports", request_body = ReportBody,
+#[utoipa::path(post, path = "/api/v1/reports", tag = "reports", request_body = ReportBody,
     responses(
         (status = ACCEPTED, body = ReportStarted),
         (status = NOT_FOUND, body = ProblemBody, description = "`model_not_found`, `predictor_not_found`, `dataset_not_found`"),
@@ -235,7 +235,7 @@ struct ReportFilters {
 }
 
 /// Lists reports by id, which is by age.
-#[utoipa::path(get, path = "/reports", tag = "reports", params(ListParams, ReportFilters),
+#[utoipa::path(get, path = "/api/v1/reports", tag = "reports", params(ListParams, ReportFilters),
     responses((status = OK, body = ListBody<ReportAnswer>)))]
 async fn list(
     State(app): State<AppState>,
@@ -258,7 +258,7 @@ async fn list(
     Ok(Json(ListBody { items: reports.into_iter().map(|stored| stored.value.into()).collect(), next }))
 }
 
-#[utoipa::path(get, path = "/reports/{id}", tag = "reports", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/reports/{id}", tag = "reports", params(("id" = String, Path)),
     responses((status = OK, body = ReportAnswer), (status = NOT_FOUND, body = ProblemBody)))]
 async fn show(
     State(app): State<AppState>,
@@ -277,7 +277,7 @@ async fn show(
 }
 
 /// Deletes a report. One that is being made is cancelled by its job, not here.
-#[utoipa::path(delete, path = "/reports/{id}", tag = "reports", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/reports/{id}", tag = "reports", params(("id" = String, Path)),
     responses(
         (status = NO_CONTENT),
         (status = NOT_FOUND, body = ProblemBody),

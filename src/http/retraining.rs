@@ -77,7 +77,7 @@ impl RetrainingAnswer {
 
 /// Sets or changes the schedule. Each run trains with the model's settings on the dataset as it then is. The new version replaces the one
 /// before only when it predicts the newest rows better, which neither has seen, and the whole 95 % interval of the difference is above 0.
-#[utoipa::path(put, path = "/predictors/{predictor}/retraining", tag = "models",
+#[utoipa::path(put, path = "/api/v1/predictors/{predictor}/retraining", tag = "models",
     params(("predictor" = String, Path, description = "Id or name")), request_body = RetrainingBody,
     responses(
         (status = OK, body = RetrainingAnswer),
@@ -160,7 +160,7 @@ async fn load(app: &AppState, account: &AccountId, predictor: &str) -> ApiResult
 }
 
 /// The schedule.
-#[utoipa::path(get, path = "/predictors/{predictor}/retraining", tag = "models",
+#[utoipa::path(get, path = "/api/v1/predictors/{predictor}/retraining", tag = "models",
     params(("predictor" = String, Path, description = "Id or name")),
     responses(
         (status = OK, body = RetrainingAnswer),
@@ -174,7 +174,7 @@ async fn show(
 }
 
 /// Ends the schedule. A run that is under way goes on.
-#[utoipa::path(delete, path = "/predictors/{predictor}/retraining", tag = "models",
+#[utoipa::path(delete, path = "/api/v1/predictors/{predictor}/retraining", tag = "models",
     params(("predictor" = String, Path, description = "Id or name")),
     responses(
         (status = NO_CONTENT),
@@ -190,7 +190,7 @@ async fn remove(
 }
 
 /// Trains and compares now, without waiting for the due time.
-#[utoipa::path(post, path = "/predictors/{predictor}/retraining/run", tag = "models",
+#[utoipa::path(post, path = "/api/v1/predictors/{predictor}/retraining/run", tag = "models",
     params(("predictor" = String, Path, description = "Id or name")),
     responses(
         (status = ACCEPTED, body = Started),

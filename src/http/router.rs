@@ -18,7 +18,7 @@ use super::{
     reports, retraining, score, score_log, settings, uploads, users,
 };
 
-/// Every resource under `/api/v1`. One line a resource.
+/// Every resource under `/api/v1`, a line each. (Routes have their whole paths: what is nested goes through layers of its own.)
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .merge(auth::routes())
@@ -61,8 +61,7 @@ impl Modify for BearerToken {
 }
 
 fn parts() -> (Router<AppState>, Document) {
-    let (router, mut document) =
-        OpenApiRouter::with_openapi(Outline::openapi()).nest("/api/v1", api()).split_for_parts();
+    let (router, mut document) = OpenApiRouter::with_openapi(Outline::openapi()).merge(api()).split_for_parts();
     openapi::complete(&mut document);
     (router, document)
 }

@@ -74,7 +74,7 @@ pub struct Recorded {
 }
 
 /// Stores what became of an interaction. Repeating a report changes nothing.
-#[utoipa::path(post, path = "/score_log", tag = "scores", params(CallerParams), request_body = ScoreLogBody,
+#[utoipa::path(post, path = "/api/v1/score_log", tag = "scores", params(CallerParams), request_body = ScoreLogBody,
     responses(
         (status = ACCEPTED, body = Recorded),
         (status = NOT_FOUND, body = ProblemBody, description = "`predictor_not_found`"),
@@ -269,7 +269,7 @@ struct LogFilters {
 }
 
 /// Lists what was stored, by interaction id or by time.
-#[utoipa::path(get, path = "/score_log", tag = "scores", params(ListParams, LogFilters),
+#[utoipa::path(get, path = "/api/v1/score_log", tag = "scores", params(ListParams, LogFilters),
     responses((status = OK, body = ListBody<ScoreLogEntry>)))]
 async fn list(
     State(app): State<AppState>,
@@ -294,7 +294,7 @@ async fn list(
     Ok(Json(ListBody { items: entries.into_iter().map(|stored| stored.value.entry).collect(), next }))
 }
 
-#[utoipa::path(get, path = "/score_log/{interaction_id}", tag = "scores", params(("interaction_id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/score_log/{interaction_id}", tag = "scores", params(("interaction_id" = String, Path)),
     responses((status = OK, body = ScoreLogEntry), (status = NOT_FOUND, body = ProblemBody)))]
 async fn show(
     State(app): State<AppState>,

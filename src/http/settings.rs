@@ -24,13 +24,13 @@ struct LogLevel {
 }
 
 /// What is logged at present.
-#[utoipa::path(get, path = "/settings/log_level", tag = "settings", responses((status = 200, body = LogLevel)))]
+#[utoipa::path(get, path = "/api/v1/settings/log_level", tag = "settings", responses((status = 200, body = LogLevel)))]
 async fn get_log_level(_session: Session) -> Json<LogLevel> {
     Json(LogLevel { level: telemetry::level().to_owned() })
 }
 
 /// Changes what this process logs, until it ends. Super users only.
-#[utoipa::path(put, path = "/settings/log_level", tag = "settings", request_body = LogLevel, responses(
+#[utoipa::path(put, path = "/api/v1/settings/log_level", tag = "settings", request_body = LogLevel, responses(
     (status = 200, body = LogLevel),
     (status = 403, body = ProblemBody),
     (status = 422, body = ProblemBody, description = "`bad_log_level`"),

@@ -56,7 +56,7 @@ struct NewPassword {
 }
 
 /// Users of the account. Super users only.
-#[utoipa::path(get, path = "/users", tag = "users", params(ListParams),
+#[utoipa::path(get, path = "/api/v1/users", tag = "users", params(ListParams),
     responses((status = 200, body = ListBody<UserBody>), (status = 403, body = ProblemBody)))]
 async fn list(
     State(app): State<AppState>,
@@ -72,7 +72,7 @@ async fn list(
 }
 
 /// Adds a user to the account. Super users only.
-#[utoipa::path(post, path = "/users", tag = "users", request_body = NewUser, responses(
+#[utoipa::path(post, path = "/api/v1/users", tag = "users", request_body = NewUser, responses(
     (status = 201, body = UserBody),
     (status = 403, body = ProblemBody),
     (status = 409, body = ProblemBody, description = "`user_exists`"),
@@ -86,7 +86,7 @@ async fn add(State(app): State<AppState>, session: Session, ApiJson(body): ApiJs
 }
 
 /// Sets a user's password; every session of the user ends. Super users only.
-#[utoipa::path(put, path = "/users/{id}/password", tag = "users", params(("id" = String, Path)), request_body = NewPassword,
+#[utoipa::path(put, path = "/api/v1/users/{id}/password", tag = "users", params(("id" = String, Path)), request_body = NewPassword,
     responses(
         (status = 200, body = UserBody),
         (status = 403, body = ProblemBody),
@@ -107,7 +107,7 @@ async fn set_password(
 }
 
 /// Removes a user; every session of the user ends. Super users only, and nobody removes oneself.
-#[utoipa::path(delete, path = "/users/{id}", tag = "users", params(("id" = String, Path)), responses(
+#[utoipa::path(delete, path = "/api/v1/users/{id}", tag = "users", params(("id" = String, Path)), responses(
     (status = 204),
     (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody, description = "`user_not_found`"),

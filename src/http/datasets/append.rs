@@ -42,7 +42,7 @@ pub struct AppendParams {
 }
 
 /// Appends rows: `{"records":[…]}`, or the text of a CSV or NDJSON file. Larger ones go through an upload.
-#[utoipa::path(post, path = "/datasets/{id}/append", tag = "datasets", params(("id" = String, Path), AppendParams),
+#[utoipa::path(post, path = "/api/v1/datasets/{id}/append", tag = "datasets", params(("id" = String, Path), AppendParams),
     request_body(content((AppendRecords = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"))),
     responses((status = 202, body = StartedJob), (status = 409, body = ProblemBody, description = "`dataset_not_ready`"),
         (status = 413, body = ProblemBody, description = "`too_large`"),

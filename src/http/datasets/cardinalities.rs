@@ -15,7 +15,7 @@ use crate::jobs::dataset_count::CountDataset;
 use crate::store::Batch;
 
 /// Distinct values, nulls, minimum and maximum of each field, and how many appended records are not counted yet.
-#[utoipa::path(get, path = "/datasets/{id}/cardinalities", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/cardinalities", tag = "datasets", params(("id" = String, Path)),
     responses((status = 200, body = Cardinalities)))]
 pub async fn get(
     State(app): State<AppState>,
@@ -28,7 +28,7 @@ pub async fn get(
 }
 
 /// Counts all rows anew.
-#[utoipa::path(post, path = "/datasets/{id}/compute_cardinalities", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/datasets/{id}/compute_cardinalities", tag = "datasets", params(("id" = String, Path)),
     responses((status = 202, body = StartedJob)))]
 pub async fn compute(
     State(app): State<AppState>,

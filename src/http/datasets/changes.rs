@@ -77,7 +77,7 @@ pub struct Period {
 }
 
 /// Versions that can be brought back; `sort=-id` shows the newest first.
-#[utoipa::path(get, path = "/datasets/{id}/versions", tag = "datasets", params(("id" = String, Path), ListParams),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/versions", tag = "datasets", params(("id" = String, Path), ListParams),
     responses((status = 200, body = ListBody<VersionBody>)))]
 pub async fn versions(
     State(app): State<AppState>,
@@ -92,7 +92,7 @@ pub async fn versions(
 }
 
 /// Brings the data and schema of an earlier version back, as a new version.
-#[utoipa::path(post, path = "/datasets/{id}/revert", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/datasets/{id}/revert", tag = "datasets", params(("id" = String, Path)),
     request_body = RevertTo,
     responses((status = 202, body = StartedJob), (status = 404, body = ProblemBody, description = "`version_not_found`")))]
 pub async fn revert(
@@ -123,7 +123,7 @@ pub async fn revert(
 }
 
 /// Deletes the rows of a period; rows without a time stay. An earlier version still has them for a while.
-#[utoipa::path(post, path = "/datasets/{id}/delete_range", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/datasets/{id}/delete_range", tag = "datasets", params(("id" = String, Path)),
     request_body = Period,
     responses((status = 202, body = StartedJob), (status = 422, body = ProblemBody, description = "`no_timestamp_field`, `bad_period`")))]
 pub async fn delete_range(

@@ -102,7 +102,7 @@ pub struct OneColumnBody {
 }
 
 /// What the values of columns look like. Of more than 1,000,000 rows, whole segments spread over the dataset are looked at.
-#[utoipa::path(get, path = "/datasets/{id}/columns", tag = "datasets", params(("id" = String, Path), ColumnParams),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/columns", tag = "datasets", params(("id" = String, Path), ColumnParams),
     responses((status = 200, body = ColumnsBody),
         (status = 422, body = ProblemBody, description = "`unknown_column`")))]
 pub async fn list(
@@ -146,7 +146,7 @@ pub async fn list(
 }
 
 /// What the values of one column look like, also over time.
-#[utoipa::path(get, path = "/datasets/{id}/columns/{name}", tag = "datasets",
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/columns/{name}", tag = "datasets",
     params(("id" = String, Path), ("name" = String, Path)),
     responses((status = 200, body = OneColumnBody), (status = 422, body = ProblemBody, description = "`unknown_column`")))]
 pub async fn one(

@@ -35,7 +35,7 @@ pub struct DatasetIndex {
 }
 
 /// One entry a field.
-#[utoipa::path(get, path = "/datasets/{id}/indexes", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/indexes", tag = "datasets", params(("id" = String, Path)),
     responses((status = 200, body = ListBody<DatasetIndex>)))]
 pub async fn indexes(
     State(app): State<AppState>,

@@ -129,7 +129,7 @@ struct Filters {
 }
 
 /// Datasets of the account.
-#[utoipa::path(get, path = "/datasets", tag = "datasets", params(ListParams, Filters),
+#[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", params(ListParams, Filters),
     responses((status = 200, body = ListBody<DatasetBody>)))]
 async fn list(
     State(app): State<AppState>,
@@ -151,7 +151,7 @@ async fn list(
     Ok(Json(ListBody { items: datasets.into_iter().map(|stored| stored.value.into()).collect(), next }))
 }
 
-#[utoipa::path(get, path = "/datasets/{id}", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}", tag = "datasets", params(("id" = String, Path)),
     responses((status = 200, body = DatasetBody), (status = 404, body = ProblemBody, description = "`dataset_not_found`")))]
 async fn get(
     State(app): State<AppState>,
@@ -163,7 +163,7 @@ async fn get(
 }
 
 /// Deletes a dataset. Its objects go after the period of grace (`OBJECT_GRACE_DAYS`).
-#[utoipa::path(delete, path = "/datasets/{id}", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/datasets/{id}", tag = "datasets", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = ProblemBody, description = "`dataset_not_found`"),
         (status = 409, body = ProblemBody, description = "`dataset_in_use`: predictors learn from it")))]
 async fn delete(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<StatusCode> {

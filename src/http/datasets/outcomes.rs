@@ -97,7 +97,7 @@ fn check_minutes(minutes: u32) -> ApiResult<()> {
 
 /// Makes a dataset of the predictor's score log: one row an interaction, with the features that were scored and the metric under its
 /// name. Later refreshes add new interactions and update those of which more was told, each refresh as one version.
-#[utoipa::path(post, path = "/predictors/{predictor}/outcome_dataset", tag = "datasets",
+#[utoipa::path(post, path = "/api/v1/predictors/{predictor}/outcome_dataset", tag = "datasets",
     params(("predictor" = String, Path, description = "Id or name")), request_body = OutcomeDatasetBody,
     responses(
         (status = CREATED, body = OutcomeDatasetAnswer),
@@ -176,7 +176,7 @@ pub struct RefreshSchedule {
 }
 
 /// Changes how often an outcome dataset is refreshed.
-#[utoipa::path(put, path = "/datasets/{id}/refresh", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/datasets/{id}/refresh", tag = "datasets", params(("id" = String, Path)),
     request_body = RefreshSchedule,
     responses((status = OK, body = DatasetBody),
         (status = NOT_FOUND, body = ProblemBody, description = "`dataset_not_found`"),
@@ -217,7 +217,7 @@ pub struct Refresh {
 }
 
 /// Refreshes an outcome dataset now.
-#[utoipa::path(post, path = "/datasets/{id}/refresh", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/datasets/{id}/refresh", tag = "datasets", params(("id" = String, Path)),
     request_body(content = Option<Refresh>),
     responses((status = ACCEPTED, body = StartedJob),
         (status = NOT_FOUND, body = ProblemBody, description = "`dataset_not_found`"),

@@ -9,7 +9,7 @@ use crate::http::rejected::download;
 use crate::http::{ApiResult, AppState, Session};
 
 /// Line, column, value and reason of every refused row of the last upload; only the header when none was refused.
-#[utoipa::path(get, path = "/datasets/{id}/rejected", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/rejected", tag = "datasets", params(("id" = String, Path)),
     responses((status = 200, content_type = "text/csv", body = String)))]
 pub async fn rejected(
     State(app): State<AppState>,

@@ -82,7 +82,7 @@ struct Cursor {
 }
 
 /// Rows in the order of the segments (by time within each).
-#[utoipa::path(get, path = "/datasets/{id}/rows", tag = "datasets", params(("id" = String, Path), RowParams),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/rows", tag = "datasets", params(("id" = String, Path), RowParams),
     responses((status = 200, body = RowsBody),
         (status = 422, body = ProblemBody, description = "`bad_filter` with `position`, `unknown_column`")))]
 pub async fn rows(

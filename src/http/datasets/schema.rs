@@ -49,7 +49,7 @@ fn yes() -> bool {
 }
 
 /// The current schema. `accepted` is false while it is a proposal.
-#[utoipa::path(get, path = "/datasets/{id}/schema", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/datasets/{id}/schema", tag = "datasets", params(("id" = String, Path)),
     responses((status = 200, body = Schema), (status = 409, body = ProblemBody, description = "`no_schema`")))]
 pub async fn get(
     State(app): State<AppState>,
@@ -62,7 +62,7 @@ pub async fn get(
 
 /// Makes a new version of the schema. A field is only dropped, with its values, when `remove` names it. A proposal, or a change of roles and flags, is in force at once (200);
 /// other types, fields or another time field rewrite the data in a job (202).
-#[utoipa::path(put, path = "/datasets/{id}/schema", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(put, path = "/api/v1/datasets/{id}/schema", tag = "datasets", params(("id" = String, Path)),
     request_body = NewSchema,
     responses((status = 200, body = Schema), (status = 202, body = StartedJob),
         (status = 422, body = ProblemBody, description = "`missing_fields` (with `missing`), `bad_schema`, `not_available`")))]
@@ -109,7 +109,7 @@ pub async fn put(
 }
 
 /// Accepts the proposed schema and ingests the first upload by it.
-#[utoipa::path(post, path = "/datasets/{id}/schema/accept", tag = "datasets", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/datasets/{id}/schema/accept", tag = "datasets", params(("id" = String, Path)),
     responses((status = 202, body = StartedJob),
         (status = 409, body = ProblemBody, description = "`schema_already_accepted`, `dataset_not_ready`")))]
 pub async fn accept(

@@ -12,7 +12,7 @@ use crate::live::artifacts::Part;
 
 /// What a person wants to know of the trained version before using it: data, features, settings, choices, measures, warnings.
 /// It was written when the training ended and stays as it is.
-#[utoipa::path(get, path = "/models/{id}/card", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/models/{id}/card", tag = "models", params(("id" = String, Path)),
     responses(
         (status = OK, body = ModelCard),
         (status = NOT_FOUND, body = ProblemBody),

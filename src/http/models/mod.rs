@@ -95,7 +95,7 @@ fn new_model(predictor: &Predictor, body: ModelBody, now: Timestamp) -> Model {
 }
 
 /// Creates a model, to be trained.
-#[utoipa::path(post, path = "/predictors/{predictor}/models", tag = "models", request_body = ModelBody,
+#[utoipa::path(post, path = "/api/v1/predictors/{predictor}/models", tag = "models", request_body = ModelBody,
     params(("predictor" = String, Path, description = "Id or name")),
     responses(
         (status = CREATED, body = ModelAnswer),
@@ -233,7 +233,7 @@ struct ModelFilters {
 }
 
 /// Lists models by id, which is by age.
-#[utoipa::path(get, path = "/models", tag = "models", params(ListParams, ModelFilters),
+#[utoipa::path(get, path = "/api/v1/models", tag = "models", params(ListParams, ModelFilters),
     responses((status = OK, body = ListBody<ModelAnswer>)))]
 async fn list(
     State(app): State<AppState>,
@@ -254,7 +254,7 @@ async fn list(
 }
 
 /// Lists a predictor's models.
-#[utoipa::path(get, path = "/predictors/{predictor}/models", tag = "models",
+#[utoipa::path(get, path = "/api/v1/predictors/{predictor}/models", tag = "models",
     params(("predictor" = String, Path, description = "Id or name"), ListParams),
     responses((status = OK, body = ListBody<ModelAnswer>), (status = NOT_FOUND, body = ProblemBody)))]
 async fn list_of_predictor(
@@ -275,7 +275,7 @@ async fn page(app: &AppState, params: &ListParams, query: Query) -> ApiResult<Js
     Ok(Json(ListBody { items: models.into_iter().map(|model| model.value.into()).collect(), next }))
 }
 
-#[utoipa::path(get, path = "/models/{id}", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/models/{id}", tag = "models", params(("id" = String, Path)),
     responses((status = OK, body = ModelAnswer), (status = NOT_FOUND, body = ProblemBody)))]
 async fn show(
     State(app): State<AppState>,
@@ -286,7 +286,7 @@ async fn show(
 }
 
 /// Deletes a model that is not active, with its artifacts.
-#[utoipa::path(delete, path = "/models/{id}", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/models/{id}", tag = "models", params(("id" = String, Path)),
     responses(
         (status = NO_CONTENT),
         (status = NOT_FOUND, body = ProblemBody),
@@ -305,7 +305,7 @@ async fn remove(State(app): State<AppState>, session: Session, ApiPath(id): ApiP
 }
 
 /// Starts a training on the dataset as it is now. An active model goes on answering until the new version is ready.
-#[utoipa::path(post, path = "/models/{id}/train", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/models/{id}/train", tag = "models", params(("id" = String, Path)),
     responses(
         (status = ACCEPTED, body = Started),
         (status = NOT_FOUND, body = ProblemBody),
@@ -351,7 +351,7 @@ pub(super) fn refuse_while_training(model: &Model) -> ApiResult<()> {
 }
 
 /// Lets a trained model answer score requests: alone, or for a share of them.
-#[utoipa::path(post, path = "/models/{id}/activate", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/models/{id}/activate", tag = "models", params(("id" = String, Path)),
     request_body(content = Option<ActivateBody>),
     responses(
         (status = OK, body = ModelAnswer),
@@ -381,7 +381,7 @@ async fn activate(
 }
 
 /// Takes a model out of service; the other active models share its requests.
-#[utoipa::path(post, path = "/models/{id}/deactivate", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/models/{id}/deactivate", tag = "models", params(("id" = String, Path)),
     responses((status = OK, body = ModelAnswer), (status = NOT_FOUND, body = ProblemBody)))]
 async fn deactivate(
     State(app): State<AppState>,
@@ -433,7 +433,7 @@ async fn switch(app: &AppState, account: &AccountId, id: &str, share: Option<f64
 }
 
 /// Which agents have a local model, and why others have none.
-#[utoipa::path(get, path = "/models/{id}/coverage", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/models/{id}/coverage", tag = "models", params(("id" = String, Path)),
     responses(
         (status = OK, body = Coverage),
         (status = NOT_FOUND, body = ProblemBody),
@@ -465,7 +465,7 @@ pub(super) async fn read_part<T: DeserializeOwned>(app: &AppState, model: &Model
 }
 
 /// Downloads the model's artifact: a versioned container with a checksum.
-#[utoipa::path(get, path = "/models/{id}/artifact", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/models/{id}/artifact", tag = "models", params(("id" = String, Path)),
     responses(
         (status = OK, body = Vec<u8>, content_type = "application/octet-stream"),
         (status = NOT_FOUND, body = ProblemBody),

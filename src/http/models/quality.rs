@@ -36,7 +36,7 @@ pub(in crate::http) async fn whole_quality(app: &AppState, model: &Model, qualit
 }
 
 /// How good the model is on data that it has not seen: overall and by context value. By agent: `…/quality/agents`.
-#[utoipa::path(get, path = "/models/{id}/quality", tag = "models", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/models/{id}/quality", tag = "models", params(("id" = String, Path)),
     responses(
         (status = OK, body = QualityAnswer),
         (status = NOT_FOUND, body = ProblemBody),
@@ -55,7 +55,7 @@ pub(super) async fn quality(
 
 /// How good the model is for each agent with interactions in the holdout, by agent id; `sort=rows` and `sort=-rows` order by
 /// their number.
-#[utoipa::path(get, path = "/models/{id}/quality/agents", tag = "models",
+#[utoipa::path(get, path = "/api/v1/models/{id}/quality/agents", tag = "models",
     params(("id" = String, Path), ListParams),
     responses(
         (status = OK, body = ListBody<AgentQuality>),

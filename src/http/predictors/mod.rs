@@ -41,7 +41,7 @@ pub fn routes() -> OpenApiRouter<AppState> {
 }
 
 /// Creates a predictor and, for a simple one, a draft model over all its features.
-#[utoipa::path(post, path = "/predictors", tag = "predictors", request_body = PredictorBody,
+#[utoipa::path(post, path = "/api/v1/predictors", tag = "predictors", request_body = PredictorBody,
     responses(
         (status = CREATED, body = PredictorAnswer),
         (status = NOT_FOUND, body = ProblemBody, description = "`dataset_not_found`"),
@@ -113,7 +113,7 @@ struct PredictorFilters {
 }
 
 /// Lists predictors by id, which is by age.
-#[utoipa::path(get, path = "/predictors", tag = "predictors", params(ListParams, PredictorFilters),
+#[utoipa::path(get, path = "/api/v1/predictors", tag = "predictors", params(ListParams, PredictorFilters),
     responses((status = OK, body = ListBody<PredictorAnswer>)))]
 async fn list(
     State(app): State<AppState>,
@@ -144,7 +144,7 @@ async fn list(
     Ok(Json(ListBody { items, next }))
 }
 
-#[utoipa::path(get, path = "/predictors/{predictor}", tag = "predictors",
+#[utoipa::path(get, path = "/api/v1/predictors/{predictor}", tag = "predictors",
     params(("predictor" = String, Path, description = "Id or name")),
     responses((status = OK, body = PredictorAnswer), (status = NOT_FOUND, body = ProblemBody)))]
 async fn show(
@@ -159,7 +159,7 @@ async fn show(
 }
 
 /// Replaces the definition. Once models exist that were trained, dataset, metric and sources stay as they are.
-#[utoipa::path(put, path = "/predictors/{predictor}", tag = "predictors",
+#[utoipa::path(put, path = "/api/v1/predictors/{predictor}", tag = "predictors",
     params(("predictor" = String, Path, description = "Id or name")), request_body = PredictorBody,
     responses(
         (status = OK, body = PredictorAnswer),
@@ -212,7 +212,7 @@ async fn replace(
 }
 
 /// Deletes a predictor with its models and their artifacts.
-#[utoipa::path(delete, path = "/predictors/{predictor}", tag = "predictors",
+#[utoipa::path(delete, path = "/api/v1/predictors/{predictor}", tag = "predictors",
     params(("predictor" = String, Path, description = "Id or name")),
     responses(
         (status = NO_CONTENT),

@@ -51,7 +51,7 @@ struct Period {
 
 /// Does routing by scores help, do predictions hold, are the inputs what training saw: from the score log and from what every server
 /// counted.
-#[utoipa::path(get, path = "/predictors/{predictor}/production", tag = "predictors",
+#[utoipa::path(get, path = "/api/v1/predictors/{predictor}/production", tag = "predictors",
     params(("predictor" = String, Path, description = "Id or name"), Period),
     responses(
         (status = OK, body = ProductionAnswer),

@@ -175,14 +175,15 @@ macro_rules! endpoints {
 
 endpoints!(
     agents, ProfileKind::Agents, "agents",
-    schema: "/agents/schema", accept: "/agents/schema/accept", records: "/agents/records", record: "/agents/records/{id}",
-    compute: "/agents/compute_cardinalities", cardinalities: "/agents/cardinalities", indexes: "/agents/indexes",
-    rejected: "/agents/rejected"
+    schema: "/api/v1/agents/schema", accept: "/api/v1/agents/schema/accept", records: "/api/v1/agents/records",
+    record: "/api/v1/agents/records/{id}", compute: "/api/v1/agents/compute_cardinalities",
+    cardinalities: "/api/v1/agents/cardinalities", indexes: "/api/v1/agents/indexes",
+    rejected: "/api/v1/agents/rejected"
 );
 endpoints!(
     customers, ProfileKind::Customers, "customers",
-    schema: "/customers/schema", accept: "/customers/schema/accept", records: "/customers/records",
-    record: "/customers/records/{id}", compute: "/customers/compute_cardinalities",
-    cardinalities: "/customers/cardinalities", indexes: "/customers/indexes",
-    rejected: "/customers/rejected"
+    schema: "/api/v1/customers/schema", accept: "/api/v1/customers/schema/accept", records: "/api/v1/customers/records",
+    record: "/api/v1/customers/records/{id}", compute: "/api/v1/customers/compute_cardinalities",
+    cardinalities: "/api/v1/customers/cardinalities", indexes: "/api/v1/customers/indexes",
+    rejected: "/api/v1/customers/rejected"
 );

@@ -23,7 +23,7 @@ const MAX_ANSWERED_SCORES: usize = 1_000_000;
 /// Scores many waiting interactions and, on request, assigns them to agents: as many as possible and, among those choices, so that the total
 /// is greatest: exactly up to at least
 /// 1,000 interactions with 2,000 agents; beyond, where that would take more than some seconds, `gap` says how much may be missing.
-#[utoipa::path(post, path = "/predictors/{predictor}/score/batch", tag = "scores",
+#[utoipa::path(post, path = "/api/v1/predictors/{predictor}/score/batch", tag = "scores",
     params(("predictor" = String, Path, description = "Id or name"), CallerParams),
     request_body = BatchBody<'static>,
     responses(

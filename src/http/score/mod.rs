@@ -46,7 +46,7 @@ pub struct CallerParams {
 }
 
 /// Ranks the eligible agents for one waiting interaction.
-#[utoipa::path(post, path = "/predictors/{predictor}/score", tag = "scores",
+#[utoipa::path(post, path = "/api/v1/predictors/{predictor}/score", tag = "scores",
     params(("predictor" = String, Path, description = "Id or name"), CallerParams),
     request_body = ScoreBody<'static>,
     responses(
@@ -85,7 +85,7 @@ async fn score(
 
 /// Ranks agents as a score does, for a person who looks: explained, kept whole (see `GET /scores/{request_id}`), and counted nowhere. At
 /// most the best 100 are answered.
-#[utoipa::path(post, path = "/predictors/{predictor}/score/playground", tag = "scores",
+#[utoipa::path(post, path = "/api/v1/predictors/{predictor}/score/playground", tag = "scores",
     params(("predictor" = String, Path, description = "Id or name")),
     request_body = ScoreBody<'static>,
     responses(

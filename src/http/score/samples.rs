@@ -62,7 +62,7 @@ pub struct Again {
 
 /// Shows what a recent score came from, and computes it again. Of all requests one every `SCORE_SAMPLE_SECONDS` is kept by
 /// each server, and every one of the playground, for `SCORED_CONTEXT_DAYS`.
-#[utoipa::path(get, path = "/scores/{request_id}", tag = "scores",
+#[utoipa::path(get, path = "/api/v1/scores/{request_id}", tag = "scores",
     params(("request_id" = String, Path, description = "As the score's answer had it")),
     responses((status = OK, body = SampleAnswer), (status = NOT_FOUND, body = ProblemBody, description = "`score_not_found`")))]
 pub async fn sample(

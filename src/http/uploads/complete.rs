@@ -48,7 +48,7 @@ pub struct CompletedUpload {
 }
 
 /// Puts the parts together and starts the job that reads the file. Doing it again gives the same answer.
-#[utoipa::path(post, path = "/uploads/{id}/complete", tag = "uploads", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/uploads/{id}/complete", tag = "uploads", params(("id" = String, Path)),
     request_body = CompleteUpload,
     responses((status = 202, body = CompletedUpload),
         (status = 422, body = ProblemBody, description = "`missing_part`, `part_size`, `part_etag`, `unknown_part`"),

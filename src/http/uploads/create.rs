@@ -64,7 +64,7 @@ fn create_mode() -> UploadMode {
 }
 
 /// Starts an upload and hands out a signed URL for each part.
-#[utoipa::path(post, path = "/uploads", tag = "uploads", request_body = NewUpload,
+#[utoipa::path(post, path = "/api/v1/uploads", tag = "uploads", request_body = NewUpload,
     responses((status = 201, body = UploadBody), (status = 413, body = ProblemBody, description = "`too_large`"),
         (status = 422, body = ProblemBody),
         (status = 503, body = ProblemBody, description = "`object_store_unavailable`: nothing was started")))]

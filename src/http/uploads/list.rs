@@ -60,7 +60,7 @@ pub struct Filters {
 }
 
 /// Uploads of the account; `state=receiving` lists those that can be continued.
-#[utoipa::path(get, path = "/uploads", tag = "uploads", params(ListParams, Filters),
+#[utoipa::path(get, path = "/api/v1/uploads", tag = "uploads", params(ListParams, Filters),
     responses((status = 200, body = ListBody<ListedUpload>)))]
 pub async fn list(
     State(app): State<AppState>,

@@ -81,7 +81,7 @@ pub struct UploadBody {
 }
 
 /// An upload's parts: those that have arrived, and fresh URLs for those that have not.
-#[utoipa::path(get, path = "/uploads/{id}", tag = "uploads", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = String, Path)),
     responses((status = 200, body = UploadBody), (status = 404, body = ProblemBody, description = "`upload_not_found`"),
         (status = 503, body = ProblemBody, description = "`object_store_unavailable`: continue later")))]
 async fn get(
@@ -102,7 +102,7 @@ async fn get(
 }
 
 /// Drops an upload that is not complete. Doing it again changes nothing.
-#[utoipa::path(delete, path = "/uploads/{id}", tag = "uploads", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/api/v1/uploads/{id}", tag = "uploads", params(("id" = String, Path)),
     responses((status = 204), (status = 409, body = ProblemBody, description = "`upload_completed`")))]
 async fn abort(State(app): State<AppState>, session: Session, ApiPath(id): ApiPath<String>) -> ApiResult<StatusCode> {
     loop {

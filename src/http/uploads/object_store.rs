@@ -22,7 +22,7 @@ pub struct ObjectStoreBody {
 }
 
 /// Where the parts of uploads go, and what the server knows of it.
-#[utoipa::path(get, path = "/uploads/object_store", tag = "uploads", responses((status = 200, body = ObjectStoreBody)))]
+#[utoipa::path(get, path = "/api/v1/uploads/object_store", tag = "uploads", responses((status = 200, body = ObjectStoreBody)))]
 pub async fn object_store(State(app): State<AppState>, _session: Session, headers: HeaderMap) -> Json<ObjectStoreBody> {
     let url = app.ctx.objects.public_base(request_host(&headers));
     let config = &app.ctx.config;

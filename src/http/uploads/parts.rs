@@ -24,7 +24,7 @@ pub struct ReceivedPart {
 }
 
 /// Sends a part through tango, streamed: slower than the part's own URL.
-#[utoipa::path(put, path = "/uploads/{id}/parts/{number}", tag = "uploads",
+#[utoipa::path(put, path = "/api/v1/uploads/{id}/parts/{number}", tag = "uploads",
     params(("id" = String, Path), ("number" = u32, Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 200, body = ReceivedPart), (status = 422, body = ProblemBody, description = "`part_size`")))]

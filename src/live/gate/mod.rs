@@ -17,7 +17,7 @@ use self::turns::Turns;
 
 /// The hundredths of `SCORE_QUEUE_MS` for which a request may wait for its turn. Before that it waited to be read, and afterwards its answer waits to
 /// be sent: under load this takes longer than the turn.
-const WAITING: u64 = 18;
+const WAITING: u64 = 12;
 
 /// The hundredths of `SCORE_QUEUE_MS` after which a refused request is answered; and one that was prepared before, which took a while. It is
 /// no more than a second in all, after which clients are told to ask again.
@@ -158,9 +158,9 @@ mod tests {
     async fn who_would_wait_too_long_for_a_turn_is_refused_after_a_while() {
         let gate = Gate::new(5);
         assert_eq!(gate.admit().await, Ok(()));
-        gate.turns.wait_for(900_000, 1);
-        assert_eq!(gate.admit().await, Ok(()), "it may be 18 % of 5 ms");
-        gate.turns.wait_for(901_000, 1);
+        gate.turns.wait_for(600_000, 1);
+        assert_eq!(gate.admit().await, Ok(()), "it may be 12 % of 5 ms");
+        gate.turns.wait_for(601_000, 1);
         assert_eq!(gate.compute(Work::Short, || 7).await, Ok(7), "it was admitted");
         let asked = Instant::now();
         assert_eq!(gate.admit().await, Err(Overloaded));

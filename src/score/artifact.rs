@@ -83,7 +83,8 @@ impl Outcome {
 /// Finite and ≥ 0, whatever an expression gave: what is no number is 0.
 #[inline(always)]
 pub fn held(score: f64) -> f64 {
-    score.max(0.0).min(f64::MAX)
+    // What is no number is less than nothing here: `max` gives the other one.
+    f64::min(score.max(0.0), f64::MAX)
 }
 
 /// The agents that training saw.

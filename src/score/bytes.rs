@@ -1,13 +1,13 @@
 //! Many agents at once, a byte each: what a context leaves of the trees, walked for dozens of agents by each instruction.
 //!
 //! A context decides most splits. Of a tree's leaves it leaves a few, and of its splits those that test the agent and have leaves left on
-//! both sides: always one less than leaves. They are found by counting. The leaves that are left are numbered from the right; how many of
-//! them there are below a place says for each split of the tree at once which one is the rightmost under it, which one is the rightmost under
-//! its left child, and whether both children have any.
+//! both sides: always one less than leaves. They are found by counting. Leaves are bits of a mask, the rightmost one first. How many are set below
+//! a bit says which one is the first that is left from there on, and so, for each split of the tree at once, which leaf is the rightmost under
+//! it, which one is the rightmost under its left child, and whether both children have any.
 //!
 //! An agent is a byte for each input of the trees: its place among the thresholds. A split compares places with a bound. The first splits of a tree
 //! are a binary digit each of an agent's outcome, and a table says which leaf that is; each further split, its parents before it, moves on those
-//! agents that stand at the rightmost leaf under it and go left. A leaf's value is looked up in three limbs of seven binary digits: those of two trees
+//! agents that stand at the rightmost leaf under it and go left. A leaf's value is looked up in two limbs of seven binary digits: those of two trees
 //! are added as bytes, those of some hundreds as words, and limbs become numbers at the end.
 
 #![cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by instructions that other processors lack"))]
@@ -96,7 +96,7 @@ pub(super) struct Splits<const N: usize> {
 /// changes bits of their leaf, the second.
 pub(super) type Split = [u8; 4];
 
-/// The first ones of a tree.
+/// The first ones of the splits of a tree that a context leaves.
 #[derive(Debug, Clone, Copy)]
 #[repr(align(32))]
 pub(super) struct Head {
@@ -113,7 +113,7 @@ impl From<[u64; 4]> for Head {
     }
 }
 
-/// Of the first ones of one tree or two, what an agent's place has to be below, and on which row.
+/// Of the first splits that are left of one tree or two, what an agent's place has to be below, and on which row.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct First {
     pub bounds: Apart,
@@ -164,6 +164,7 @@ struct InputRow {
 pub(super) struct Live {
     /// The sum of the trees that the context decides.
     pub decided: i64,
+    /// Scratch: what order the trees come in, and the heads of those that are at hand.
     pub by_splits: BySplits,
     pub heads: Vec<Head>,
     /// By tests, up to [`OUTCOMES`] of them.
@@ -180,7 +181,7 @@ impl Default for Live {
     fn default() -> Self {
         Self {
             decided: 0,
-            by_splits: BySplits { left: Vec::new(), trees: Vec::new(), ends: [0; LEAVES] },
+            by_splits: BySplits { counts: Vec::new(), order: Vec::new(), ends: [0; LEAVES] },
             heads: Vec::new(),
             short: Default::default(),
             long: Vec::new(),
@@ -194,16 +195,16 @@ impl Default for Live {
 #[derive(Debug)]
 pub(super) struct BySplits {
     /// Of each tree.
-    pub left: Vec<u8>,
-    /// Their numbers.
-    pub trees: Vec<u16>,
+    pub counts: Vec<u8>,
+    /// The trees' numbers, those with fewer first.
+    pub order: Vec<u16>,
     /// Where the trees with so many end.
     pub ends: [usize; LEAVES],
 }
 
 impl BySplits {
-    pub fn left(&self, tree: u16) -> usize {
-        usize::from(self.left[usize::from(tree)])
+    pub fn count(&self, tree: u16) -> usize {
+        usize::from(self.counts[usize::from(tree)])
     }
 
     /// Where the trees with so many stand.
@@ -212,7 +213,7 @@ impl BySplits {
     }
 
     pub fn trees(&self, counts: Range<usize>) -> &[u16] {
-        &self.trees[self.range(counts.start).start..self.ends[counts.end - 1]]
+        &self.order[self.range(counts.start).start..self.ends[counts.end - 1]]
     }
 }
 
@@ -236,7 +237,7 @@ pub(super) struct Long {
 }
 
 impl Long {
-    /// What fills up: it adds nothing.
+    /// What fills up beside another tree with as many splits: it adds nothing, whatever splits it walks.
     pub fn nothing(forest: &ByteForest) -> Self {
         Self { leaf: [0; LEAVES], first: First::default(), tree: forest.trees() as u32, further: 0 }
     }
@@ -263,10 +264,7 @@ impl ByteForest {
                 inputs.push(Input { tree_input, thresholds });
             }
         }
-        if trees.len() > usize::from(u16::MAX)
-            || rows.len() > MOST_ROWS
-            || inputs.iter().any(|input| input.thresholds.len() > usize::from(u8::MAX))
-        {
+        if rows.len() > MOST_ROWS || inputs.iter().any(|input| input.thresholds.len() > usize::from(u8::MAX)) {
             return None;
         }
         let (limbs, few, many) = (Vec::new(), Vec::new(), Vec::new());
@@ -278,7 +276,7 @@ impl ByteForest {
             let limbs = from_fn(|limb| from_fn(|bit| value(bit).map_or(0, |value| limb_of(value, limb))));
             forest.limbs.push(TreeLimbs(limbs));
             if has_few(tree, is_agent) {
-                debug_assert!(forest.many.is_empty(), "they come first");
+                assert!(forest.many.is_empty(), "trees with few splits come first");
                 forest.few.push(forest.splits(tree, is_agent));
             } else {
                 forest.many.push(forest.splits(tree, is_agent));

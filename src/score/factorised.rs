@@ -29,8 +29,8 @@ const WORTH_WIDE: usize = 7;
 /// Of the trees with masks, the share that a context must decide for leaving them out to pay: without and with [`Wide`].
 const WORTH_SKIPPING: [f64; 2] = [0.2, 0.6];
 
-/// The forest, ready to score. Trees are in an order of their own: those of [`Trees`] first, the small ones before the large ones, then
-/// those of one side alone.
+/// The forest, ready to score. Trees are in an order of their own: those of [`Trees`] first, the small ones before the large ones (and of these
+/// those with few splits of the agent, see [`ByteForest`]), then those of one side alone.
 #[derive(Debug, Clone)]
 pub(super) struct FactorisedForest {
     wide: Option<Wide>,

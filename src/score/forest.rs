@@ -148,6 +148,10 @@ impl Forest {
         if lengths != [nodes; 3] || [&self.values, &self.weights].map(Vec::len) != [nodes; 2] {
             return Err("the trees' arrays differ in length");
         }
+        let is_value = |(input, value): (&u16, &f32)| if *input == LEAF { value.is_finite() } else { !value.is_nan() };
+        if !self.inputs.iter().zip(&self.values).all(is_value) {
+            return Err("a threshold or a leaf is no number");
+        }
         if !self.weights.iter().all(|weight| weight.is_finite() && *weight > 0.0) {
             return Err("a node has no weight");
         }

@@ -96,7 +96,7 @@ pub(super) struct ValueMasks<'a> {
 }
 
 impl ValueMasks<'_> {
-    /// ANDs all of them. Some trees after the other: their masks stay in registers, while what is read comes one after the other anyway.
+    /// ANDs those of all inputs: for some trees, whose masks stay in registers, then for the next ones.
     #[inline(always)]
     pub fn and_all(all: &[Self], masks: &mut [u64]) {
         let (chunks, rest) = masks.as_chunks_mut::<AT_ONCE>();

@@ -368,6 +368,28 @@ fn edges_of_leaves_thresholds_and_agents() {
     }
 }
 
+/// As many splits as a context can leave of a tree, and all pairs of trees with few of them.
+#[test]
+fn every_number_of_splits_that_a_context_leaves() {
+    let thresholds: Vec<f32> = (1..=62u8).map(f32::from).collect();
+    let pairs = (1..=6).flat_map(|one| (1..=one).map(move |other| vec![one, other]));
+    for lengths in [(1..=62).collect(), vec![62; 3], vec![1; 7]].into_iter().chain(pairs) {
+        let mut forest = Forest { starts: vec![0], ..Forest::default() };
+        for length in lengths {
+            chain(&mut forest, &thresholds[..length]);
+        }
+        forest.round_leaves();
+        let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
+        assert_eq!(model.tree_counts().by_bytes, ByteInstructions::new().is_some());
+        let fields = |at: i32| if at == 64 { Map::new() } else { object(json!({"a0": at})) };
+        let profile: Vec<_> = (0..65).map(|at| (at.to_string(), fields(at))).collect();
+        let positions: Vec<u32> = (0..65).collect();
+        for context in [json!({"c0": 1}), json!({"c0": -1}), json!({})] {
+            all_forms_say(&model, &profile, &all_of(&object(context), &positions));
+        }
+    }
+}
+
 /// More trees of either kind than one sum can hold, each agent at the greatest leaf of all.
 #[test]
 fn trees_whose_sums_leave_their_bits() {
@@ -378,7 +400,7 @@ fn trees_whose_sums_leave_their_bits() {
     }
     forest.round_leaves();
     let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
-    let profile: Vec<_> = (0..70).map(|at| (at.to_string(), object(json!({"a0": at % 4})))).collect();
+    let profile: Vec<_> = (0..70).map(|at| (at.to_string(), object(json!({"a0": at % 2 * 2})))).collect();
     let (context, positions) = (object(json!({"c0": 1})), (0..70).collect::<Vec<u32>>());
     all_forms_say(&model, &profile, &all_of(&context, &positions));
 }
@@ -401,6 +423,23 @@ fn more_inputs_than_bytes_can_name_go_by_masks() {
         let trees: Vec<_> = (0..forest.trees()).map(|tree| NumberedTree::new(&forest, tree, forest.unit())).collect();
         let bytes = ByteForest::new(instructions, &trees.iter().collect::<Vec<_>>(), &vec![true; usize::from(inputs)]);
         assert_eq!(bytes.is_some(), fits, "{inputs} {missing_both_ways}");
+    }
+}
+
+#[test]
+fn what_is_no_number_is_refused() {
+    for (threshold, leaf, fits) in [
+        (0.0, 1.0, true),
+        (f32::INFINITY, 1.0, true),
+        (f32::NAN, 1.0, false),
+        (0.0, f32::NAN, false),
+        (0.0, f32::INFINITY, false),
+    ] {
+        let mut forest = Forest { starts: vec![0, 3], ..Forest::default() };
+        forest.push_split(0, threshold, [1, 2], 2, 1.0);
+        forest.push_leaf(leaf, 1.0);
+        forest.push_leaf(2.0, 1.0);
+        assert_eq!(forest.check(1).is_ok(), fits, "{threshold} {leaf}");
     }
 }
 

@@ -53,7 +53,8 @@ pub struct SampleAnswer {
 /// The same request computed once more, now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Again {
-    /// Whether every number is the same, to the last digit; null when it could not be computed.
+    /// Whether every number is the same, to the last digit; null when it could not be computed. (A version of tango that computes
+    /// otherwise is in the changelog.)
     pub equal: Option<bool>,
     pub scores: Vec<SampledScore>,
     /// Why it could not be computed.

@@ -1,6 +1,6 @@
-//! Sixty-four agents by their bytes: the instructions of `bytes.rs`.
+//! Dozens of agents by their bytes: the instructions of `score/bytes.rs`.
 //!
-//! Here as there, plain loops: closures that contain instructions are not inlined, and pass registers through memory.
+//! Plain loops: closures that contain instructions are not inlined, and pass registers through memory.
 #![expect(
     unsafe_code,
     reason = "pulp does not have these instructions, and without them the engine takes half as long again"

@@ -1,4 +1,4 @@
-//! Many agents at once, for processors with AVX-512: sixteen by their masks (`masks.rs`), sixty-four by their bytes (`bytes.rs`).
+//! Many agents at once, for processors with AVX-512: sixteen by their masks (`masks.rs`), some dozens by their bytes (`bytes.rs`).
 //!
 //! What is unsafe about instructions that a processor may lack is left to `pulp`, as far as it has them.
 

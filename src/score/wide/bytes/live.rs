@@ -32,7 +32,7 @@ const WITH_DIGIT: [[u8; LEAVES / 2]; OUTCOMES - 1] =
 const DIGITS: [[[u8; LEAVES]; OUTCOMES + 1]; OUTCOMES] = table!(OUTCOMES, from =>
     table!(OUTCOMES + 1, count => table!(LEAVES, entry => ((entry >> from) & ((1 << count) - 1)) as u8)));
 
-/// Which of the splits that are left are a head's, four times over; and which are further ones, each four times.
+/// Which of the splits that are left are a head's, again and again; and which are further ones, each four times (beyond all of them, any).
 const OF_HEAD: [u8; LEAVES] = table!(LEAVES, at => at as u8 % 8);
 const OF_FURTHER: [[u8; LEAVES]; LEAVES / AT_ONCE] =
     table!(LEAVES / AT_ONCE, some => table!(LEAVES, at => ((OUTCOMES + AT_ONCE * some + at / 4) % LEAVES) as u8));
@@ -54,39 +54,39 @@ pub(super) fn fill(live: &mut Live, forest: &ByteForest, masks: &[u64]) {
 
     heads.clear();
     let trees = by_splits.trees(OUTCOMES + 1..LEAVES);
-    further.resize(trees.len() * LEAVES, [0; 4]);
+    further.resize(further.len().max(trees.len() * LEAVES), [0; 4]);
     let mut end = 0;
     for tree in trees {
         let found = find(forest, usize::from(*tree), masks);
         heads.push(found.head());
-        let count = by_splits.left(*tree) - OUTCOMES;
+        let count = by_splits.count(*tree) - OUTCOMES;
         found.write_further(count, &mut further[end..]);
         end += count;
     }
     fill_long(long, long_ends, forest, masks, by_splits, heads);
 }
 
-/// Compares counts of splits, many at once: whose are equal goes to the end.
+/// One count after the other, the trees that have it, found by comparing many at once.
 #[target_feature(enable = "avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,popcnt")]
 fn sort(by_splits: &mut BySplits, masks: &[u64]) {
-    let BySplits { left, trees, ends } = by_splits;
+    let BySplits { counts, order, ends } = by_splits;
     // What fills up has more than there can be.
-    left.clear();
-    left.resize(masks.len().next_multiple_of(LEAVES), u8::MAX);
+    counts.clear();
+    counts.resize(masks.len().next_multiple_of(LEAVES), u8::MAX);
     let mut most = 0;
-    for (left, mask) in left.iter_mut().zip(masks) {
-        *left = mask.count_ones().saturating_sub(1) as u8;
-        most = most.max(*left);
+    for (count, mask) in counts.iter_mut().zip(masks) {
+        *count = mask.count_ones().saturating_sub(1) as u8;
+        most = most.max(*count);
     }
-    trees.resize(left.len() + LEAVES, 0);
+    order.resize(counts.len() + LEAVES, 0);
     let mut end = 0;
     for (count, end_of_count) in (0..).zip(ends) {
-        for (some, left) in left.as_chunks::<LEAVES>().0.iter().enumerate().filter(|_| count <= most) {
-            let own = _mm512_cmpeq_epi8_mask(cast(*left), _mm512_set1_epi8(count as i8));
+        for (some, counts) in counts.as_chunks::<LEAVES>().0.iter().enumerate().filter(|_| count <= most) {
+            let own = _mm512_cmpeq_epi8_mask(cast(*counts), _mm512_set1_epi8(count as i8));
             let places = _mm512_maskz_compress_epi8(own, cast(BITS));
             let first = _mm512_set1_epi16((LEAVES * some) as i16);
             let numbers = [_mm512_castsi512_si256(places), _mm512_extracti64x4_epi64::<1>(places)];
-            for (into, places) in trees[end..].as_chunks_mut::<{ LEAVES / 2 }>().0.iter_mut().zip(numbers) {
+            for (into, places) in order[end..].as_chunks_mut::<{ LEAVES / 2 }>().0.iter_mut().zip(numbers) {
                 *into = cast(_mm512_add_epi16(_mm512_cvtepu8_epi16(places), first));
             }
             end += own.count_ones() as usize;
@@ -97,9 +97,10 @@ fn sort(by_splits: &mut BySplits, masks: &[u64]) {
 
 /// The splits of a tree that have leaves left on both sides, parents before children.
 struct Found {
-    /// Which of the tree's splits; zeros fill up.
+    /// Which of the tree's splits; zeros fill up (and give what nobody reads).
     splits: __m512i,
-    /// Of all of the tree's splits, the rightmost leaf, how its bits change to the left, and bound and row, in two tables.
+    /// Of all of the tree's splits, the rightmost leaf and how its bits change to the left, bound and row: two each in a table of 128 bytes, or, of
+    /// few splits, all four, and the same table twice.
     tables: [[__m512i; 2]; 2],
     /// Where each of the four begins in its table.
     begins: [u8; 4],
@@ -130,7 +131,7 @@ impl Found {
     #[inline]
     #[target_feature(enable = "avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,popcnt")]
     fn begins(&self) -> __m512i {
-        _mm512_set1_epi32(i32::from_le_bytes(self.begins.map(|begin| begin)))
+        _mm512_set1_epi32(i32::from_le_bytes(self.begins))
     }
 
     #[inline]
@@ -173,10 +174,10 @@ fn find_few(splits: &Splits<FEW>, next: __m512i) -> Found {
     let on_right = _mm256_cmplt_epu8_mask(right, cast(splits.firsts[1]));
     let on_both = _mm256_mask_cmple_epu8_mask(on_right, left, cast(splits.last));
     let numbers = _mm256_maskz_compress_epi8(on_both, cast(BITS.as_chunks::<FEW>().0[0]));
-    let changes = whole([right, _mm256_xor_si256(right, left)]);
+    let leaves_and_changes = whole([right, _mm256_xor_si256(right, left)]);
     Found {
         splits: _mm512_zextsi256_si512(numbers),
-        tables: [[changes, cast(splits.tested)]; 2],
+        tables: [[leaves_and_changes, cast(splits.tested)]; 2],
         begins: [0, FEW as u8, 2 * FEW as u8, 3 * FEW as u8],
     }
 }
@@ -261,7 +262,7 @@ fn fill_long(
 ) {
     long.clear();
     let (mut heads, mut further) = (heads.iter(), 0);
-    for count in OUTCOMES + 1..LEAVES {
+    for (count, end) in ends.iter_mut().enumerate().skip(OUTCOMES + 1) {
         for (tree, head) in by_splits.trees(count..count + 1).iter().zip(&mut heads) {
             let leaf = leaves(head, masks[usize::from(*tree)], OUTCOMES);
             long.push(Long { leaf: cast(leaf), first: First::from(*head), tree: u32::from(*tree), further });
@@ -270,11 +271,11 @@ fn fill_long(
         if !long.len().is_multiple_of(2) {
             long.push(Long::nothing(forest));
         }
-        ends[count] = long.len();
+        *end = long.len();
     }
 }
 
-/// For all outcomes of a tree's first splits, the leaf that is the rightmost by then.
+/// For all outcomes of a tree's first splits, the leaf that is the rightmost by then. Of fewer than [`OUTCOMES`] splits half a register has all.
 #[inline]
 #[target_feature(enable = "avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,popcnt")]
 fn leaves(head: &Head, mask: u64, count: usize) -> __m512i {

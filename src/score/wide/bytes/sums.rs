@@ -137,14 +137,14 @@ fn numbered<const N: usize, const TESTS: usize>(splits: &First, rows: &Rows) -> 
 #[inline]
 #[target_feature(enable = "avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,popcnt")]
 fn pass<const N: usize>(split: &Split, rows: &Rows, leaves: &mut Halves<N>) {
-    let [right, left, bound, row] = *split;
-    let [right, left, bound] =
-        [_mm256_set1_epi8(right as i8), _mm256_set1_epi8(left as i8), _mm256_set1_epi8(bound as i8)];
+    let [leaf, change, bound, row] = *split;
+    let bound = _mm256_set1_epi8(bound as i8);
+    let (leaf, change) = (_mm256_set1_epi8(leaf as i8), _mm256_set1_epi8(change as i8));
     let row = &rows[usize::from(row)];
     for (register, leaves) in leaves.iter_mut().enumerate() {
         for (half, own) in leaves.iter_mut().enumerate() {
-            let goes_left = _mm256_cmpgt_epi8(bound, cast(row.0.as_chunks::<{ LANES / 2 }>().0[2 * register + half]));
-            *own = moved(*own, goes_left, right, left);
+            let left = _mm256_cmpgt_epi8(bound, cast(row.0.as_chunks::<{ LANES / 2 }>().0[2 * register + half]));
+            *own = moved(*own, left, leaf, change);
         }
     }
 }

@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::ops::Range;
 
 use super::factorised::ContextTrees;
-use super::forest::{LEAF_DIGITS, MAX_TREES};
+use super::forest::PIECE;
 use super::numbered::{NumberedSplit, NumberedTree};
 use super::wide::ByteInstructions;
 
@@ -32,12 +32,10 @@ const MOST_ROWS: usize = 256;
 pub(super) const LIMB_DIGITS: usize = 7;
 pub(super) const LIMBS: usize = 2;
 const _: () = assert!(2 * ((1 << LIMB_DIGITS) - 1) <= u8::MAX as usize);
-const _: () = assert!(LIMBS * LIMB_DIGITS > LEAF_DIGITS as usize, "two leaves of a tree differ by no more");
+const _: () = assert!(PIECE < 1 << (LIMBS * LIMB_DIGITS), "two leaves of a tree differ by no more");
 /// Bytes that add up to a word.
 pub(super) const BYTES_A_SUM: usize = 257;
 const _: () = assert!(BYTES_A_SUM * u8::MAX as usize <= u16::MAX as usize);
-
-const _: () = assert!(MAX_TREES <= u16::MAX as usize, "a tree's number");
 
 /// Splits whose outcomes number the entries of a table.
 pub(super) const OUTCOMES: usize = 6;

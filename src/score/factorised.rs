@@ -215,7 +215,8 @@ impl FactorisedForest {
             context_alone: Vec::new(),
             agent_alone: Vec::new(),
         };
-        let trees: Vec<NumberedTree> = (0..forest.trees()).map(|tree| NumberedTree::new(forest, tree, unit)).collect();
+        let numbered = (0..forest.trees()).map(|tree| NumberedTree::new(forest, tree, unit));
+        let trees: Vec<NumberedTree> = numbered.flat_map(NumberedTree::into_pieces).collect();
         let kind = |tree: &NumberedTree| {
             let tests = |agent: bool| tree.splits.iter().any(|split| factorised.is_agent[split.input] == agent);
             match (tests(false), tests(true)) {

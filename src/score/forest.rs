@@ -5,14 +5,30 @@ use super::container::{Reader, Writer};
 
 /// Most leaves a tree can have: one bit each.
 pub const MAX_LEAVES: usize = 64;
-/// Most trees: the sum of a leaf of each in the forest's common unit fits 32 bits.
-pub(super) const MAX_TREES: usize = u16::MAX as usize;
-const _: () = assert!(MAX_TREES << LEAF_DIGITS <= i32::MAX as usize);
+/// Most trees.
+pub(super) const MAX_TREES: usize = 1 << 15;
+const _: () = assert!(most_pieces(MAX_TREES) <= u16::MAX as usize, "a piece's number");
+const _: () = assert!(most_pieces(MAX_TREES) * PIECE <= i32::MAX as usize, "the sum of a leaf of each");
 /// In [`Forest::inputs`]: the node is a leaf.
 pub const LEAF: u16 = u16::MAX;
-/// Leaves have at most so many binary digits in the forest's common unit. With 500 trees, rounding to them moves a probability by 0.00002 in
-/// the mean.
-pub(super) const LEAF_DIGITS: i32 = 13;
+/// Leaves have so many binary digits in the forest's common unit, more in a few trees only (see [`Forest::unit`]). With 500 trees, rounding
+/// to them moves a probability by 0.00002 in the mean.
+pub(super) const LEAF_DIGITS: u32 = 13;
+/// So many units at most are between two leaves of a tree, or between a leaf and 0. A larger tree is added in pieces.
+pub(super) const PIECE: usize = (1 << (LEAF_DIGITS + 1)) - 1;
+/// Digits that leaves shall differ by in most trees, and how many more than [`LEAF_DIGITS`] are taken for that in the largest.
+const TYPICAL_DIGITS: i32 = 10;
+const MORE_DIGITS: usize = 7;
+
+/// Of so many trees.
+const fn most_pieces(trees: usize) -> usize {
+    trees + trees / 8
+}
+
+/// In how many pieces a tree of so many units is added.
+pub(super) fn pieces(size: usize) -> usize {
+    size.div_ceil(PIECE).max(1)
+}
 
 /// Trees as arrays of nodes. A tree's first node is its root.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,13 +71,35 @@ impl Forest {
         self.values[node]
     }
 
-    /// The common unit of [`Forest::round_leaves`]: the power of two of which the largest leaf is less than 2¹³.
+    /// The common unit of [`Forest::round_leaves`], a power of two: the largest leaf is less than 2¹³ of it. Where a few trees are so much larger than
+    /// the others that these would have few digits left, it is finer, and those few are added in pieces.
     pub(super) fn unit(&self) -> f64 {
         let leaves = self.inputs.iter().zip(&self.values).filter(|(input, _)| **input == LEAF);
         let largest = leaves.map(|(_, value)| value.abs()).fold(0.0, f32::max);
         // A float's exponent without a logarithm's rounding: 1 is the smallest normal number's.
         let exponent = (largest.to_bits() >> 23).max(1) as i32 - 127;
-        2f64.powi(exponent + 1 - LEAF_DIGITS)
+        let mut unit = 2f64.powi(exponent + 1 - LEAF_DIGITS as i32);
+        let mut sizes: Vec<f64> = (0..self.trees()).map(|tree| self.size(tree)).collect();
+        sizes.sort_by(f64::total_cmp);
+        let typical = sizes.get(sizes.len() / 2).copied().unwrap_or(0.0);
+        for _ in 0..MORE_DIGITS {
+            let finer = unit / 2.0;
+            let pieces: usize = sizes.iter().map(|size| pieces((size / finer) as usize)).sum();
+            if typical >= 2f64.powi(TYPICAL_DIGITS) * unit || pieces > most_pieces(sizes.len()) {
+                break;
+            }
+            unit = finer;
+        }
+        unit
+    }
+
+    /// What is between the least and the greatest of a tree's leaves and 0.
+    fn size(&self, tree: usize) -> f64 {
+        let nodes = self.starts[tree] as usize..self.starts[tree + 1] as usize;
+        let leaves = nodes.filter(|at| self.inputs[*at] == LEAF).map(|at| f64::from(self.values[at]));
+        let (least, greatest) =
+            leaves.fold((0.0, 0.0), |(least, greatest), leaf| (leaf.min(least), leaf.max(greatest)));
+        greatest - least
     }
 
     /// Rounds every leaf to a whole number of the forest's unit. Sums of leaves are then exact, and the same in any order,
@@ -72,8 +110,8 @@ impl Forest {
             for (_, value) in self.inputs.iter().zip(&mut self.values).filter(|(input, _)| **input == LEAF) {
                 *value = ((f64::from(*value) / unit).round() * unit) as f32;
             }
-            // The largest one may have become the next power of two.
-            if self.unit() == unit {
+            // The largest one may have become the next power of two; whole numbers of a unit are whole numbers of a finer one.
+            if self.unit() <= unit {
                 return;
             }
         }
@@ -162,7 +200,7 @@ impl Forest {
             return Err("the trees' roots are wrong");
         }
         if self.trees() > MAX_TREES {
-            return Err("there are more than 65,535 trees");
+            return Err("there are more than 32,768 trees");
         }
         for pair in self.starts.windows(2) {
             if pair[0] >= pair[1] || pair[1] as usize > nodes {

@@ -1,6 +1,6 @@
 //! A tree with its leaves numbered, and its splits as masks of them.
 
-use super::forest::{Forest, LEAF};
+use super::forest::{self, Forest, LEAF};
 
 /// Leaves count from the left, the first one being a mask's highest bit.
 #[derive(Debug, Clone)]
@@ -26,6 +26,16 @@ impl NumberedTree {
         let mut numbered = Self { splits: Vec::new(), leaves: [0; 64], leaf_count: 0 };
         numbered.number(forest, forest.starts[tree] as usize, 0, unit);
         numbered
+    }
+
+    /// Trees that add up to it, each with leaves that differ by no more than [`forest::PIECE`] units.
+    pub fn into_pieces(self) -> impl Iterator<Item = Self> {
+        let (least, greatest) =
+            self.leaves.iter().fold((0, 0), |(least, greatest), leaf| (*leaf.min(&least), *leaf.max(&greatest)));
+        let count = forest::pieces(greatest.abs_diff(least) as usize) as i32;
+        // The shares of a whole number that are rounded down, each after one more was added to it, add up to it.
+        let share = move |at: i32, leaf: i32| (leaf + at).div_euclid(count);
+        (0..count).map(move |at| Self { leaves: self.leaves.map(|leaf| share(at, leaf)), ..self.clone() })
     }
 
     /// The value of the leaf that is reached.

@@ -443,6 +443,33 @@ fn what_is_no_number_is_refused() {
     }
 }
 
+/// A tree a hundred times as large as the others takes little from what these say.
+#[test]
+fn large_trees_are_added_in_pieces() {
+    let mut forest = Forest { starts: vec![0], ..Forest::default() };
+    for tree in 0..100 {
+        let size = if tree == 7 { 100.0 } else { 1.0 };
+        forest.push_split(0, 0.0, [1, 2], 1, 1.0);
+        forest.push_leaf(-size / 3.0, 1.0);
+        forest.push_split(2, f32::from((tree % 5) as u8), [3, 4], 4, 1.0);
+        forest.push_leaf(size / 7.0, 1.0);
+        forest.push_leaf(size / 11.0, 1.0);
+        forest.starts.push(forest.inputs.len() as u32);
+    }
+    let exact = forest.clone();
+    forest.round_leaves();
+    for (rounded, exact) in forest.values.iter().zip(&exact.values) {
+        assert!((rounded - exact).abs() < 2e-4, "{exact} is {rounded}");
+    }
+    let model = CompiledModel::new(Arc::new(numeric_artifact(forest)));
+    let pieces = model.tree_counts().small;
+    assert_eq!(pieces, 111, "the large one is twelve");
+    let profile: Vec<_> = (0..6).map(|at| (at.to_string(), object(json!({"a0": at})))).collect();
+    for context in [json!({"c0": 1}), json!({"c0": -1})] {
+        all_forms_say(&model, &profile, &all_of(&object(context), &[0, 1, 2, 3, 4, 5]));
+    }
+}
+
 /// Rounding may make the largest leaf a power of two, which has a larger unit.
 #[test]
 fn rounded_leaves_stay_as_they_are() {

@@ -13,7 +13,7 @@ use super::{ApiError, AppState, uploads};
 /// take as long as it likes; parts of uploads have the same patience in their own handler, which can say more.
 pub async fn limit(app: &AppState, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>();
-    if route.is_some_and(|route| route.as_str().ends_with(uploads::PART_PATH)) {
+    if route.is_some_and(|route| route.as_str() == uploads::PART_PATH) {
         return next.run(request).await;
     }
     let patience = Duration::from_secs(app.ctx.config.gunicorn_timeout_seconds);

@@ -10,9 +10,8 @@ use arc_swap::ArcSwap;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::bits::Bits;
 use crate::filter::{CompiledFilter, Test};
-use crate::score::Roster;
+use crate::score::{Bits, Roster};
 
 /// Atoms whose agents are kept. A change of an agent is tried on each of them.
 const ATOMS_KEPT: usize = 256;

@@ -8,7 +8,6 @@
 
 mod agents;
 pub mod artifacts;
-mod bits;
 mod customers;
 mod follow;
 mod gate;

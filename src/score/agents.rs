@@ -11,7 +11,8 @@ use std::sync::Arc;
 use pulp::{Arch, NullaryFnOnce};
 use serde_json::{Map, Value};
 
-use super::bytes::{GROUP, Row};
+use super::bits::Bits;
+use super::bytes::{GROUP, Row, write_places};
 use super::compiled::CompiledModel;
 use super::encoding::Encoded;
 use super::factorised::{AgentMasks, AgentTrees, ContextTrees, LargeEight, SIDE_BY_SIDE, SmallEight};
@@ -181,14 +182,11 @@ impl AgentSet {
         {
             return (self.held(positions), Vec::new());
         }
-        // A bit for each position.
-        let mut seen =
-            [&self.profile, &self.only_trained].map(|bank| vec![0u64; bank.roster.end().div_ceil(64) as usize]);
+        let mut seen: [Bits; 2] = Default::default();
         let mut first_time = |position: u32| {
-            let (bank, position) = (usize::from(position & ONLY_TRAINED != 0), position & !ONLY_TRAINED);
-            let (bits, bit) = (&mut seen[bank][position as usize / 64], 1 << (position % 64));
-            let first_time = *bits & bit == 0;
-            *bits |= bit;
+            let (seen, position) = (&mut seen[usize::from(position & ONLY_TRAINED != 0)], position & !ONLY_TRAINED);
+            let first_time = !seen.has(position);
+            seen.set(position, true);
             first_time
         };
         match eligible {
@@ -358,9 +356,7 @@ impl Together<'_, '_> {
             }
         } else {
             for (at, slot) in (at..GROUP).zip(self.slots()) {
-                for (row, places) in rows.iter_mut().zip(&self.block.places) {
-                    row.0[at] = places[slot];
-                }
+                write_places(rows, at, self.block.places.iter().map(|places| places[slot]));
             }
         }
     }
@@ -396,7 +392,7 @@ fn groups<'a>(
                 at += together.positions.len();
             }
             if has_nobody {
-                rows.iter_mut().zip(nobody).for_each(|(row, place)| row.0[at] = *place);
+                write_places(rows, at, nobody.iter().copied());
             }
         };
         Some((write_places, own_sums))

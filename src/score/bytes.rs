@@ -69,7 +69,7 @@ pub(super) struct ByteForest {
     pub few: Vec<Splits<FEW>>,
     pub many: Vec<Splits<LEAVES>>,
     /// The least leaf of each tree, added up. Values are counted from it.
-    pub least: i64,
+    least: i64,
     inputs: Vec<Input>,
     rows: Vec<InputRow>,
 }
@@ -350,6 +350,14 @@ impl ByteForest {
     pub fn leaf(&self, tree: usize, bit: u32) -> i64 {
         let limbs = self.limbs[tree].0.iter().rev();
         limbs.fold(0, |value, limb| (value << LIMB_DIGITS) + i64::from(limb[bit as usize % LEAVES]))
+    }
+}
+
+/// Writes an agent's places, one a row.
+#[inline]
+pub(super) fn write_places(rows: &mut [Row], at: usize, places: impl Iterator<Item = u8>) {
+    for (row, place) in rows.iter_mut().zip(places) {
+        row.0[at] = place;
     }
 }
 

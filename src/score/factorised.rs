@@ -13,7 +13,7 @@
 
 use pulp::{Arch, NullaryFnOnce};
 
-use super::bytes::{ByteForest, Row, has_few};
+use super::bytes::{ByteForest, Row, has_few, write_places};
 use super::encoding::Encoding;
 use super::forest::Forest;
 use super::numbered::{NumberedTree, below};
@@ -311,12 +311,12 @@ impl FactorisedForest {
             return agents.iter().map(|agent| self.sum(context, &agent.masks) + agent.alone).collect();
         };
         let mut sums = vec![0; agents.len()];
-        let write_places = |rows: &mut [Row]| {
+        let write_all = |rows: &mut [Row]| {
             for (at, agent) in agents.iter().enumerate() {
-                rows.iter_mut().zip(&agent.places).for_each(|(row, place)| row.0[at] = *place);
+                write_places(rows, at, agent.places.iter().copied());
             }
         };
-        forest.sums(context, [(write_places, sums.as_mut_slice())].into_iter());
+        forest.sums(context, [(write_all, sums.as_mut_slice())].into_iter());
         for (sum, agent) in sums.iter_mut().zip(agents) {
             *sum += agent.alone;
         }

@@ -84,8 +84,8 @@ impl Forest {
         let typical = sizes.get(sizes.len() / 2).copied().unwrap_or(0.0);
         for _ in 0..MORE_DIGITS {
             let finer = unit / 2.0;
-            let pieces: usize = sizes.iter().map(|size| pieces((size / finer) as usize)).sum();
-            if typical >= 2f64.powi(TYPICAL_DIGITS) * unit || pieces > most_pieces(sizes.len()) {
+            let pieces_then = || sizes.iter().map(|size| pieces((size / finer) as usize)).sum::<usize>();
+            if typical >= 2f64.powi(TYPICAL_DIGITS) * unit || pieces_then() > most_pieces(sizes.len()) {
                 break;
             }
             unit = finer;

@@ -10,6 +10,7 @@ mod agents;
 pub mod artifact;
 pub mod assignment;
 pub mod bins;
+mod bits;
 mod bytes;
 mod compiled;
 mod container;
@@ -30,6 +31,7 @@ mod wide;
 
 pub use agents::{AgentInput, AgentSet};
 pub use artifact::{Artifact, ArtifactError, Outcome, TrainedAgents};
+pub use bits::Bits;
 pub use compiled::CompiledModel;
 pub use explain::{Contribution, ContributionSide, Explanation};
 pub use factorised::TreeCounts;

@@ -53,8 +53,8 @@ pub struct SampleAnswer {
 /// The same request computed once more, now.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Again {
-    /// Whether every number is the same, to the last digit; null when it could not be computed. (A version of tango that computes
-    /// otherwise is in the changelog.)
+    /// Whether every number is the same, to the last digit; null when it could not be computed. False
+    /// after an upgrade to a version that computes otherwise, as its changelog says.
     pub equal: Option<bool>,
     pub scores: Vec<SampledScore>,
     /// Why it could not be computed.

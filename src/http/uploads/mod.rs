@@ -31,7 +31,7 @@ const URL_LIFETIME: Duration = Duration::from_secs(6 * 3_600);
 const UPLOAD_LIFETIME_DAYS: i64 = 7;
 
 /// The route of a part that goes through tango, whose time is not that of other requests.
-pub const PART_PATH: &str = "/uploads/{id}/parts/{number}";
+pub const PART_PATH: &str = "/api/v1/uploads/{id}/parts/{number}";
 
 pub use create::{check_ready, default_recount, file_format};
 

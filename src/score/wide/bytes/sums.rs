@@ -8,10 +8,10 @@ use pulp::cast;
 
 use super::{moved, whole};
 use crate::score::bytes::{
-    BYTES_A_SUM, ByteForest, First, LANES, LIMB_DIGITS, LIMBS, Limbs, Live, Long, OUTCOMES, Rows, Short, Split,
+    BYTES_A_SUM, ByteForest, First, LANES, LIMB_DIGITS, LIMBS, Limbs, Live, Long, OUTCOMES, Row, Rows, Short, Split,
 };
 
-/// Of the bits of two, the first one has those that are taken from the second one; the others are the third one's.
+/// Of three: the second one's bits where the first one's are set, elsewhere the third one's.
 const SELECT: i32 = 0xca;
 
 /// Registers of agents, in halves.
@@ -125,12 +125,19 @@ fn numbered<const N: usize, const TESTS: usize>(splits: &First, rows: &Rows) -> 
         let row = &rows[usize::from(splits.rows.0[at])];
         for (register, numbers) in numbers.iter_mut().enumerate() {
             for (half, number) in numbers.iter_mut().enumerate() {
-                let left = _mm256_cmpgt_epi8(bound, cast(row.0.as_chunks::<{ LANES / 2 }>().0[2 * register + half]));
+                let left = below(bound, row, 2 * register + half);
                 *number = if at == 0 { left } else { _mm256_ternarylogic_epi32::<SELECT>(digit, left, *number) };
             }
         }
     }
     numbers
+}
+
+/// Which agents' places are below a bound.
+#[inline]
+#[target_feature(enable = "avx512vl,avx512vbmi,avx512vbmi2,avx512bitalg,avx512vpopcntdq,popcnt")]
+fn below(bound: __m256i, row: &Row, half: usize) -> __m256i {
+    _mm256_cmpgt_epi8(bound, cast(row.0.as_chunks::<{ LANES / 2 }>().0[half]))
 }
 
 /// Agents that a split sends left move on from its rightmost leaf.
@@ -143,7 +150,7 @@ fn pass<const N: usize>(split: &Split, rows: &Rows, leaves: &mut Halves<N>) {
     let row = &rows[usize::from(row)];
     for (register, leaves) in leaves.iter_mut().enumerate() {
         for (half, own) in leaves.iter_mut().enumerate() {
-            let left = _mm256_cmpgt_epi8(bound, cast(row.0.as_chunks::<{ LANES / 2 }>().0[2 * register + half]));
+            let left = below(bound, row, 2 * register + half);
             *own = moved(*own, left, leaf, change);
         }
     }

@@ -2,7 +2,7 @@
 
 /// Bits beyond the last word are not set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Bits(Vec<u64>);
+pub struct Bits(Vec<u64>);
 
 impl Bits {
     pub fn has(&self, position: u32) -> bool {

@@ -110,7 +110,7 @@ impl App {
         let lifecycle = Lifecycle::new();
         let gate = gate::Gate::default();
         let (handle, closing) = (Handle::new(), CancellationToken::new());
-        let service = gate.service().into_make_service();
+        let service = tower::make::Shared::new(gate.clone());
         let entrance = Entrance::new(listener, closing.clone())?;
         let mut server = Server::from_listener(entrance).handle(handle.clone());
         server.http_builder().http1().header_read_timeout(HEAD_TIMEOUT);

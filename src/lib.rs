@@ -26,6 +26,7 @@ pub mod objects;
 pub mod production;
 pub mod profiles;
 pub mod progress;
+pub mod quick_map;
 pub mod score;
 pub mod simulation;
 pub mod sketch;

@@ -1,6 +1,5 @@
 //! Logs and metrics.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry, fmt, reload};
 
 use crate::config::LogFormat;
+use crate::quick_map::QuickMap;
 
 /// Requests by route and status.
 pub const HTTP_REQUESTS: &str = "tango_http_requests_total";
@@ -37,7 +37,7 @@ pub const FEED_BREAKS: &str = "tango_feed_breaks_total";
 /// Counts a request that was answered.
 pub fn answered(route: &str, status: u16, took: Duration) {
     // What the metrics' own look-up by name and labels costs would be felt by scores.
-    static KNOWN: LazyLock<ArcSwap<HashMap<String, HashMap<u16, Answered>>>> = LazyLock::new(ArcSwap::default);
+    static KNOWN: LazyLock<ArcSwap<QuickMap<String, QuickMap<u16, Answered>>>> = LazyLock::new(ArcSwap::default);
     let known = KNOWN.load();
     let counted = match known.get(route).and_then(|route| route.get(&status)) {
         Some(known) => known.clone(),
@@ -47,7 +47,7 @@ pub fn answered(route: &str, status: u16, took: Duration) {
                 seconds: metrics::histogram!(HTTP_SECONDS, "route" => route.to_owned()),
             };
             KNOWN.rcu(|known| {
-                let mut known = HashMap::clone(known);
+                let mut known = QuickMap::clone(known);
                 known.entry(route.to_owned()).or_default().insert(status, new.clone());
                 known
             });
@@ -56,6 +56,12 @@ pub fn answered(route: &str, status: u16, took: Duration) {
     };
     counted.requests.increment(1);
     counted.seconds.record(took.as_secs_f64());
+}
+
+/// Counts a score that the engine has computed.
+pub fn scored(took: Duration) {
+    static SECONDS: LazyLock<metrics::Histogram> = LazyLock::new(|| metrics::histogram!(SCORE_SECONDS));
+    SECONDS.record(took.as_secs_f64());
 }
 
 #[derive(Clone)]

@@ -2,12 +2,15 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tower::ServiceExt as _;
+use axum::routing::future::RouteFuture;
+use futures::future::{Either, Ready, ready};
+use tower::Service;
 
 use crate::http::pages;
 
@@ -21,36 +24,38 @@ impl Gate {
         // Opened once by the one start of the program; a second call would change nothing.
         let _ = self.0.set(router);
     }
+}
 
-    pub(super) fn service(&self) -> Router {
-        let gate = self.clone();
-        Router::new().fallback(move |request: Request| {
-            let gate = gate.clone();
-            async move { gate.answer(request).await }
-        })
+impl<B> Service<Request<B>> for Gate
+where
+    Router: Service<Request<B>, Response = Response, Error = Infallible, Future = RouteFuture<Infallible>>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<RouteFuture<Infallible>, Ready<Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
     }
 
-    async fn answer(&self, request: Request) -> Response {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.0.get() {
-            Some(router) => match router.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => {
-                    let never: Infallible = never;
-                    match never {}
-                }
-            },
-            None => starting(&request),
+            Some(router) => Either::Left(router.clone().call(request)),
+            None => {
+                let answer = starting(request.method(), request.uri().path(), request.headers());
+                let is_head = request.method() == Method::HEAD;
+                Either::Right(ready(Ok(if is_head { answer.map(|_| Body::empty()) } else { answer })))
+            }
         }
     }
 }
 
-fn starting(request: &Request) -> Response {
-    let path = request.uri().path();
+fn starting(method: &Method, path: &str, headers: &HeaderMap) -> Response {
     if path == "/livez" {
         return (StatusCode::OK, "{\"status\":\"alive\"}").into_response();
     }
-    if request.method() == Method::GET && pages::wants_page(path, request.headers()) {
-        return asked_again(pages::starting(request.headers()));
+    if method == Method::GET && pages::wants_page(path, headers) {
+        return asked_again(pages::starting(headers));
     }
     let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"starting","error_code":503,"detail":"This server is starting. Send the request again in a second.","request_id":null}"#;
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();
@@ -65,14 +70,15 @@ fn asked_again(mut response: Response) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
     use axum::routing::get;
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
 
     use super::*;
 
     async fn status(gate: &Gate, path: &str) -> StatusCode {
         let request = Request::builder().uri(path).body(Body::empty()).unwrap();
-        gate.service().oneshot(request).await.unwrap().status()
+        gate.clone().oneshot(request).await.unwrap().status()
     }
 
     #[tokio::test]
@@ -81,8 +87,12 @@ mod tests {
         assert_eq!(status(&gate, "/login").await, 503);
         assert_eq!(status(&gate, "/readyz").await, 503);
         assert_eq!(status(&gate, "/livez").await, 200);
+        let head = Request::builder().method(Method::HEAD).uri("/livez").body(Body::empty()).unwrap();
+        let answer = gate.clone().oneshot(head).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.into_body().collect().await.unwrap().to_bytes().is_empty());
         let browser = Request::builder().uri("/home").header("accept", "text/html").body(Body::empty()).unwrap();
-        let shown = gate.service().oneshot(browser).await.unwrap();
+        let shown = gate.clone().oneshot(browser).await.unwrap();
         assert_eq!(
             (shown.status().as_u16(), &shown.headers()[header::RETRY_AFTER]),
             (503, &HeaderValue::from_static("1"))

@@ -11,7 +11,7 @@ mod seal;
 mod tokens;
 mod users;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
@@ -29,6 +29,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::domain::account::{Account, User};
 use crate::domain::id::{AccountId, UserId};
+use crate::quick_map::QuickMap;
 use crate::store::{Collection, FeedEvent, Query, SharedStore, StoreError, StoreExt};
 
 const FOLLOWED: [Collection; 4] = [Collection::Users, Collection::Accounts, Collection::SigningKeys, Collection::Meta];
@@ -49,7 +50,7 @@ pub struct Auth {
     seal: Seal,
     token_ttl: chrono::Duration,
     keys: RwLock<tokens::KeyRing>,
-    users: RwLock<HashMap<UserId, Arc<User>>>,
+    users: RwLock<QuickMap<UserId, Arc<User>>>,
     accounts: RwLock<Vec<Account>>,
     /// Names of tokens that ended before their time.
     revoked: RwLock<HashSet<String>>,

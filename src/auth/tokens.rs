@@ -1,7 +1,7 @@
 //! Tokens: JWTs signed with HMAC-SHA-256 under a key from the store.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -11,10 +11,11 @@ use super::{Auth, AuthError, Identity, IssuedToken, Seal};
 use crate::domain::Timestamp;
 use crate::domain::account::SigningKey;
 use crate::domain::id::{AccountId, UserId};
+use crate::quick_map::QuickMap;
 use crate::store::{Batch, Collection, Key, Query, Record, StoreExt};
 
-/// Most tokens that are kept verified.
-const MOST_VERIFIED: u64 = 10_000;
+/// Most tokens that are kept verified: with one more all are verified again.
+const MOST_VERIFIED: usize = 10_000;
 
 /// What a token carries.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,17 +35,12 @@ struct Claims {
 
 /// Every key that may verify, and the newest, which signs: a new key is added before the old one goes,
 /// so tokens survive the change.
+#[derive(Default)]
 pub(super) struct KeyRing {
     verify: HashMap<String, DecodingKey>,
     sign: Option<(String, EncodingKey)>,
     /// Tokens that these keys have verified: clients send the same one with every request.
-    verified: moka::sync::Cache<String, Arc<Claims>>,
-}
-
-impl Default for KeyRing {
-    fn default() -> Self {
-        Self { verify: HashMap::new(), sign: None, verified: moka::sync::Cache::new(MOST_VERIFIED) }
-    }
+    verified: RwLock<QuickMap<String, Arc<Claims>>>,
 }
 
 impl Auth {
@@ -142,8 +138,8 @@ impl Auth {
     /// What a token says, whoever made it with one of our keys and whenever.
     fn claims(&self, token: &str) -> Result<Arc<Claims>, AuthError> {
         let keys = self.keys.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(claims) = keys.verified.get(token) {
-            return Ok(claims);
+        if let Some(claims) = keys.verified.read().unwrap_or_else(|poisoned| poisoned.into_inner()).get(token) {
+            return Ok(Arc::clone(claims));
         }
         let header = jsonwebtoken::decode_header(token).map_err(|_| AuthError::InvalidToken)?;
         let kid = header.kid.ok_or(AuthError::InvalidToken)?;
@@ -153,7 +149,11 @@ impl Auth {
         validation.required_spec_claims.clear();
         let decoded = jsonwebtoken::decode::<Claims>(token, key, &validation).map_err(|_| AuthError::InvalidToken)?;
         let claims = Arc::new(decoded.claims);
-        keys.verified.insert(token.to_owned(), Arc::clone(&claims));
+        let mut verified = keys.verified.write().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // What goes is dropped when nobody has to wait for it.
+        let _gone = (verified.len() >= MOST_VERIFIED).then(|| std::mem::take(&mut *verified));
+        verified.insert(token.to_owned(), Arc::clone(&claims));
+        drop(verified);
         Ok(claims)
     }
 

@@ -1,15 +1,20 @@
 //! What is around every route, from the outside in: the rest of an unread body, the request's name, its host, headers, the deadline, panics.
 //!
-//! One layer and not five: a layer of `axum` copies everything below it for each request.
+//! One layer and not five, and none of `axum`'s own, which copy everything below them for each request.
 
 use std::any::Any;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Version, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::Route;
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tower::{Layer, Service};
 
 use super::{ApiError, AppState, deadline, request_id};
 use crate::lifecycle::Phase;
@@ -22,11 +27,41 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
     (header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
 ];
 
-pub async fn every_route(State(app): State<AppState>, request: Request, next: Next) -> Response {
+/// Puts [`AroundRoute`] around every route.
+#[derive(Clone)]
+pub struct AroundRoutes(pub AppState);
+
+impl Layer<Route> for AroundRoutes {
+    type Service = AroundRoute;
+
+    fn layer(&self, route: Route) -> AroundRoute {
+        AroundRoute(Arc::new((self.0.clone(), route)))
+    }
+}
+
+/// Cloned for each request, which copies nothing.
+#[derive(Clone)]
+pub struct AroundRoute(Arc<(AppState, Route)>);
+
+impl Service<Request> for AroundRoute {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let around = Arc::clone(&self.0);
+        Box::pin(async move { Ok(answer(&around.0, request, around.1.clone()).await) })
+    }
+}
+
+async fn answer(app: &AppState, request: Request, mut route: Route) -> Response {
     let answer = async |mut request: Request| {
         name_the_host(&mut request);
-        DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes).apply(&mut request);
-        let answer = AssertUnwindSafe(deadline::limit(&app, request, next)).catch_unwind().await;
+        let answer = AssertUnwindSafe(deadline::limit(app, request, &mut route)).catch_unwind().await;
         let mut response = answer.unwrap_or_else(panicked);
         for (name, value) in HEADERS {
             response.headers_mut().entry(name).or_insert(value);
@@ -34,7 +69,7 @@ pub async fn every_route(State(app): State<AppState>, request: Request, next: Ne
         response
     };
     let may_close = request.version() <= Version::HTTP_11;
-    let name_and_log = async |request| request_id::name_and_log(&app, request, answer).await;
+    let name_and_log = async |request| request_id::name_and_log(app, request, answer).await;
     let mut response = unread_body::drain_unread(request, name_and_log).await;
     if may_close && app.lifecycle.phase() >= Phase::Draining {
         // A balancer that keeps the connection would send its next request just when it closes. HTTP/2 has a word for it (`GOAWAY`).

@@ -4,20 +4,27 @@ use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::StatusCode;
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::Route;
+use tower::Service as _;
 
 use super::{ApiError, AppState, uploads};
 
 /// Gives a request up when its answer has not begun in time. The body of an answer (an event stream, a download) may
 /// take as long as it likes; parts of uploads have the same patience in their own handler, which can say more.
-pub async fn limit(app: &AppState, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>();
-    if route.is_some_and(|route| route.as_str() == uploads::PART_PATH) {
-        return next.run(request).await;
+pub async fn limit(app: &AppState, request: Request, route: &mut Route) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let takes_long = path.is_some_and(|path| path.as_str() == uploads::PART_PATH);
+    let answer = route.call(request);
+    if takes_long {
+        let Ok(response) = answer.await;
+        return response;
     }
     let patience = Duration::from_secs(app.ctx.config.gunicorn_timeout_seconds);
-    tokio::time::timeout(patience, next.run(request)).await.unwrap_or_else(|_| given_up(patience).into_response())
+    match tokio::time::timeout(patience, answer).await {
+        Ok(Ok(response)) => response,
+        Err(_) => given_up(patience).into_response(),
+    }
 }
 
 fn given_up(patience: Duration) -> ApiError {

@@ -5,10 +5,12 @@ mod read;
 use std::convert::Infallible;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
+use bytes::BytesMut;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
@@ -103,20 +105,20 @@ impl FromRequest<AppState> for ApiBytes {
         if announced_bytes(request.headers()).is_some_and(|announced| announced > limit as u64) {
             return Err(too_large(limit));
         }
-        Bytes::from_request(request, app).await.map(Self).map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(inner) if inner.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                too_large(limit)
+        let mut body = request.into_body();
+        let mut pieces = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(piece) = frame.map_err(unreadable)?.into_data() else { continue };
+            if pieces.len() + piece.len() > limit {
+                return Err(too_large(limit));
             }
-            other if unread_body::is_silence(&other) => ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "body_timeout",
-                format!(
-                    "Nothing of the body came for {} seconds. Send the request again.",
-                    unread_body::SILENCE.as_secs()
-                ),
-            ),
-            other => ApiError::bad_request("bad_body", format!("The body could not be read: {other}")),
-        })
+            // Most bodies come in one piece, which is taken as it is.
+            if pieces.is_empty() && body.is_end_stream() {
+                return Ok(Self(piece));
+            }
+            pieces.extend_from_slice(&piece);
+        }
+        Ok(Self(pieces.freeze()))
     }
 }
 
@@ -197,6 +199,16 @@ fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
     }
 }
 
+/// A body that breaks off, or of which nothing comes any more.
+fn unreadable(error: axum::Error) -> ApiError {
+    if unread_body::is_silence(&error) {
+        let seconds = unread_body::SILENCE.as_secs();
+        let text = format!("Nothing of the body came for {seconds} seconds. Send the request again.");
+        return ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text);
+    }
+    ApiError::bad_request("bad_body", format!("The body could not be read: {error}"))
+}
+
 /// 413 that names the limit.
 pub fn too_large(limit_bytes: usize) -> ApiError {
     ApiError::new(
@@ -210,6 +222,9 @@ pub fn too_large(limit_bytes: usize) -> ApiError {
 /// JSON, or nothing said: a form that a browser can post across sites is not taken for JSON.
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    if value == "application/json" {
+        return Ok(());
+    }
     let essence = value.to_str().unwrap_or("").split(';').next().unwrap_or("").trim().to_ascii_lowercase();
     if essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json")) {
         return Ok(());

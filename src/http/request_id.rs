@@ -3,13 +3,16 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::HeaderValue;
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
 use tracing::Instrument;
 
 use super::AppState;
 use crate::domain::id::RequestId;
 use crate::telemetry;
+
+/// Where the answer has the name.
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 
 tokio::task_local! {
     static CURRENT: RequestId;
@@ -30,7 +33,7 @@ pub async fn name_and_log(app: &AppState, request: Request, next: impl AsyncFnOn
     let span = tracing::debug_span!("request", request_id = %id);
     let mut response = CURRENT.scope(id.clone(), next(request)).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert("x-request-id", value);
+        response.headers_mut().insert(HEADER, value);
     }
     let status = response.status().as_u16();
     let took = started.elapsed();

@@ -1,9 +1,8 @@
 //! The whole route table, and what is around every route.
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
-use axum::middleware;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa::openapi::OpenApi as Document;
@@ -73,7 +72,7 @@ pub fn openapi() -> Document {
 
 /// The API alone, for pages that do what it does.
 pub fn api_alone(app: AppState) -> Router {
-    parts().0.layer(DefaultBodyLimit::max(app.ctx.config.limits.max_body_bytes)).with_state(app)
+    parts().0.with_state(app)
 }
 
 /// The server's routes with everything around them.
@@ -86,7 +85,7 @@ pub fn router(app: AppState) -> Router {
         .route("/favicon.ico", get(pages::assets::favicon))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::from_fn_with_state(app.clone(), around::every_route))
+        .layer(around::AroundRoutes(app.clone()))
         .with_state(app)
 }
 

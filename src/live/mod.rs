@@ -13,7 +13,6 @@ mod follow;
 mod gate;
 mod view;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,12 +30,13 @@ use crate::context::Context;
 use crate::domain::id::AccountId;
 use crate::domain::language::LanguageError;
 use crate::filter::{CompiledFilter, Filter};
+use crate::quick_map::QuickMap;
 use crate::store::{SharedStore, StoreError};
 
 /// Compiled filters that are kept; strategies use the same few over and over.
 const FILTERS_KEPT: u64 = 10_000;
 
-type Views = HashMap<AccountId, Arc<AccountView>>;
+type Views = QuickMap<AccountId, Arc<AccountView>>;
 /// Schema version, its number of fields (discovery adds some without a new version), account and text.
 type FilterKey = (u32, usize, AccountId, String);
 

@@ -1,6 +1,5 @@
 //! What a score sees: one immutable picture of an account, swapped as a whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::agents::{AgentChange, Agents};
@@ -12,6 +11,7 @@ use crate::domain::rotation::Whose;
 use crate::domain::schema::Schema;
 use crate::domain::score_log::Mode;
 use crate::expression::Expression;
+use crate::quick_map::QuickMap;
 use crate::score::{AgentInput, AgentSet, CompiledModel, Roster};
 
 /// Everything of an account that scores need. A request takes one and sees nothing change.
@@ -20,8 +20,8 @@ pub struct AccountView {
     /// What filters are resolved against.
     pub agent_schema: Arc<Schema>,
     pub agents: Agents,
-    predictors: Arc<HashMap<PredictorId, Arc<LivePredictor>>>,
-    names: Arc<HashMap<String, PredictorId>>,
+    predictors: Arc<QuickMap<PredictorId, Arc<LivePredictor>>>,
+    names: Arc<QuickMap<String, PredictorId>>,
 }
 
 /// A predictor with the models that answer for it now.
@@ -78,18 +78,18 @@ impl AccountView {
     }
 
     pub(super) fn with_predictor(&self, predictor: LivePredictor) -> Self {
-        let mut predictors = HashMap::clone(&self.predictors);
+        let mut predictors = QuickMap::clone(&self.predictors);
         predictors.insert(predictor.predictor.id.clone(), Arc::new(predictor));
         self.with_predictors(predictors)
     }
 
     pub(super) fn without_predictor(&self, id: &PredictorId) -> Self {
-        let mut predictors = HashMap::clone(&self.predictors);
+        let mut predictors = QuickMap::clone(&self.predictors);
         predictors.remove(id);
         self.with_predictors(predictors)
     }
 
-    fn with_predictors(&self, predictors: HashMap<PredictorId, Arc<LivePredictor>>) -> Self {
+    fn with_predictors(&self, predictors: QuickMap<PredictorId, Arc<LivePredictor>>) -> Self {
         if !predictors.is_empty() {
             // Now rather than in somebody's score.
             for (_, agent) in self.agents.iter() {
@@ -115,7 +115,7 @@ impl AccountView {
             }
         }
         let roster = self.agents.roster();
-        let mut predictors = HashMap::clone(&self.predictors);
+        let mut predictors = QuickMap::clone(&self.predictors);
         for predictor in predictors.values_mut().filter(|predictor| !predictor.models.is_empty()) {
             let models = predictor.models.iter().map(|model| model.with_agents(roster, &changed, &removed)).collect();
             *predictor = Arc::new(LivePredictor { models, ..LivePredictor::clone(predictor) });

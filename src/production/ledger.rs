@@ -1,6 +1,5 @@
 //! What was counted and is not written yet.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -11,6 +10,7 @@ use crate::domain::id::{AccountId, ModelId, PredictorId};
 use crate::domain::predictor::PredictorDefinition;
 use crate::domain::scoring::{Scored, ScoredPack, ScoringHour};
 use crate::live::LivePredictor;
+use crate::quick_map::QuickMap;
 use crate::score::Artifact;
 use crate::score::bins::Bins;
 
@@ -50,9 +50,9 @@ struct Open {
 pub(super) struct Ledger {
     process: String,
     keep: bool,
-    entries: HashMap<Place, Entry>,
-    bins: HashMap<(ModelId, u32), Arc<Bins>>,
-    open: HashMap<(AccountId, PredictorId), Open>,
+    entries: QuickMap<Place, Entry>,
+    bins: QuickMap<(ModelId, u32), Arc<Bins>>,
+    open: QuickMap<(AccountId, PredictorId), Open>,
     /// Interactions in `open` and in packs that were filled since the last writing.
     kept: usize,
     packs: Vec<ScoredPack>,

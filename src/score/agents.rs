@@ -229,8 +229,7 @@ impl AgentSet {
 
     pub(super) fn id(&self, position: u32) -> Option<&str> {
         let (bank, position) = self.bank(position);
-        let (block, slot) = bank.block(position)?;
-        if block.present[slot] { bank.roster.id(position) } else { None }
+        bank.roster.id(position)
     }
 
     /// Those that hold an agent.
@@ -259,7 +258,11 @@ impl AgentSet {
     pub(super) fn together<'p>(&self, positions: &'p [u32]) -> Vec<Together<'_, 'p>> {
         let of_block =
             |(positions, whole): (&'p [u32], bool)| Together { block: self.place(positions[0]).0, positions, whole };
-        in_blocks(positions).map(of_block).collect()
+        // In any order no block comes more often than an agent; in their own each comes once.
+        let blocks = self.profile.blocks.len() + self.only_trained.blocks.len();
+        let mut together = Vec::with_capacity(positions.len().min(blocks));
+        together.extend(in_blocks(positions).map(of_block));
+        together
     }
 
     pub(super) fn part(&self, position: u32) -> Option<AgentPart> {

@@ -1,6 +1,5 @@
 //! A model ready to score: an artifact with its lookups and its factorised forest.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -15,6 +14,7 @@ use super::ranking::{Scored, answer};
 use super::request::{ScoreInput, ScoreOutput};
 use super::wide::ByteInstructions;
 use crate::domain::predictor::AgentSource;
+use crate::quick_map::QuickMap;
 
 /// A model that scores. Immutable; share it by `Arc`.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct CompiledModel {
     /// Per input, texts to levels.
     pub(super) texts: Vec<TextLevels>,
     /// Field names to the fields that have them (one a side).
-    pub(super) fields: HashMap<String, Vec<usize>, foldhash::fast::RandomState>,
+    pub(super) fields: QuickMap<String, Vec<usize>>,
     /// Per field, its inputs.
     pub(super) field_inputs: Vec<Vec<usize>>,
     /// The agent-side inputs in order, and the place of each input among them.
@@ -49,7 +49,7 @@ impl CompiledModel {
 
     fn with(artifact: Arc<Artifact>, bytes: Option<ByteInstructions>) -> CompiledModel {
         let encoding = &artifact.encoding;
-        let mut fields = HashMap::<_, Vec<usize>, _>::default();
+        let mut fields = QuickMap::<_, Vec<usize>>::default();
         for (index, field) in encoding.fields.iter().enumerate() {
             fields.entry(field.name.clone()).or_default().push(index);
         }

@@ -4,7 +4,6 @@
 //! An input has a number (NaN when missing), a level (an index that is always valid), or both. What trees test are
 //! *tree inputs*: an input's number, or the target encoding of its level.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{Datelike, Timelike};
@@ -13,6 +12,7 @@ use serde_json::Value;
 
 use crate::domain::Timestamp;
 use crate::domain::schema::FieldType;
+use crate::quick_map::QuickMap;
 
 /// Which part of an interaction a feature describes. Context and customer are known when the interaction waits; they
 /// are one side of the factorised engine, agents the other.
@@ -254,7 +254,7 @@ pub struct Encoded {
 }
 
 /// Texts to their levels. Who asks cannot add any, so that a quick hash will do.
-pub type TextLevels = HashMap<Arc<str>, u32, foldhash::fast::RandomState>;
+pub type TextLevels = QuickMap<Arc<str>, u32>;
 
 impl Encoding {
     /// One an input (empty for other levels). Built once per loaded model.

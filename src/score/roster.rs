@@ -3,10 +3,11 @@
 //! A position is an agent's for as long as the agent is there; then another may get it. Cloning shares; a change copies only when it adds
 //! or removes an agent.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use smol_str::SmolStr;
+
+use crate::quick_map::QuickMap;
 
 /// Ids by position, and positions by id. Ids of up to 23 bytes lie in the tables themselves: who looks up a hundred
 /// reads as much less. Longer ones are shared.
@@ -15,7 +16,7 @@ pub struct Roster(Arc<Inner>);
 
 #[derive(Debug, Clone, Default)]
 struct Inner {
-    positions: HashMap<SmolStr, u32, foldhash::fast::RandomState>,
+    positions: QuickMap<SmolStr, u32>,
     ids: Vec<Option<SmolStr>>,
     vacant: Vec<u32>,
 }

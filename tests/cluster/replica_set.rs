@@ -225,7 +225,8 @@ async fn a_primary_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
     let second = set.primary_other_than(&[first]).await;
     let elected = began.elapsed();
     println!("a new primary after {first} was cut off: {elected:?}");
-    assert!(elected < ELECTED_WITHIN, "{elected:?}");
+    // Who is cut off refuses nothing: a vote may have to wait for its answer, and to be held once more.
+    assert!(elected < 2 * ELECTED_WITHIN, "{elected:?}");
     assert!(set.hello(first).await.is_none(), "the one that is cut off cannot be asked");
     network.mend(first);
     set.wait_until_whole().await;

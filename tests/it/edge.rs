@@ -36,6 +36,29 @@ async fn a_large_body_is_refused_by_the_limits_name() {
     assert!(problem["detail"].as_str().unwrap().contains("MAX_BODY_BYTES"));
 }
 
+#[tokio::test]
+async fn a_body_that_comes_in_pieces_is_put_together_or_refused_by_its_size() {
+    use tokio::io::AsyncWriteExt as _;
+    let test = TestApp::start_with(|config| config.limits.max_body_bytes = 2_000).await;
+    let mut stream = tokio::net::TcpStream::connect(test.app.address).await.unwrap();
+    let mut ask = async |pieces: &[&str]| {
+        let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for piece in pieces {
+            stream.write_all(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes()).await.unwrap();
+        }
+        stream.write_all(b"0\r\n\r\n").await.unwrap();
+        read_answer(&mut stream).await
+    };
+    let answer = ask(&["{\"username\":", "\"nobody\",", "\"password\":\"wrong\"}"]).await;
+    assert!(answer.starts_with("HTTP/1.1 401 ") && answer.contains("invalid_credentials"), "{answer}");
+    let long = "x".repeat(900);
+    let answer = ask(&["{\"username\":\"", &long, &long, &long, "\"}"]).await;
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains("MAX_BODY_BYTES"), "{answer}");
+    let answer = ask(&["{}"]).await;
+    assert!(answer.starts_with("HTTP/1.1 422 "), "the connection goes on: {answer}");
+}
+
 /// Reads an answer's head and body from a connection that stays open.
 async fn read_answer(stream: &mut tokio::net::TcpStream) -> String {
     use tokio::io::AsyncReadExt as _;

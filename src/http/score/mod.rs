@@ -7,12 +7,12 @@ mod rank;
 mod samples;
 mod write;
 
-use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
@@ -25,6 +25,12 @@ use super::json::{ApiBytes, ApiPath, ApiQuery, SaysJson, parse_flat};
 use super::{ApiError, ApiResult, AppState, Session};
 use crate::live::{AccountView, Overloaded, Work};
 use crate::production::{ScoreSample, Tally};
+use crate::telemetry;
+
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+
+/// An answer's headers in the end, at most.
+const HEADERS: usize = 12;
 
 /// Bytes from which on a body is a large one.
 const LARGE_BODY: usize = 256 << 10;
@@ -63,7 +69,7 @@ async fn score(
     ApiQuery(caller): ApiQuery<CallerParams>,
     SaysJson(says_json): SaysJson,
     ApiBytes(body): ApiBytes,
-) -> ApiResult<impl IntoResponse> {
+) -> ApiResult<Response> {
     if let Some(connection_ids) = &caller.connection_ids {
         tracing::debug!(connection_ids, predictor, "score");
     }
@@ -80,7 +86,7 @@ async fn score(
         app.production.keep_sample(sample);
     }
     prepared.record(&app, &session.account_id, computed.tally);
-    Ok((computed.headers, computed.answer))
+    Ok(computed.response)
 }
 
 /// Ranks agents as a score does, for a person who looks: explained, kept whole (see `GET /scores/{request_id}`), and counted nowhere. At
@@ -100,7 +106,7 @@ async fn playground(
     ApiPath(predictor): ApiPath<String>,
     SaysJson(says_json): SaysJson,
     ApiBytes(body): ApiBytes,
-) -> ApiResult<impl IntoResponse> {
+) -> ApiResult<Response> {
     let view = app.live.account(&session.account_id);
     let found = find_predictor(&view, &predictor)?;
     says_json?;
@@ -112,7 +118,7 @@ async fn playground(
     if let Some(sample) = computed.sample {
         app.production.store_sample(&sample).await?;
     }
-    Ok((computed.headers, computed.answer))
+    Ok(computed.response)
 }
 
 /// Reads a body. A large one takes long and much memory: it is read where that keeps nobody waiting, as many at once as are computed.
@@ -128,8 +134,7 @@ async fn read_body<'b, T>(
 }
 
 struct Computed {
-    headers: [(HeaderName, HeaderValue); 2],
-    answer: Vec<u8>,
+    response: Response,
     tally: (Tally, bool),
     sample: Option<ScoreSample>,
 }
@@ -154,14 +159,15 @@ async fn compute(
     };
     let (tally, sample, answer, queue, engine, write) =
         app.live.gate.compute(prepared.work(), work).await.map_err(overloaded)?;
-    metrics::histogram!(crate::telemetry::SCORE_SECONDS).record(engine.as_secs_f64());
+    telemetry::scored(engine);
     let (filter, customer) = prepared.filter_and_customer_took();
     let stages = [("filter", filter), ("customer", customer), ("queue", queue), ("engine", engine), ("write", write)];
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (HeaderName::from_static("server-timing"), server_timing(&stages)),
-    ];
-    Ok(Computed { headers, answer: answer.map_err(ApiError::internal)?, tally, sample })
+    let mut response = Response::new(Body::from(answer.map_err(ApiError::internal)?));
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(SERVER_TIMING, server_timing(&stages));
+    Ok(Computed { response, tally, sample })
 }
 
 fn overloaded(_: Overloaded) -> ApiError {
@@ -173,10 +179,14 @@ fn overloaded(_: Overloaded) -> ApiError {
 /// Stages with their milliseconds, as browsers and proxies show them.
 fn server_timing(stages: &[(&str, Duration)]) -> HeaderValue {
     let mut text = String::with_capacity(32 * stages.len());
+    let mut digits = itoa::Buffer::new();
     for (at, (name, took)) in stages.iter().enumerate() {
-        let (separator, us) = (if at > 0 { ", " } else { "" }, took.as_micros());
-        // Writing to a string does not fail.
-        let _ = write!(text, "{separator}{name};dur={}.{:03}", us / 1_000, us % 1_000);
+        let us = took.as_micros();
+        for part in [if at > 0 { ", " } else { "" }, name, ";dur=", digits.format(us / 1_000), "."] {
+            text.push_str(part);
+        }
+        // With the zeros in front.
+        text.push_str(&digits.format(1_000 + us % 1_000)[1..]);
     }
     HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

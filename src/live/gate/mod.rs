@@ -10,7 +10,7 @@ mod places;
 mod turns;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::places::Places;
 use self::turns::Turns;
@@ -104,17 +104,6 @@ fn hundredths(whole_us: u64, hundredths: u64) -> u64 {
     whole_us.saturating_mul(hundredths) / 100
 }
 
-/// Does something, and tells for how many nanoseconds.
-fn timed<T>(work: impl FnOnce() -> T) -> (T, u64) {
-    let started = Instant::now();
-    let result = work();
-    (result, nanoseconds_since(started))
-}
-
-fn nanoseconds_since(moment: Instant) -> u64 {
-    u64::try_from(moment.elapsed().as_nanos()).unwrap_or(u64::MAX)
-}
-
 /// Counts a request while it waits, also one whose client hangs up.
 struct Counted<'a>(&'a AtomicU64);
 
@@ -138,6 +127,8 @@ impl Drop for Counted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use futures::FutureExt as _;
 
     use super::*;

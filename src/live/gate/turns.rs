@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::{Counted, nanoseconds_since, timed};
+use super::Counted;
 
 /// Work for each processor after which requests queue; and the turns that are given at once take as long, but are not more than [`FEW`].
 const AT_ONCE_NS: u64 = 1_000_000;
@@ -62,9 +62,11 @@ impl Turns {
 
     pub(super) async fn compute<T>(&self, work: impl FnOnce() -> T) -> T {
         let turn = self.turn().await;
-        let (result, took_ns) = timed(work);
+        let started_ns = self.now_ns();
+        let result = work();
+        let ended_ns = self.now_ns();
+        let took_ns = ended_ns - started_ns;
         average(&self.typical_ns, took_ns);
-        let ended_ns = nanoseconds_since(self.began);
         let before_ns = self.ended_ns.swap(ended_ns, Ordering::Relaxed);
         match turn {
             // With nobody behind, the time between two is not the pace, but that of their arrivals.
@@ -75,6 +77,11 @@ impl Turns {
             None => self.count_direct(took_ns),
         }
         result
+    }
+
+    /// Since the beginning.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Work that nobody waited for. After much of it, it is time to look who waits.

@@ -1,17 +1,42 @@
-//! A handler that reads a score request and writes an answer that is ready: what any server of this contract has to do at least.
+//! Handlers that read a score request and write an answer that is ready: what any server of this contract has to do at least. One is as lean
+//! as tango (texts stay where they came), the other one is as `axum` has it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::http::score::body::ScoreBody;
+use crate::http::score::body::{Format, ScoreBody};
+use crate::score::DefaultPolicy;
+
+/// What the paths of requests for them begin with.
+pub const LEAN: &str = "/lean";
+pub const PLAIN: &str = "/plain";
+
+/// As [`ScoreBody`], with texts of its own.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "only read")]
+struct Body {
+    context_id: Option<String>,
+    context: Option<Map<String, Value>>,
+    agents: Option<Vec<String>>,
+    action_filters: Option<String>,
+    top: Option<usize>,
+    #[serde(default)]
+    format: Format,
+    #[serde(default)]
+    default: DefaultPolicy,
+    #[serde(default)]
+    explain: bool,
+}
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
@@ -63,7 +88,8 @@ impl Echo {
     /// Answers every request with the same content as `answer`.
     pub async fn start(answer: &[u8]) -> anyhow::Result<Self> {
         let answer: Arc<Answer> = Arc::new(serde_json::from_slice(answer)?);
-        let router = Router::new().route("/{*path}", post(echo)).with_state(answer);
+        let router = Router::new().route("/lean/{*path}", post(lean)).route("/plain/{*path}", post(plain));
+        let router = router.with_state(answer);
         let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let serving = tokio::spawn(async move {
@@ -82,13 +108,18 @@ impl Drop for Echo {
     }
 }
 
-async fn echo(State(answer): State<Arc<Answer>>, body: Bytes) -> Response {
+async fn lean(State(answer): State<Arc<Answer>>, body: Bytes) -> Response {
     match serde_json::from_slice::<ScoreBody>(&body) {
         Ok(read) => {
             // Nothing of it may be left out for being unused.
             std::hint::black_box(&read);
-            axum::Json(answer.as_ref()).into_response()
+            Json(answer.as_ref()).into_response()
         }
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }
+}
+
+async fn plain(State(answer): State<Arc<Answer>>, Json(body): Json<Body>) -> Response {
+    std::hint::black_box(&body);
+    Json(answer.as_ref()).into_response()
 }

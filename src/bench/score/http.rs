@@ -1,4 +1,4 @@
-//! Whole requests over HTTP on this machine, beside a handler that only reads the same requests and writes the same answers.
+//! Whole requests over HTTP on this machine, beside handlers that only read the same requests and write the same answers.
 //!
 //! The load comes from the same process, on the same cores; its CPU time is counted apart. Every request of a measurement differs from
 //! the others in its context, and in its agents or its filter; nothing answers from a cache of answers.
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::echo::Echo;
+use super::echo::{Echo, LEAN, PLAIN};
 use super::load::{Load, Reached};
 use super::server::{SCORE, Server, agent_id, filters};
 use super::simulated::{context, mixed};
@@ -31,36 +31,45 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
         let requests = server.requests(&body);
         let answer = Connection::open(server.app.address)?.ask(&requests[0])?.to_vec();
         let echo = server.runtime.block_on(Echo::start(&answer))?;
-        let echoed = server.requests_to(echo.address, SCORE, &body);
+        let to_echo = |kind: &str| server.requests_to(echo.address, &format!("{kind}{SCORE}"), &body);
+        let (to_lean, to_plain) = (to_echo(LEAN), to_echo(PLAIN));
         let engine_us = engine_us(server, &requests)?;
         let load = |address, requests, rate, duration| {
             Load { address, requests, connections: CONNECTIONS, rate, duration }.run()
         };
-        // Once before it counts, so that both have what they keep.
-        load(server.app.address, &requests, None, duration / 5)?;
-        load(echo.address, &echoed, None, duration / 5)?;
-        let mut rounds = Vec::new();
-        for _ in 0..SHORT_ROUNDS {
-            let tango = load(server.app.address, &requests, None, short)?;
-            rounds.push((tango, load(echo.address, &echoed, None, short)?));
-        }
-        let rate = |(tango, bare): &(Reached, Reached)| tango.rate / bare.rate;
+        let three = |duration| {
+            anyhow::Ok(Round {
+                lean: load(echo.address, &to_lean, None, duration)?,
+                tango: load(server.app.address, &requests, None, duration)?,
+                plain: load(echo.address, &to_plain, None, duration)?,
+            })
+        };
+        // Once before it counts, so that all have what they keep.
+        three(short)?;
+        let mut rounds = (0..SHORT_ROUNDS).map(|_| three(short)).collect::<Result<Vec<Round>>>()?;
+        let rate = |round: &Round| round.tango.rate / round.lean.rate;
         rounds.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
-        let of_each = |ratio: &dyn Fn(&(Reached, Reached)) -> f64| of_rounds(rounds.iter().map(ratio).collect());
-        let rates = of_each(&rate);
-        let cpu_times = of_each(&|(tango, bare)| tango.cpu_us / (bare.cpu_us + engine_us));
-        let (tango, bare) = &rounds[SHORT_ROUNDS / 2];
+        let of_each = |ratio: &dyn Fn(&Round) -> f64| of_rounds(rounds.iter().map(ratio).collect());
+        let Round { lean, tango, plain } = &rounds[SHORT_ROUNDS / 2];
         writeln!(out, "{name}: {} bytes are answered, the engine alone takes {engine_us:.0} µs", answer.len())?;
-        for (name, reached) in [("tango", tango), ("parse and answer only", bare)] {
+        for (name, reached) in [("tango", tango), ("parse and answer only", lean), ("the same, axum's Json", plain)] {
             writeln!(
                 out,
                 "  {name:<22} {:>7.0} requests/s, {:>6.1} µs of CPU time each, p50 {:.2} ms, p99 {:.2} ms ({CONNECTIONS} connections)",
                 reached.rate, reached.cpu_us, reached.p50, reached.p99
             )?;
         }
+        let (of_lean, of_plain) = (of_each(&rate), of_each(&|round| round.tango.rate / round.plain.rate));
+        let with_engine = |bare: &Reached| bare.cpu_us + engine_us;
+        let cpu_of_lean = of_each(&|round| round.tango.cpu_us / with_engine(&round.lean));
+        let cpu_of_plain = of_each(&|round| round.tango.cpu_us / with_engine(&round.plain));
         writeln!(
             out,
-            "  medians of {SHORT_ROUNDS}          {rates} its rate, {cpu_times} the CPU time of it and the engine together"
+            "  medians of {SHORT_ROUNDS}          parse and answer only: {of_lean} its rate, {cpu_of_lean} the CPU time of it and the engine together"
+        )?;
+        writeln!(
+            out,
+            "                         axum's Json: {of_plain} its rate, {cpu_of_plain} the CPU time of it and the engine together"
         )?;
         let half = load(server.app.address, &requests, Some(tango.rate / 2.0), duration)?;
         writeln!(
@@ -82,6 +91,13 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
         }
     }
     Ok(())
+}
+
+/// One after the other.
+struct Round {
+    lean: Reached,
+    tango: Reached,
+    plain: Reached,
 }
 
 type Body = Box<dyn Fn(usize) -> Value>;

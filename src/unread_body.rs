@@ -48,6 +48,8 @@ pub fn is_silence(error: &(dyn std::error::Error + 'static)) -> bool {
 struct Progress {
     asked: AtomicBool,
     ended: AtomicBool,
+    /// What comes after it cannot be told from it.
+    broke_off: AtomicBool,
     bytes: AtomicU64,
 }
 
@@ -93,7 +95,8 @@ impl HttpBody for DrainOnDrop {
             }
             Poll::Ready(end) => {
                 this.body = None;
-                this.progress.ended.store(end.is_none(), Ordering::Relaxed);
+                let end_of = if end.is_none() { &this.progress.ended } else { &this.progress.broke_off };
+                end_of.store(true, Ordering::Relaxed);
                 Poll::Ready(end)
             }
         }
@@ -151,7 +154,8 @@ pub async fn drain_unread(request: Request, next: impl AsyncFnOnce(Request) -> R
     let mut response = next(request).await;
     let left = announced.map_or(0, |bytes| bytes.saturating_sub(progress.bytes.load(Ordering::Relaxed)));
     let unwanted = waits_for_word && !progress.asked.load(Ordering::Relaxed);
-    if can_close && !progress.ended.load(Ordering::Relaxed) && (unwanted || left > MAX_DRAINED_BYTES) {
+    let broke_off = progress.broke_off.load(Ordering::Relaxed);
+    if can_close && !progress.ended.load(Ordering::Relaxed) && (unwanted || broke_off || left > MAX_DRAINED_BYTES) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

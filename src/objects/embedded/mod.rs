@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::RustlsConfig;
 use s3s::auth::SimpleAuth;
 use s3s::config::{S3Config, StaticConfigProvider};
@@ -66,15 +67,16 @@ impl EmbeddedServer {
         internal.set_nonblocking(true)?;
         match tls {
             Some(tls) => {
-                let server = axum_server::from_tcp_rustls(public, tls)?.handle(handles[0].clone());
+                let server = axum_server::from_tcp_rustls(public, tls)?.map(|tls| tls.acceptor(NoDelayAcceptor::new()));
+                let server = server.handle(handles[0].clone());
                 tokio::spawn(server.serve(app.clone().into_make_service()));
             }
             None => {
-                let server = axum_server::from_tcp(public)?.handle(handles[0].clone());
+                let server = axum_server::from_tcp(public)?.acceptor(NoDelayAcceptor::new()).handle(handles[0].clone());
                 tokio::spawn(server.serve(app.clone().into_make_service()));
             }
         }
-        let server = axum_server::from_tcp(internal)?.handle(handles[1].clone());
+        let server = axum_server::from_tcp(internal)?.acceptor(NoDelayAcceptor::new()).handle(handles[1].clone());
         tokio::spawn(server.serve(app.into_make_service()));
         Ok(Self { public_address, public_tls, internal_address, handles })
     }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use axum::http::{HeaderValue, Method, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::future::RouteFuture;
 use futures::future::{Either, Ready, ready};
@@ -42,7 +42,7 @@ where
         match self.0.get() {
             Some(router) => Either::Left(router.clone().call(request)),
             None => {
-                let answer = starting(request.method(), request.uri().path(), request.headers());
+                let answer = starting(&request);
                 let is_head = request.method() == Method::HEAD;
                 Either::Right(ready(Ok(if is_head { answer.map(|_| Body::empty()) } else { answer })))
             }
@@ -50,12 +50,13 @@ where
     }
 }
 
-fn starting(method: &Method, path: &str, headers: &HeaderMap) -> Response {
+fn starting<B>(request: &Request<B>) -> Response {
+    let path = request.uri().path();
     if path == "/livez" {
         return (StatusCode::OK, "{\"status\":\"alive\"}").into_response();
     }
-    if method == Method::GET && pages::wants_page(path, headers) {
-        return asked_again(pages::starting(headers));
+    if request.method() == Method::GET && pages::wants_page(path, request.headers()) {
+        return asked_again(pages::starting(request.headers()));
     }
     let problem = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"starting","error_code":503,"detail":"This server is starting. Send the request again in a second.","request_id":null}"#;
     let mut response = (StatusCode::SERVICE_UNAVAILABLE, problem).into_response();

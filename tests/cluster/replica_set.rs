@@ -225,7 +225,7 @@ async fn a_primary_that_is_cut_off_is_replaced_and_follows_when_it_is_back() {
     let second = set.primary_other_than(&[first]).await;
     let elected = began.elapsed();
     println!("a new primary after {first} was cut off: {elected:?}");
-    // Who is cut off refuses nothing: a vote may have to wait for its answer, and to be held once more.
+    // Both others may stand in the same moment, each with its own vote: then they wait for the one that is cut off, and vote once more.
     assert!(elected < 2 * ELECTED_WITHIN, "{elected:?}");
     assert!(set.hello(first).await.is_none(), "the one that is cut off cannot be asked");
     network.mend(first);

@@ -88,8 +88,8 @@ impl Echo {
     /// Answers every request with the same content as `answer`.
     pub async fn start(answer: &[u8]) -> anyhow::Result<Self> {
         let answer: Arc<Answer> = Arc::new(serde_json::from_slice(answer)?);
-        let router = Router::new().route("/lean/{*path}", post(lean)).route("/plain/{*path}", post(plain));
-        let router = router.with_state(answer);
+        let below = |path: &str| format!("{path}/{{*path}}");
+        let router = Router::new().route(&below(LEAN), post(lean)).route(&below(PLAIN), post(plain)).with_state(answer);
         let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let serving = tokio::spawn(async move {

@@ -50,28 +50,28 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
         let rate = |round: &Round| round.tango.rate / round.lean.rate;
         rounds.sort_by(|a, b| rate(a).total_cmp(&rate(b)));
         let of_each = |ratio: &dyn Fn(&Round) -> f64| of_rounds(rounds.iter().map(ratio).collect());
-        let Round { lean, tango, plain } = &rounds[SHORT_ROUNDS / 2];
+        let middle = &rounds[SHORT_ROUNDS / 2];
         writeln!(out, "{name}: {} bytes are answered, the engine alone takes {engine_us:.0} µs", answer.len())?;
-        for (name, reached) in [("tango", tango), ("parse and answer only", lean), ("the same, axum's Json", plain)] {
+        let tell = |out: &mut dyn Write, name: &str, reached: &Reached| {
             writeln!(
                 out,
                 "  {name:<22} {:>7.0} requests/s, {:>6.1} µs of CPU time each, p50 {:.2} ms, p99 {:.2} ms ({CONNECTIONS} connections)",
                 reached.rate, reached.cpu_us, reached.p50, reached.p99
+            )
+        };
+        tell(out, "tango", &middle.tango)?;
+        let bare: [(&str, OfRound); 2] =
+            [("parse and answer only", |round| &round.lean), ("the same, axum's Json", |round| &round.plain)];
+        for (name, of) in bare {
+            tell(out, name, of(middle))?;
+            let rates = of_each(&|round| round.tango.rate / of(round).rate);
+            let cpu_times = of_each(&|round| round.tango.cpu_us / (of(round).cpu_us + engine_us));
+            writeln!(
+                out,
+                "    medians of {SHORT_ROUNDS}        {rates} its rate, {cpu_times} the CPU time of it and the engine together"
             )?;
         }
-        let (of_lean, of_plain) = (of_each(&rate), of_each(&|round| round.tango.rate / round.plain.rate));
-        let with_engine = |bare: &Reached| bare.cpu_us + engine_us;
-        let cpu_of_lean = of_each(&|round| round.tango.cpu_us / with_engine(&round.lean));
-        let cpu_of_plain = of_each(&|round| round.tango.cpu_us / with_engine(&round.plain));
-        writeln!(
-            out,
-            "  medians of {SHORT_ROUNDS}          parse and answer only: {of_lean} its rate, {cpu_of_lean} the CPU time of it and the engine together"
-        )?;
-        writeln!(
-            out,
-            "                         axum's Json: {of_plain} its rate, {cpu_of_plain} the CPU time of it and the engine together"
-        )?;
-        let half = load(server.app.address, &requests, Some(tango.rate / 2.0), duration)?;
+        let half = load(server.app.address, &requests, Some(middle.tango.rate / 2.0), duration)?;
         writeln!(
             out,
             "  at half of that rate   p50 {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, {} answered, {} refused",
@@ -86,7 +86,7 @@ pub fn run(server: &Server, options: &Options, out: &mut dyn Write) -> Result<()
                 theirs.rate,
                 theirs.p50,
                 theirs.p99,
-                tango.rate / theirs.rate
+                middle.tango.rate / theirs.rate
             )?;
         }
     }
@@ -100,6 +100,7 @@ struct Round {
     plain: Reached,
 }
 
+type OfRound = fn(&Round) -> &Reached;
 type Body = Box<dyn Fn(usize) -> Value>;
 
 fn cases(options: &Options) -> Vec<(&'static str, Body)> {
